@@ -1,0 +1,223 @@
+import { createServer } from 'node:net';
+import type { Server, Socket } from 'node:net';
+import {
+  CHANNEL_VERSION,
+  ChannelError,
+  encodeConsole,
+  encodeControl,
+  encodeFrame,
+  FRAME_TYPES,
+  FrameDecoder,
+  parseClientMessage,
+} from '../../src/contracts/channel.ts';
+import type {
+  ClientMessage,
+  ConsolePosition,
+  Frame,
+  VmExit,
+  VmOperation,
+  VmStats,
+  VmStatus,
+} from '../../src/contracts/channel.ts';
+import type { VmProcessRecord } from '../../src/contracts/vm-process.ts';
+import { Backlog } from './backlog.ts';
+
+/** How many connections of all kinds a VM process takes at once. */
+const MAX_CONNECTIONS = 128;
+/** A viewer that leaves this much unread is dropped; it may come back and go on from its position. */
+const MAX_UNREAD_BYTES = 1024 * 1024;
+/** How long a connection may stay silent before its hello. */
+const HELLO_TIMEOUT_MS = 10_000;
+/** Output is handed on at the latest when this much has gathered within one turn of the event loop. */
+const FLUSH_BYTES = 16 * 1024;
+
+export interface ChannelHandlers {
+  status(): VmStatus;
+  input(bytes: Uint8Array): void;
+  perform(operation: VmOperation): Promise<VmStatus | VmStats>;
+  /** The worker came, or went. */
+  agentPresent(present: boolean): void;
+}
+
+type Connection = {
+  readonly socket: Socket;
+  readonly decoder: FrameDecoder;
+  role: 'new' | 'agent' | 'console' | 'log';
+};
+
+/** The VM process's end of the channel: takes connections, and keeps them from harming the machine or one another. */
+export class ChannelServer {
+  readonly #identity: VmProcessRecord;
+  readonly #handlers: ChannelHandlers;
+  readonly #backlog = new Backlog();
+  readonly #connections = new Set<Connection>();
+  readonly #server: Server;
+  #agent: Connection | undefined;
+  #flushed = 0;
+  #flushScheduled = false;
+
+  constructor(identity: VmProcessRecord, handlers: ChannelHandlers) {
+    this.#identity = identity;
+    this.#handlers = handlers;
+    this.#server = createServer((socket) => this.#accept(socket));
+    this.#server.maxConnections = MAX_CONNECTIONS;
+  }
+
+  get backlog(): Backlog {
+    return this.#backlog;
+  }
+
+  get viewers(): number {
+    let viewers = 0;
+    for (const { role } of this.#connections) if (role === 'console') viewers++;
+    return viewers;
+  }
+
+  /** Listens on a Unix socket. Rejects with the system's error when it cannot. */
+  async listen(path: string): Promise<void> {
+    await new Promise<void>((resolve, reject) => {
+      this.#server.once('error', reject);
+      this.#server.listen(path, () => {
+        this.#server.off('error', reject);
+        resolve();
+      });
+    });
+  }
+
+  /** Takes bytes that the guest sent. They reach viewers at the end of this turn of the event loop. */
+  output(bytes: Uint8Array): void {
+    this.#backlog.append(bytes);
+    if (this.#backlog.end - this.#flushed >= FLUSH_BYTES) {
+      this.#flush();
+    } else if (!this.#flushScheduled) {
+      this.#flushScheduled = true;
+      setImmediate(() => this.#flush());
+    }
+  }
+
+  statusChanged(): void {
+    if (this.#agent !== undefined) {
+      this.#agent.socket.write(encodeControl({ type: 'status', status: this.#handlers.status() }));
+    }
+  }
+
+  /** Tells everyone how it ended and closes; resolves when all has been sent or a second has passed. */
+  async close(exit: VmExit): Promise<void> {
+    this.#flush();
+    const farewell = encodeControl({ type: 'exited', exit });
+    const closed = [...this.#connections].map(
+      ({ socket, role }) =>
+        new Promise<void>((resolve) => {
+          socket.once('close', () => resolve());
+          if (role === 'agent' || role === 'console') socket.end(farewell);
+          else socket.destroy();
+        }),
+    );
+    this.#server.close();
+    const deadline = new Promise<void>((resolve) => {
+      setTimeout(resolve, 1000).unref();
+    });
+    await Promise.race([Promise.all(closed), deadline]);
+  }
+
+  #accept(socket: Socket): void {
+    const connection: Connection = { socket, decoder: new FrameDecoder(), role: 'new' };
+    this.#connections.add(connection);
+    socket.setTimeout(HELLO_TIMEOUT_MS, () => {
+      if (connection.role === 'new') socket.destroy();
+    });
+    socket.on('error', () => socket.destroy());
+    socket.on('close', () => this.#forget(connection));
+    socket.on('data', (chunk: Buffer) => {
+      try {
+        connection.decoder.push(chunk, (frame) => this.#receive(connection, frame));
+      } catch (error) {
+        this.#refuse(connection, error);
+      }
+    });
+  }
+
+  #forget(connection: Connection): void {
+    this.#connections.delete(connection);
+    if (this.#agent === connection) {
+      this.#agent = undefined;
+      this.#handlers.agentPresent(false);
+    }
+  }
+
+  #refuse({ socket }: Connection, error: unknown): void {
+    const refusal =
+      error instanceof ChannelError ? error : new ChannelError('internal', 'the request could not be read');
+    socket.removeAllListeners('data');
+    socket.resume();
+    socket.end(encodeControl({ type: 'error', code: refusal.code, message: refusal.message }));
+    socket.setTimeout(1000, () => socket.destroy());
+  }
+
+  #receive(connection: Connection, frame: Frame): void {
+    if (connection.socket.writableEnded) return;
+    if (frame.type === FRAME_TYPES.consoleInput && connection.role === 'console') {
+      this.#handlers.input(frame.payload);
+      return;
+    }
+    if (frame.type !== FRAME_TYPES.control) {
+      throw new ChannelError('malformed', `no frame of type ${frame.type} was expected here`);
+    }
+    const message = parseClientMessage(frame.payload);
+    if (message.type === 'hello' && connection.role === 'new') this.#hello(connection, message);
+    else if (message.type === 'request' && connection.role === 'agent') this.#request(connection, message);
+    else throw new ChannelError('malformed', `no ${message.type} was expected here`);
+  }
+
+  #hello(connection: Connection, message: ClientMessage & { type: 'hello' }): void {
+    if (message.version !== CHANNEL_VERSION) {
+      throw new ChannelError('version', `this VM process speaks version ${CHANNEL_VERSION} of the channel`);
+    }
+    const { socket } = connection;
+    socket.setTimeout(0);
+    // What has gathered goes to those who were here; the newcomer gets it as backlog.
+    this.#flush();
+    const from = message.role === 'agent' ? this.#backlog.end : this.#startFor(message.resume);
+    const { position, bytes } = this.#backlog.since(from);
+    const status = this.#handlers.status();
+    socket.write(
+      encodeControl({ type: 'hello', version: CHANNEL_VERSION, ...this.#identity, position, status }),
+    );
+    for (const part of encodeConsole(FRAME_TYPES.consoleOutput, bytes)) socket.write(part);
+    if (message.role === 'log') socket.end(encodeControl({ type: 'end' }));
+    connection.role = message.role;
+    if (message.role === 'agent') {
+      const former = this.#agent;
+      this.#agent = connection;
+      former?.socket.destroy();
+      this.#handlers.agentPresent(true);
+    }
+  }
+
+  #startFor(resume: ConsolePosition | undefined): number {
+    return resume !== undefined && resume.launchId === this.#identity.launchId ? resume.position : 0;
+  }
+
+  #request({ socket }: Connection, { id, operation }: ClientMessage & { type: 'request' }): void {
+    this.#handlers.perform(operation).then(
+      (value) => socket.write(encodeControl({ type: 'reply', id, ok: true, value })),
+      (error: unknown) => {
+        const reason = error instanceof Error ? error.message : String(error);
+        socket.write(encodeControl({ type: 'reply', id, ok: false, error: reason.slice(0, 1000) }));
+      },
+    );
+  }
+
+  #flush(): void {
+    this.#flushScheduled = false;
+    const { bytes } = this.#backlog.since(this.#flushed);
+    this.#flushed = this.#backlog.end;
+    if (bytes.length === 0) return;
+    const frame = encodeFrame(FRAME_TYPES.consoleOutput, bytes);
+    for (const { socket, role } of this.#connections) {
+      if (role !== 'console' || socket.writableEnded) continue;
+      if (socket.writableLength > MAX_UNREAD_BYTES) socket.destroy();
+      else socket.write(frame);
+    }
+  }
+}

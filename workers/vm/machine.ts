@@ -1,0 +1,51 @@
+import { createMachine } from '../../src/hypervisor/index.ts';
+import type { MachineConfig } from '../../src/hypervisor/index.ts';
+import type { VmExit } from '../../src/contracts/channel.ts';
+import type { VmProcessConfig } from '../../src/contracts/vm-process.ts';
+
+/** What a VM process needs of a machine; the hypervisor's own face is adapted to it here and nowhere else. */
+export interface VmMachine {
+  readonly engine: string;
+  /** How it ended by itself: `reset` asks for a new machine in its place. */
+  readonly exited: Promise<VmExit | { readonly kind: 'reset' }>;
+  start(): void;
+  pause(): Promise<void>;
+  resume(): void;
+  reset(): void;
+  powerButton(): void;
+  dispose(): Promise<void>;
+  input(bytes: Uint8Array): void;
+  stats(): { readonly wallSeconds: number; readonly cpuSeconds: number; readonly instructions: number };
+}
+
+function isEngine(name: string): name is MachineConfig['engine'] {
+  return name === 'auto' || name === 'interpret';
+}
+
+/**
+ * Builds the machine of a VM. Rejects with an error fit for the VM's owner
+ * when its kernel cannot be read or loaded or its memory cannot be had.
+ */
+export async function openMachine(
+  config: VmProcessConfig,
+  output: (bytes: Uint8Array) => void,
+  log: (message: string) => void,
+): Promise<VmMachine> {
+  if (!isEngine(config.engine)) throw new Error(`the engine ${config.engine} is not available on this host`);
+  const machine = await createMachine(
+    { memoryMiB: config.memoryMiB, boot: config.boot, engine: config.engine },
+    { serial: { output }, log },
+  );
+  return {
+    engine: 'interpret',
+    exited: machine.exited,
+    start: () => machine.start(),
+    pause: () => machine.pause(),
+    resume: () => machine.resume(),
+    reset: () => machine.reset(),
+    powerButton: () => machine.powerButton(),
+    dispose: () => machine.dispose(),
+    input: (bytes) => machine.serialInput(bytes),
+    stats: () => machine.stats(),
+  };
+}

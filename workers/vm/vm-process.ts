@@ -1,0 +1,188 @@
+import { writeFile } from 'node:fs/promises';
+import { renameSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { VmExit, VmOperation, VmStats, VmStatus } from '../../src/contracts/channel.ts';
+import { VM_FILES } from '../../src/contracts/vm-process.ts';
+import type { VmExitRecord, VmProcessConfig, VmProcessRecord } from '../../src/contracts/vm-process.ts';
+import { ownIdentity } from '../../src/lib/process-identity.ts';
+import { ChannelServer } from './channel-server.ts';
+import { openMachine } from './machine.ts';
+import type { VmMachine } from './machine.ts';
+
+/** How soon after it was written output is on the disk, for those who ask when the process is gone. */
+const CONSOLE_SAVE_MS = 1000;
+
+/** One machine, its channel and its files, from launch to exit. */
+export class VmProcess {
+  readonly #config: VmProcessConfig;
+  readonly #channel: ChannelServer;
+  readonly #record: VmProcessRecord;
+  readonly #log: (message: string) => void;
+  readonly #ended = Promise.withResolvers<VmExit>();
+  #machine: VmMachine | undefined;
+  #paused: boolean;
+  #resets = 0;
+  #ending = false;
+  #receivedBytes = 0;
+  #orphanTimer: NodeJS.Timeout | undefined;
+  #saveTimer: NodeJS.Timeout | undefined;
+  /** What machines before a reset of this launch had used. */
+  #usedBefore = { cpuSeconds: 0, instructions: 0 };
+  readonly #launchedAt = performance.now();
+
+  constructor(config: VmProcessConfig, log: (message: string) => void) {
+    this.#config = config;
+    this.#log = log;
+    this.#paused = config.paused;
+    this.#record = { vmId: config.vmId, launchId: config.launchId, ...ownIdentity() };
+    this.#channel = new ChannelServer(this.#record, {
+      status: () => this.#status(),
+      input: (bytes) => this.#input(bytes),
+      perform: (operation) => this.#perform(operation),
+      agentPresent: (present) => this.#watchForOrphan(present),
+    });
+  }
+
+  /** Settles when the machine has ended and its last words are written down. */
+  get ended(): Promise<VmExit> {
+    return this.#ended.promise;
+  }
+
+  /** Opens the socket, then builds the machine and sets it going. Rejects when the socket cannot be had. */
+  async start(): Promise<void> {
+    this.#save(VM_FILES.process, JSON.stringify(this.#record));
+    await this.#channel.listen(VM_FILES.socket);
+    this.#watchForOrphan(false);
+  }
+
+  /** Builds the machine and sets it going; a machine that cannot be built ends the process. */
+  async power(): Promise<void> {
+    try {
+      await this.#build();
+    } catch (error) {
+      await this.end({ kind: 'error', message: error instanceof Error ? error.message : String(error) });
+    }
+  }
+
+  /** Ends the machine and writes down why. Later calls change nothing. */
+  async end(exit: VmExit): Promise<void> {
+    if (this.#ending) return;
+    this.#ending = true;
+    clearTimeout(this.#orphanTimer);
+    clearTimeout(this.#saveTimer);
+    this.#log(`ended: ${JSON.stringify(exit)}`);
+    const record: VmExitRecord = { launchId: this.#config.launchId, exit };
+    this.#save(VM_FILES.console, this.#channel.backlog.since(0).bytes);
+    this.#save(VM_FILES.exit, JSON.stringify(record));
+    await this.#channel.close(exit);
+    await this.#machine?.dispose();
+    this.#ended.resolve(exit);
+  }
+
+  async #build(): Promise<void> {
+    const machine = await openMachine(this.#config, (bytes) => this.#output(bytes), this.#log);
+    if (this.#ending) return machine.dispose();
+    this.#machine = machine;
+    machine.exited.then(
+      (exit) => (exit.kind === 'reset' ? this.#rebuild(machine) : this.end(exit)),
+      (error: unknown) => this.end({ kind: 'error', message: String(error) }),
+    );
+    machine.start();
+    if (this.#paused) await machine.pause();
+    this.#channel.statusChanged();
+  }
+
+  /** A reset that the machine does not do in place: a new machine takes the old one's. */
+  async #rebuild(old: VmMachine): Promise<void> {
+    if (this.#ending) return;
+    const { cpuSeconds, instructions } = old.stats();
+    this.#usedBefore = {
+      cpuSeconds: this.#usedBefore.cpuSeconds + cpuSeconds,
+      instructions: this.#usedBefore.instructions + instructions,
+    };
+    this.#machine = undefined;
+    this.#resets++;
+    await old.dispose();
+    await this.power();
+  }
+
+  #status(): VmStatus {
+    return {
+      state: this.#paused ? 'paused' : 'running',
+      engine: this.#machine?.engine ?? 'none',
+      resets: this.#resets,
+      viewers: this.#channel.viewers,
+    };
+  }
+
+  #stats(): VmStats {
+    const used = this.#machine?.stats();
+    return {
+      wallSeconds: (performance.now() - this.#launchedAt) / 1000,
+      cpuSeconds: this.#usedBefore.cpuSeconds + (used?.cpuSeconds ?? 0),
+      instructions: this.#usedBefore.instructions + (used?.instructions ?? 0),
+      rssBytes: process.memoryUsage.rss(),
+      serialSentBytes: this.#channel.backlog.end,
+      serialReceivedBytes: this.#receivedBytes,
+    };
+  }
+
+  async #perform(operation: VmOperation): Promise<VmStatus | VmStats> {
+    if (operation === 'stats') return this.#stats();
+    if (operation === 'stop') {
+      // The answer goes out before the farewell.
+      setImmediate(() => this.end({ kind: 'stop' }));
+      return this.#status();
+    }
+    const machine = this.#machine;
+    if (operation === 'pause') {
+      this.#paused = true;
+      await machine?.pause();
+    } else if (operation === 'resume') {
+      this.#paused = false;
+      machine?.resume();
+    } else if (operation === 'reset') {
+      this.#resets++;
+      machine?.reset();
+    } else if (operation === 'powerButton') {
+      machine?.powerButton();
+    }
+    return this.#status();
+  }
+
+  #input(bytes: Uint8Array): void {
+    this.#receivedBytes += bytes.length;
+    this.#machine?.input(bytes);
+  }
+
+  #output(bytes: Uint8Array): void {
+    this.#channel.output(bytes);
+    this.#saveTimer ??= setTimeout(() => this.#saveConsole(), CONSOLE_SAVE_MS);
+  }
+
+  #saveConsole(): void {
+    writeFile(VM_FILES.console, this.#channel.backlog.since(0).bytes, { mode: 0o600 })
+      .catch((error: unknown) => this.#log(`the console’s last bytes were not saved: ${String(error)}`))
+      .finally(() => {
+        const saved = this.#channel.backlog.end;
+        this.#saveTimer = undefined;
+        if (saved !== this.#channel.backlog.end) this.#saveConsole();
+      });
+  }
+
+  #watchForOrphan(agentPresent: boolean): void {
+    clearTimeout(this.#orphanTimer);
+    if (agentPresent || this.#ending) return;
+    this.#orphanTimer = setTimeout(() => {
+      this.#log(`no worker for ${this.#config.orphanSeconds} s`);
+      void this.end({ kind: 'orphaned' });
+    }, this.#config.orphanSeconds * 1000);
+  }
+
+  /** Replaces a file of this VM's directory as a whole, which is the current directory. */
+  #save(name: string, content: string | Uint8Array): void {
+    const temporary = join('.', `${name}.new`);
+    writeFileSync(temporary, content, { mode: 0o600 });
+    renameSync(temporary, name);
+  }
+}
