@@ -1,0 +1,195 @@
+/**
+ * Where everything of the processor lies in the machine's linear memory.
+ * Byte offsets; the same for every engine, so that state moves between them as it is.
+ */
+
+/** The architectural state block. GPRs are in the SDM's register-number order. */
+export const STATE = 0x1000;
+
+let next = STATE;
+function field(bytes: number, align = Math.min(bytes, 8)): number {
+  next = Math.ceil(next / align) * align;
+  const at = next;
+  next += bytes;
+  return at;
+}
+
+export const S = {
+  /** RAX RCX RDX RBX RSP RBP RSI RDI R8..R15, i64 each. */
+  gpr: field(16 * 8),
+  /** Always zero: the base or index register of an address that has none, and the base of a flat segment. */
+  zero: field(8),
+  rip: field(8),
+  /** Lazy arithmetic flags: see `cpu/flags.ts`. */
+  flagResult: field(8),
+  flagAux: field(4),
+  /** The rest of RFLAGS (TF IF DF IOPL NT RF VM AC VIF VIP ID), in place; bit 1 is set. */
+  eflags: field(4),
+  /** ES CS SS DS FS GS LDTR TR, 32 bytes each: see SEG. */
+  segments: field(8 * 32, 32),
+  gdtrBase: field(8),
+  idtrBase: field(8),
+  gdtrLimit: field(4),
+  idtrLimit: field(4),
+  cr0: field(8),
+  cr2: field(8),
+  cr3: field(8),
+  cr4: field(8),
+  cr8: field(8),
+  efer: field(8),
+  /** PAE page-directory-pointer registers, loaded with CR3 (SDM vol. 3, 4.4.1). */
+  pdpte: field(4 * 8),
+  dr: field(8 * 8),
+  cpl: field(4),
+  /** 0: 16-bit code, 1: 32-bit code, 2: 64-bit code. */
+  codeMode: field(4),
+  /** Interrupts are held off for one instruction (STI, MOV SS). */
+  shadow: field(4),
+  halted: field(4),
+  star: field(8),
+  lstar: field(8),
+  cstar: field(8),
+  sfmask: field(8),
+  kernelGsBase: field(8),
+  tscAux: field(8),
+  sysenterCs: field(8),
+  sysenterEsp: field(8),
+  sysenterEip: field(8),
+  xcr0: field(8),
+  /** 16 XMM registers of 16 bytes (room for YMM and ZMM behind, at a stride of 64). */
+  xmm: field(16 * 64, 64),
+  mxcsr: field(4),
+  /** x87: physical registers R0..R7, 16 bytes each: mantissa (8), sign and exponent (2). MMn is the mantissa of Rn. */
+  fpr: field(8 * 16, 16),
+  fpuTop: field(4),
+  /** Status word without TOP. */
+  fpuStatus: field(4),
+  fpuControl: field(4),
+  /** Tag word reduced to one bit a physical register, 1 = empty (as FXSAVE's, inverted). */
+  fpuEmpty: field(4),
+  fpuOpcode: field(4),
+  fpuIp: field(8),
+  fpuDp: field(8),
+  fpuCs: field(4),
+  fpuDs: field(4),
+
+  // From here on: of the engine, not architectural.
+  /** Instructions that may still run in this slice; counts down at taken branches. */
+  budget: field(4),
+  /** Record of the instruction that faulted or left the run. */
+  record: field(4),
+  /** Linear address of the page that code runs in, and its slot table. */
+  pageBase: field(8),
+  pageSlots: field(4),
+  /** Pending exception: vector, whether it has an error code, the code. CR2 goes to `faultAddress` first. */
+  faultVector: field(4),
+  faultHasCode: field(4),
+  faultCode: field(4),
+  faultAddress: field(8),
+  /** Base of the TLB view for data at the current privilege: see TLB. */
+  tlbView: field(4),
+  /** A record whose handler was replaced by a break, and the handler. 0 when there is none. */
+  patchedRecord: field(4),
+  patchedHandler: field(4),
+  /** A slow store in flight: how to finish it (see interpret/memory.ts). */
+  commitKind: field(4),
+  commitAddress: field(8),
+  commitPhysical: field(4),
+  commitPhysical2: field(4),
+  commitSize: field(4),
+  /** Physical address of the last MMIO access, for diagnosis. */
+  mmioAddress: field(4),
+  /** 1 when an interrupt is deliverable as far as the interrupt controllers know. */
+  interruptPending: field(4),
+  /** Counters for statistics. */
+  tlbMisses: field(8),
+  mmioExits: field(8),
+  pioExits: field(8),
+  decodedInstructions: field(8),
+  codeInvalidations: field(8),
+} as const;
+
+/** The end of the state block. */
+export const STATE_END = next;
+
+/** One segment register. */
+export const SEG = {
+  stride: 32,
+  base: 0,
+  limit: 8,
+  selector: 12,
+  /** Descriptor bytes 5-6: type, S, DPL, P, AVL, L, D/B, G as in the high dword >> 8, masked 0xF0FF. */
+  attributes: 16,
+  /** 0 when an access needs no check but paging's (flat, writable, present); else the slow check decides. */
+  checked: 20,
+} as const;
+export const ES = 0, CS = 1, SS = 2, DS = 3, FS = 4, GS = 5, LDTR = 6, TR = 7;
+
+export const segment = (index: number): number => S.segments + index * SEG.stride;
+export const gpr = (index: number): number => S.gpr + index * 8;
+export const xmm = (index: number): number => S.xmm + index * 64;
+
+/** 256 bytes where slow accesses assemble data that lies on two pages or in a device. */
+export const SCRATCH = 0x3000;
+
+/**
+ * The data TLB: three views of 1024 entries of 32 bytes.
+ * View 0: supervisor with SMAP in force; 1: supervisor that may touch user pages; 2: user.
+ * An entry: read tag (i64), write tag (i64), addend (i32: linear memory address = low 32 bits of the
+ * guest-linear address + addend), physical page (u32). A tag is the page's linear address, or -1.
+ */
+export const TLB = { base: 0x10000, entries: 1024, stride: 32, views: 3, readTag: 0, writeTag: 8, addend: 16, physical: 20 } as const;
+export const TLB_VIEW_BYTES = TLB.entries * TLB.stride;
+
+/** The fetch TLB: 256 entries of 16 bytes: tag (i64; linear page), slot table (u32), physical page (u32). */
+export const FETCH = { base: TLB.base + TLB.views * TLB_VIEW_BYTES, entries: 256, stride: 16 } as const;
+
+/** Indices of filled TLB entries, so that a flush costs what the fills did: u32 each; bit 31 set for a global page. */
+export const TLB_FILLED = { base: FETCH.base + FETCH.entries * FETCH.stride, capacity: 4096 } as const;
+
+/** Per physical page of RAM: an i64 mask of the 64-byte granules that hold pre-decoded code. */
+export const CODE_MASK = 0x40000;
+
+/** Pages of RAM at most (3 GiB). */
+export const MAX_RAM_PAGES = 0xc0000;
+
+/** Per code page: 4096 slots (u32), the record decoded at each byte offset, or 0. */
+export const CODE_PAGES = { base: CODE_MASK + MAX_RAM_PAGES * 8, count: 2048, bytes: 4096 * 4 } as const;
+
+/** Pre-decoded instructions, 32 bytes each: see RECORD. */
+export const RECORDS = { base: CODE_PAGES.base + CODE_PAGES.count * CODE_PAGES.bytes, count: 1 << 20, bytes: 32 } as const;
+
+export const RECORD = {
+  /** u16: element of the interpreter's table. */
+  handler: 0,
+  /** u8: instruction length. */
+  length: 2,
+  /** u8: position in its run, for instruction counts. */
+  ordinal: 3,
+  /** u16: offset in the page. */
+  offset: 4,
+  /** u8: segment register of the memory operand. */
+  segment: 6,
+  /** u8: scale as a shift count. */
+  shift: 7,
+  /** u16: addresses in the state block of the first to third register operand. */
+  r1: 8,
+  r2: 10,
+  /** u16: addresses of base and index register. */
+  baseReg: 12,
+  indexReg: 14,
+  /** i32: displacement. For a direct branch: record of the target, once known. */
+  disp: 16,
+  link: 16,
+  /** u16: third register operand. */
+  r3: 20,
+  /** u8: address size, 16, 32 or 64 bits. */
+  addressSize: 22,
+  /** u8: REP prefix: 0 none, 1 REPNE (F2), 2 REP (F3). */
+  rep: 23,
+  /** i64: immediate, or second byte displacement: sign-extended. */
+  imm: 24,
+} as const;
+
+/** Guest RAM. */
+export const RAM = Math.ceil((RECORDS.base + RECORDS.count * RECORDS.bytes) / 0x10000) * 0x10000;

@@ -1,0 +1,143 @@
+import { nameBytes, sleb, sleb64, uleb } from './encode.ts';
+import { FunctionBuilder, type FunctionRef, Global, type Signature } from './function.ts';
+import { I32, I64, type ValType } from './opcodes.ts';
+
+interface DefinedFunction {
+  readonly ref: FunctionRef;
+  body: number[] | undefined;
+}
+
+/** Assembles one WebAssembly module (binary format: Core Specification, §5.5). */
+export class ModuleBuilder {
+  readonly #types: Signature[] = [];
+  readonly #typeKeys = new Map<string, number>();
+  readonly #imports: number[][] = [];
+  readonly #functions: DefinedFunction[] = [];
+  readonly #globals: number[][] = [];
+  readonly #exports: number[][] = [];
+  readonly #elements: FunctionRef[] = [];
+  #importedFunctions = 0;
+  #importedGlobals = 0;
+  #importedTables = 0;
+
+  /** A shared memory import, limits in 64 KiB pages. */
+  importMemory(module: string, name: string, initial: number, maximum: number): void {
+    this.#imports.push([...nameBytes(module), ...nameBytes(name), 0x02, 0x03, ...uleb(initial), ...uleb(maximum)]);
+  }
+
+  importFunction(module: string, name: string, params: readonly ValType[], results: readonly ValType[]): FunctionRef {
+    if (this.#functions.length > 0) throw new Error('imports come before functions');
+    const signature = { params, results };
+    this.#imports.push([...nameBytes(module), ...nameBytes(name), 0x00, ...uleb(this.typeIndex(signature))]);
+    return { ...signature, name, index: this.#importedFunctions++ };
+  }
+
+  importTable(module: string, name: string, initial: number): number {
+    this.#imports.push([...nameBytes(module), ...nameBytes(name), 0x01, 0x70, 0x00, ...uleb(initial)]);
+    return this.#importedTables++;
+  }
+
+  /** A mutable global of this module. */
+  global(type: typeof I32 | typeof I64, initial: number): Global {
+    const init = type === I64 ? [0x42, ...sleb64(BigInt(initial))] : [0x41, ...sleb(initial)];
+    this.#globals.push([type, 0x01, ...init, 0x0b]);
+    return new Global(type, this.#importedGlobals + this.#globals.length - 1);
+  }
+
+  /** Declares a function so that others can call it; `define` gives its body. */
+  declare(name: string, params: readonly ValType[], results: readonly ValType[]): FunctionRef {
+    const ref = { params, results, name, index: this.#importedFunctions + this.#functions.length };
+    this.#functions.push({ ref, body: undefined });
+    return ref;
+  }
+
+  define(ref: FunctionRef, emit: (f: FunctionBuilder) => void): void {
+    const slot = this.#functions[ref.index - this.#importedFunctions];
+    if (!slot || slot.body) throw new Error(`${ref.name} is not declared here, or defined twice`);
+    const builder = new FunctionBuilder(ref, (signature) => this.typeIndex(signature));
+    emit(builder);
+    slot.body = builder.finish();
+  }
+
+  /** Declares and defines at once. */
+  fn(name: string, params: readonly ValType[], results: readonly ValType[], emit: (f: FunctionBuilder) => void): FunctionRef {
+    const ref = this.declare(name, params, results);
+    this.define(ref, emit);
+    return ref;
+  }
+
+  export(ref: FunctionRef, name = ref.name): void {
+    this.#exports.push([...nameBytes(name), 0x00, ...uleb(ref.index)]);
+  }
+
+  /** Appends to the elements of table 0; gives the slot. */
+  element(ref: FunctionRef): number {
+    return this.#elements.push(ref) - 1;
+  }
+
+  get elementCount(): number {
+    return this.#elements.length;
+  }
+
+  typeIndex(signature: Signature): number {
+    const key = `${signature.params.join()}>${signature.results.join()}`;
+    let index = this.#typeKeys.get(key);
+    if (index === undefined) {
+      index = this.#types.push({ params: signature.params, results: signature.results }) - 1;
+      this.#typeKeys.set(key, index);
+    }
+    return index;
+  }
+
+  /**
+   * The module's bytes. A table of its own is made when elements were added and
+   * none is imported; it is exported as `table`. A name section is added when
+   * `names` is set, for profiles and traces.
+   */
+  finish(options: { names?: boolean } = {}): Uint8Array<ArrayBuffer> {
+    const bodies = this.#functions.map(({ ref, body }) => {
+      if (!body) throw new Error(`${ref.name} was declared and never defined`);
+      return body;
+    });
+    const out: number[] = [0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00];
+    const chunks: Uint8Array[] = [];
+    const section = (id: number, items: readonly (readonly number[])[]): void => {
+      if (items.length === 0) return;
+      const count = uleb(items.length);
+      const size = items.reduce((sum, item) => sum + item.length, count.length);
+      chunks.push(Uint8Array.from([id, ...uleb(size), ...count]), ...items.map((item) => Uint8Array.from(item)));
+    };
+    section(1, this.#types.map((t) => [0x60, ...uleb(t.params.length), ...t.params, ...uleb(t.results.length), ...t.results]));
+    section(2, this.#imports);
+    section(3, this.#functions.map(({ ref }) => uleb(this.typeIndex(ref))));
+    const ownTable = this.#elements.length > 0 && this.#importedTables === 0;
+    if (ownTable) {
+      section(4, [[0x70, 0x00, ...uleb(this.#elements.length)]]);
+      this.#exports.push([...nameBytes('table'), 0x01, 0x00]);
+    }
+    section(6, this.#globals);
+    section(7, this.#exports);
+    if (this.#elements.length > 0) {
+      const indices = this.#elements.flatMap((ref) => uleb(ref.index));
+      section(9, [[0x00, 0x41, 0x00, 0x0b, ...uleb(this.#elements.length), ...indices]]);
+    }
+    section(10, bodies.map((body) => [...uleb(body.length), ...body]));
+    if (options.names) chunks.push(this.#nameSection());
+    const length = chunks.reduce((sum, chunk) => sum + chunk.length, out.length);
+    const bytes = new Uint8Array(length);
+    bytes.set(out);
+    let at = out.length;
+    for (const chunk of chunks) {
+      bytes.set(chunk, at);
+      at += chunk.length;
+    }
+    return bytes;
+  }
+
+  #nameSection(): Uint8Array {
+    const entries = this.#functions.flatMap(({ ref }) => [...uleb(ref.index), ...nameBytes(ref.name)]);
+    const functions = [...uleb(this.#functions.length), ...entries];
+    const body = [...nameBytes('name'), 0x01, ...uleb(functions.length), ...functions];
+    return Uint8Array.from([0x00, ...uleb(body.length), ...body]);
+  }
+}
