@@ -1,0 +1,57 @@
+// Runs one of the project's TypeScript programs on any machine: `node launch.js PROGRAM [arguments]`.
+// It first sees to the dependencies and to a recent enough Node, then becomes the program, either in this
+// process or, when this Node is too old, in a child that gets the same terminal and signals.
+import { spawn } from 'node:child_process';
+import { constants } from 'node:os';
+import { delimiter, dirname, resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { cacheDirectory, ensureDependencies, ensureNode, homeDirectory, SetupError, say } from './bootstrap.js';
+
+const FORWARDED = /** @type {const} */ (['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2']);
+
+/**
+ * Sets up what is missing and runs a program of the project.
+ * @param {string} program path of a .ts file
+ * @param {string[]} args
+ */
+export async function launch(program, args) {
+  let node;
+  try {
+    node = ensureNode();
+    ensureDependencies();
+  } catch (error) {
+    if (!(error instanceof SetupError)) throw error;
+    say(error.message);
+    process.exitCode = 1;
+    return;
+  }
+  // What the program starts by the name "node" must be the same Node.
+  process.env.PATH = `${dirname(node)}${delimiter}${process.env.PATH ?? ''}`;
+  process.env.TEREMOK_HOME = homeDirectory();
+  process.env.TEREMOK_CACHE = cacheDirectory();
+  if (node === process.execPath) {
+    process.argv.splice(1, process.argv.length - 1, program, ...args);
+    await import(pathToFileURL(program).href);
+    return;
+  }
+  const child = spawn(node, [program, ...args], { stdio: 'inherit' });
+  for (const signal of FORWARDED) process.on(signal, () => child.kill(signal));
+  child.on('error', (error) => {
+    say(`could not start ${node}: ${error.message}`);
+    process.exitCode = 1;
+  });
+  child.on('exit', (code, signal) => {
+    process.exitCode = code ?? 128 + (signal ? constants.signals[signal] : 0);
+    process.exit();
+  });
+}
+
+if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
+  const [program, ...args] = process.argv.slice(2);
+  if (program === undefined) {
+    say('usage: node launch.js PROGRAM [arguments]');
+    process.exitCode = 2;
+  } else {
+    await launch(resolve(program), args);
+  }
+}
