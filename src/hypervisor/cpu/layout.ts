@@ -88,6 +88,14 @@ export const S = {
   faultAddress: field(8),
   /** Base of the TLB view for data at the current privilege: see TLB. */
   tlbView: field(4),
+  /** The same for fetches. */
+  fetchView: field(4),
+  /** Access bits of the current view for the page walk: see interpret/paging.ts. */
+  accessBits: field(4),
+  /** Number of entries in TLB_FILLED. */
+  tlbFilled: field(4),
+  /** Bytes of RAM. */
+  ramSize: field(4),
   /** A record whose handler was replaced by a break, and the handler. 0 when there is none. */
   patchedRecord: field(4),
   patchedHandler: field(4),
@@ -141,11 +149,12 @@ export const SCRATCH = 0x3000;
 export const TLB = { base: 0x10000, entries: 1024, stride: 32, views: 3, readTag: 0, writeTag: 8, addend: 16, physical: 20 } as const;
 export const TLB_VIEW_BYTES = TLB.entries * TLB.stride;
 
-/** The fetch TLB: 256 entries of 16 bytes: tag (i64; linear page), slot table (u32), physical page (u32). */
-export const FETCH = { base: TLB.base + TLB.views * TLB_VIEW_BYTES, entries: 256, stride: 16 } as const;
+/** The fetch TLB: two views (supervisor, user) of 256 entries of 16 bytes: tag (i64; linear page), slot table (u32), physical page (u32). */
+export const FETCH = { base: TLB.base + TLB.views * TLB_VIEW_BYTES, entries: 256, stride: 16, views: 2 } as const;
+export const FETCH_VIEW_BYTES = FETCH.entries * FETCH.stride;
 
 /** Indices of filled TLB entries, so that a flush costs what the fills did: u32 each; bit 31 set for a global page. */
-export const TLB_FILLED = { base: FETCH.base + FETCH.entries * FETCH.stride, capacity: 4096 } as const;
+export const TLB_FILLED = { base: FETCH.base + FETCH.views * FETCH_VIEW_BYTES, capacity: 4096 } as const;
 
 /** Per physical page of RAM: an i64 mask of the 64-byte granules that hold pre-decoded code. */
 export const CODE_MASK = 0x40000;
