@@ -1,0 +1,188 @@
+import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync, readFileSync } from 'node:fs';
+import { copyFile, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { gzipSync } from 'node:zlib';
+import { SetupError, say } from '../bootstrap.js';
+import { DebianPackages, unpack } from '../debian.ts';
+import { type CpioEntry, writeCpio } from './cpio.ts';
+import { loadOrder } from './modules.ts';
+
+/** What `image.json` says of an image. */
+export interface ImageDescription {
+  name: string;
+  description: string;
+  /** File names beside image.json. */
+  kernel: string;
+  initrd: string;
+  cmdline: string;
+  /** Debian packages the image was made from, with their versions. */
+  packages: Record<string, string>;
+  /** Hexadecimal digests by file name. */
+  sha256: Record<string, string>;
+  /** Digest of what made the image; another one means that set-up makes it anew. */
+  recipe: string;
+}
+
+/** Name of the built-in image, and of its folder. */
+export const IMAGE_NAME = 'debian-busybox';
+
+/** For a virtual machine's devices; those that the kernel has built in are not loaded. */
+const MODULES = ['virtio_pci', 'virtio_blk', 'virtio_net', 'virtio_rng', 'virtio_console', 'evdev', 'button'];
+
+const CMDLINE = 'console=ttyS0 quiet';
+
+const here = import.meta.dirname;
+
+/**
+ * Makes the built-in guest image: Debian's cloud kernel, unmodified, and an initial RAM file system with Debian's
+ * static BusyBox that comes to a shell on the serial console. Nothing needs root.
+ * @param directory where vmlinuz, initrd and image.json go; left alone when they are current
+ * @param cache folder for Debian's package lists and work files
+ * @returns the image's description
+ * @throws SetupError when Debian's packages cannot be had
+ */
+export async function buildDebianBusybox(directory: string, cache: string): Promise<ImageDescription> {
+  const recipe = await recipeDigest();
+  const present = await readDescription(directory);
+  if (present?.recipe === recipe) return present;
+  if (!(await DebianPackages.available())) {
+    throw new SetupError(
+      "the built-in image is made from Debian's packages, and this machine has no apt-get and dpkg-deb. " +
+        `Copy the folder ${directory} from a machine that has them.`,
+    );
+  }
+  say(`making the guest image ${IMAGE_NAME} (Debian's cloud kernel and BusyBox)`);
+  await mkdir(dirname(directory), { recursive: true });
+  const work = `${directory}.${process.pid}`;
+  await rm(work, { recursive: true, force: true });
+  try {
+    const packages = await fetchPackages(cache, join(work, 'packages'));
+    for (const { file } of packages) await unpack(file, join(work, 'root'));
+    const image = join(work, 'image');
+    await mkdir(image);
+    await copyFile(await kernelFile(join(work, 'root')), join(image, 'vmlinuz'));
+    const entries = await initrdEntries(join(work, 'root'));
+    await writeFile(join(image, 'initrd'), gzipSync(writeCpio(entries), { level: 9 }));
+    const description: ImageDescription = {
+      name: IMAGE_NAME,
+      description: "Debian's cloud kernel and BusyBox: a shell on the serial console",
+      kernel: 'vmlinuz',
+      initrd: 'initrd',
+      cmdline: CMDLINE,
+      packages: Object.fromEntries(packages.map(({ name, version }) => [name, version])),
+      sha256: { vmlinuz: await digest(join(image, 'vmlinuz')), initrd: await digest(join(image, 'initrd')) },
+      recipe,
+    };
+    await writeFile(join(image, 'image.json'), `${JSON.stringify(description, null, 2)}\n`);
+    await rm(directory, { recursive: true, force: true });
+    await rename(image, directory);
+    return description;
+  } finally {
+    await rm(work, { recursive: true, force: true });
+  }
+}
+
+/** Reads an image's description; undefined when the image is missing or incomplete. */
+async function readDescription(directory: string): Promise<ImageDescription | undefined> {
+  if (!existsSync(join(directory, 'vmlinuz')) || !existsSync(join(directory, 'initrd'))) return undefined;
+  try {
+    return JSON.parse(await readFile(join(directory, 'image.json'), 'utf8')) as ImageDescription;
+  } catch {
+    return undefined;
+  }
+}
+
+/** The digest of everything of ours that decides what the image is like. */
+async function recipeDigest(): Promise<string> {
+  const hash = createHash('sha256');
+  for (const file of ['cpio.ts', 'debian-busybox.ts', 'init.sh', 'modules.ts']) {
+    hash.update(await readFile(join(here, file)));
+  }
+  return hash.digest('hex');
+}
+
+async function fetchPackages(cache: string, into: string) {
+  // The guest is a PC, whatever the host is.
+  const foreign = process.arch === 'x64' ? undefined : 'amd64';
+  const debian = new DebianPackages(join(cache, foreign === undefined ? 'apt' : 'apt-amd64'), foreign);
+  const kernel = await debian.resolve('linux-image-cloud-amd64', /^linux-image-\d.*-cloud-amd64$/);
+  return debian.fetch([kernel, 'busybox-static'], into);
+}
+
+async function kernelFile(root: string): Promise<string> {
+  const name = (await readdir(join(root, 'boot'))).find((file) => file.startsWith('vmlinuz-'));
+  if (name === undefined) throw new SetupError("Debian's kernel package holds no kernel; its layout is not known here");
+  return join(root, 'boot', name);
+}
+
+async function initrdEntries(root: string): Promise<CpioEntry[]> {
+  const file = async (path: string, permissions: number, source: string): Promise<CpioEntry> => ({
+    type: 'file',
+    path,
+    permissions,
+    data: await readFile(source),
+  });
+  const text = (path: string, content: string, permissions = 0o644): CpioEntry => ({
+    type: 'file',
+    path,
+    permissions,
+    data: Buffer.from(content),
+  });
+  const folder = (path: string, permissions = 0o755): CpioEntry => ({ type: 'directory', path, permissions });
+  const busybox = ['bin/busybox', 'usr/bin/busybox'].map((path) => join(root, path)).find((path) => existsSync(path));
+  if (busybox === undefined) throw new SetupError("Debian's busybox-static holds no busybox; its layout is not known here");
+  const modules = await kernelModules(root);
+  return [
+    ...['bin', 'dev', 'etc', 'etc/acpi', 'etc/acpi/PWRF', 'lib', 'lib/modules', 'proc', 'sys'].map((path) => folder(path)),
+    folder('root', 0o700),
+    folder('tmp', 0o1777),
+    // The kernel opens /dev/console for init before anything is mounted.
+    { type: 'character', path: 'dev/console', permissions: 0o600, major: 5, minor: 1 },
+    { type: 'character', path: 'dev/null', permissions: 0o666, major: 1, minor: 3 },
+    { type: 'character', path: 'dev/ttyS0', permissions: 0o660, major: 4, minor: 64 },
+    await file('bin/busybox', 0o755, busybox),
+    { type: 'link', path: 'bin/sh', target: 'busybox' },
+    await file('init', 0o755, join(here, 'init.sh')),
+    text('etc/hostname', 'teremok\n'),
+    text('etc/passwd', 'root:x:0:0:root:/root:/bin/sh\n'),
+    text('etc/group', 'root:x:0:\ntty:x:5:\n'),
+    text('etc/motd', await motd(root)),
+    // BusyBox's acpid runs this when the ACPI power button is pressed.
+    text('etc/acpi/PWRF/00000080', '#!/bin/sh\nexec poweroff -f\n', 0o755),
+    text('lib/modules/order', modules.map(({ name }) => `${name}\n`).join('')),
+    ...modules.map(
+      ({ name, file: data }): CpioEntry => ({ type: 'file', path: `lib/modules/${name}.ko`, permissions: 0o644, data }),
+    ),
+  ];
+}
+
+async function motd(root: string): Promise<string> {
+  const kernel = basename(await kernelFile(root)).replace('vmlinuz-', '');
+  return `Debian's Linux ${kernel} with BusyBox. "poweroff -f" ends the machine.\n`;
+}
+
+async function kernelModules(root: string) {
+  const trees = [join(root, 'lib/modules'), join(root, 'usr/lib/modules')].filter((path) => existsSync(path));
+  const files = new Map<string, string>();
+  for (const tree of trees) {
+    for (const path of await readdir(tree, { recursive: true })) {
+      const match = /([^/]+)\.ko(\.xz)?$/.exec(path);
+      if (match !== null) files.set((match[1] as string).replaceAll('-', '_'), join(tree, path));
+    }
+  }
+  return loadOrder(MODULES, (name) => {
+    const path = files.get(name);
+    return path === undefined ? undefined : readModule(path);
+  });
+}
+
+/** A module's ELF file; later releases of Debian compress theirs. */
+function readModule(path: string): Uint8Array {
+  return path.endsWith('.xz') ? execFileSync('xz', ['-dc', path], { maxBuffer: 64 << 20 }) : readFileSync(path);
+}
+
+async function digest(path: string): Promise<string> {
+  return createHash('sha256').update(await readFile(path)).digest('hex');
+}
