@@ -1,0 +1,554 @@
+import type { ByteInput, ByteSink } from '../backends/streams.ts';
+import type { AccessSize, BusDevice } from '../machine/bus.ts';
+import type { Door, DoorPort, Timer } from '../machine/door.ts';
+import type { IrqLine } from '../machine/irq.ts';
+import type { Stateful } from '../machine/state.ts';
+
+/** Bytes of I/O space a 16550A takes. */
+export const SERIAL_IO_LENGTH = 8;
+/** Most host bytes that may wait for the guest to read them. */
+export const SERIAL_INPUT_LIMIT = 65536;
+
+const FIFO_SIZE = 16;
+const OUTPUT_BATCH = 4096;
+/** 1.8432 MHz / 16: the baud rate of divisor 1. */
+const BASE_BAUD = 115200;
+
+const IER_RDA = 0x01;
+const IER_THRE = 0x02;
+const IER_RLS = 0x04;
+const IER_MODEM = 0x08;
+
+const IIR_NONE = 0x01;
+const IIR_MODEM = 0x00;
+const IIR_THRE = 0x02;
+const IIR_RDA = 0x04;
+const IIR_RLS = 0x06;
+const IIR_TIMEOUT = 0x0c;
+const IIR_FIFO = 0xc0;
+
+const FCR_ENABLE = 0x01;
+const FCR_CLEAR_RX = 0x02;
+const FCR_CLEAR_TX = 0x04;
+const TRIGGER_LEVELS: readonly number[] = [1, 4, 8, 14];
+
+const LCR_BREAK = 0x40;
+const LCR_DLAB = 0x80;
+
+const MCR_DTR = 0x01;
+const MCR_RTS = 0x02;
+const MCR_OUT1 = 0x04;
+const MCR_OUT2 = 0x08;
+const MCR_LOOP = 0x10;
+
+const LSR_DR = 0x01;
+const LSR_OE = 0x02;
+const LSR_BI = 0x10;
+/** Errors that belong to one received character: PE, FE, BI. */
+const LSR_CHARACTER = 0x1c;
+const LSR_THRE = 0x20;
+const LSR_TEMT = 0x40;
+const LSR_FIFO_ERROR = 0x80;
+const LSR_INTERRUPTS = LSR_OE | LSR_CHARACTER;
+
+const MSR_CTS = 0x10;
+const MSR_DSR = 0x20;
+const MSR_RI = 0x40;
+const MSR_DCD = 0x80;
+/** What a connected, ready other end drives. */
+const LINES_CONNECTED = MSR_CTS | MSR_DSR | MSR_DCD;
+
+export interface SerialOptions {
+  /** Names the way in through the door: `serial0` gives `serial0.rx` and `serial0.tx`. */
+  readonly name: string;
+  readonly door: Door;
+  readonly irq: IrqLine;
+  readonly sink: ByteSink;
+}
+
+/** What comes in: characters, a break condition, or the other end's modem lines (MSR bits 4 to 7). */
+type SerialInput = Uint8Array | { readonly break: true } | { readonly lines: number };
+
+interface Received {
+  readonly byte: number;
+  readonly errors: number;
+}
+
+export type SerialState = {
+  readonly ier: number;
+  readonly fcr: number;
+  readonly lcr: number;
+  readonly mcr: number;
+  readonly lsr: number;
+  readonly scr: number;
+  readonly divisor: number;
+  readonly lines: number;
+  readonly msrDelta: number;
+  readonly threPending: boolean;
+  readonly timeoutPending: boolean;
+  readonly timeoutAt: number | null;
+  readonly rxBytes: Uint8Array;
+  readonly rxErrors: Uint8Array;
+  readonly tx: Uint8Array;
+  readonly txHeld: boolean;
+  readonly waiting: readonly (Uint8Array | number)[];
+};
+
+/**
+ * A 16550A UART (National Semiconductor PC16550D data sheet) as a PC wires it:
+ * eight ports, and an interrupt that passes only while MCR's OUT2 is set.
+ *
+ * Transmission takes no time: a character written is at the sink at the next
+ * `flush`, unless the sink asked to hold, and then THRE stays clear. Reception
+ * loses nothing: host bytes wait, up to 64 KiB, until the receiver has room;
+ * only what the guest sends itself in loopback can overrun.
+ */
+export class Serial16550 implements BusDevice, Stateful<SerialState> {
+  readonly stateVersion = 1;
+  /** The host's end of the receive wire. */
+  readonly input: ByteInput;
+
+  readonly #door: Door;
+  readonly #irq: IrqLine;
+  readonly #sink: ByteSink;
+  readonly #port: DoorPort<SerialInput>;
+  readonly #timer: Timer;
+
+  #ier = 0;
+  #fcr = 0;
+  #lcr = 0;
+  #mcr = 0;
+  /** Only OE and the error bits of a character that was shown: the rest is computed. */
+  #lsr = 0;
+  #scr = 0;
+  #divisor = 12;
+  /** The other end's lines, MSR bits 4 to 7, when not in loopback. */
+  #lines = LINES_CONNECTED;
+  #msrDelta = 0;
+  #threPending = false;
+  #timeoutPending = false;
+  #rbr = 0;
+  #rx: Received[] = [];
+  #tx: number[] = [];
+  #txHeld = false;
+
+  /** Host bytes not yet in the receiver; a number is a break (its LSR bits). */
+  #waiting: (Uint8Array | number)[] = [];
+  #output = new Uint8Array(OUTPUT_BATCH);
+  #outputLength = 0;
+  /** Bytes offered by the host and not yet in the receiver, on either side of the door. */
+  #outstanding = 0;
+  #refused = false;
+  #drained: (() => void) | undefined;
+
+  constructor(options: SerialOptions) {
+    this.#door = options.door;
+    this.#irq = options.irq;
+    this.#sink = options.sink;
+    this.#port = options.door.port<SerialInput>(`${options.name}.rx`, (payload) => this.#arrive(payload));
+    this.#timer = options.door.clock.timer(`${options.name}.timeout`, () => this.#characterTimeout());
+    const hold = options.door.port<boolean>(`${options.name}.tx`, (full) => this.#hold(full));
+    this.#sink.onPressure?.((full) => hold.post(full));
+    this.input = {
+      offer: (bytes) => this.#offer(bytes),
+      onDrained: (listener) => {
+        this.#drained = listener;
+      },
+    };
+  }
+
+  /** Sends a break condition to the guest, in order with the bytes offered. */
+  sendBreak(): void {
+    if (this.#outstanding >= SERIAL_INPUT_LIMIT) return;
+    this.#outstanding += 1;
+    this.#port.post({ break: true });
+  }
+
+  /** Sets the modem lines of the other end: MSR bits 4 (CTS) to 7 (DCD). */
+  setLines(lines: number): void {
+    this.#port.post({ lines: lines & 0xf0 });
+  }
+
+  /** Hands what the guest has sent to the sink; to be called once per slice. */
+  flush(): void {
+    if (this.#outputLength === 0) return;
+    const bytes = this.#output.slice(0, this.#outputLength);
+    this.#outputLength = 0;
+    this.#sink.write(bytes);
+  }
+
+  /** Hardware reset (data sheet, table II). Waiting host bytes stay. */
+  reset(): void {
+    this.#ier = 0;
+    this.#fcr = 0;
+    this.#lcr = 0;
+    this.#mcr = 0;
+    this.#lsr = 0;
+    this.#msrDelta = 0;
+    this.#threPending = false;
+    this.#tx = [];
+    this.#clearReceiver();
+    this.#update();
+  }
+
+  read(offset: number, _size: AccessSize): number {
+    switch (offset & 7) {
+      case 0:
+        return this.#lcr & LCR_DLAB ? this.#divisor & 0xff : this.#readReceiver();
+      case 1:
+        return this.#lcr & LCR_DLAB ? this.#divisor >> 8 : this.#ier;
+      case 2:
+        return this.#readIir();
+      case 3:
+        return this.#lcr;
+      case 4:
+        return this.#mcr;
+      case 5:
+        return this.#readLsr();
+      case 6:
+        return this.#readMsr();
+      default:
+        return this.#scr;
+    }
+  }
+
+  write(offset: number, _size: AccessSize, value: number): void {
+    const byte = value & 0xff;
+    switch (offset & 7) {
+      case 0:
+        if (this.#lcr & LCR_DLAB) this.#divisor = (this.#divisor & 0xff00) | byte;
+        else this.#transmit(byte);
+        break;
+      case 1:
+        if (this.#lcr & LCR_DLAB) this.#divisor = (this.#divisor & 0xff) | (byte << 8);
+        else this.#writeIer(byte);
+        break;
+      case 2:
+        this.#writeFcr(byte);
+        break;
+      case 3:
+        this.#writeLcr(byte);
+        break;
+      case 4:
+        this.#writeMcr(byte);
+        break;
+      case 7:
+        this.#scr = byte;
+        break;
+      default:
+        // LSR is for factory tests, MSR is read-only.
+        break;
+    }
+  }
+
+  save(): SerialState {
+    return {
+      ier: this.#ier,
+      fcr: this.#fcr,
+      lcr: this.#lcr,
+      mcr: this.#mcr,
+      lsr: this.#lsr,
+      scr: this.#scr,
+      divisor: this.#divisor,
+      lines: this.#lines,
+      msrDelta: this.#msrDelta,
+      threPending: this.#threPending,
+      timeoutPending: this.#timeoutPending,
+      timeoutAt: this.#timer.deadline ?? null,
+      rxBytes: Uint8Array.from(this.#rx, (c) => c.byte),
+      rxErrors: Uint8Array.from(this.#rx, (c) => c.errors),
+      tx: Uint8Array.from(this.#tx),
+      txHeld: this.#txHeld,
+      waiting: this.#waiting.map((part) => (typeof part === 'number' ? part : part.slice())),
+    };
+  }
+
+  restore(state: SerialState): void {
+    this.#ier = state.ier & 0x0f;
+    this.#fcr = state.fcr & 0xc9;
+    this.#lcr = state.lcr & 0xff;
+    this.#mcr = state.mcr & 0x1f;
+    this.#lsr = state.lsr & LSR_INTERRUPTS;
+    this.#scr = state.scr & 0xff;
+    this.#divisor = state.divisor & 0xffff;
+    this.#lines = state.lines & 0xf0;
+    this.#msrDelta = state.msrDelta & 0x0f;
+    this.#threPending = state.threPending;
+    this.#timeoutPending = state.timeoutPending;
+    const rx = Array.from(state.rxBytes, (byte, i) => ({ byte, errors: state.rxErrors[i] ?? 0 }));
+    this.#rx = rx.slice(0, FIFO_SIZE);
+    this.#tx = Array.from(state.tx).slice(0, FIFO_SIZE);
+    // Whether the present sink wants to hold is the present sink's to say.
+    this.#txHeld = false;
+    this.#waiting = state.waiting.map((part) => (typeof part === 'number' ? part : part.slice()));
+    this.#outstanding = this.#waiting.reduce<number>((n, p) => n + (typeof p === 'number' ? 1 : p.length), 0);
+    this.#timer.cancel();
+    if (state.timeoutAt !== null) this.#timer.arm(state.timeoutAt);
+    this.#drainTransmitter();
+    this.#update();
+  }
+
+  // Receiver
+
+  #offer(bytes: Uint8Array): number {
+    const taken = Math.min(bytes.length, SERIAL_INPUT_LIMIT - this.#outstanding);
+    if (taken < bytes.length) this.#refused = true;
+    if (taken > 0) {
+      this.#outstanding += taken;
+      this.#port.post(bytes.slice(0, taken));
+    }
+    return taken;
+  }
+
+  #arrive(payload: SerialInput): void {
+    if (payload instanceof Uint8Array) {
+      if (payload.length > 0) this.#waiting.push(payload);
+    } else if ('break' in payload) {
+      this.#waiting.push(LSR_BI);
+    } else {
+      this.#setExternalLines(payload.lines);
+    }
+    this.#refill();
+    this.#update();
+  }
+
+  /** Moves waiting bytes into the receiver as far as it has room. */
+  #refill(): void {
+    if (this.#mcr & MCR_LOOP || this.#waiting.length === 0) return;
+    const room = this.#fcr & FCR_ENABLE ? FIFO_SIZE : 1;
+    let moved = false;
+    while (this.#rx.length < room && this.#waiting.length > 0) {
+      const part = this.#waiting[0];
+      if (typeof part === 'number') {
+        this.#rx.push({ byte: 0, errors: part });
+        this.#waiting.shift();
+      } else {
+        this.#rx.push({ byte: part[0], errors: 0 });
+        if (part.length > 1) this.#waiting[0] = part.subarray(1);
+        else this.#waiting.shift();
+      }
+      moved = true;
+      this.#outstanding -= 1;
+    }
+    if (!moved) return;
+    this.#shown();
+    this.#restartTimeout();
+    if (this.#refused && this.#outstanding <= SERIAL_INPUT_LIMIT / 2) {
+      this.#refused = false;
+      this.#drained?.();
+    }
+  }
+
+  /** One character of the guest's own, in loopback: what finds no room is lost. */
+  #loopback(byte: number, errors: number): void {
+    const fifo = (this.#fcr & FCR_ENABLE) !== 0;
+    if (fifo && this.#rx.length >= FIFO_SIZE) {
+      this.#lsr |= LSR_OE;
+    } else if (!fifo && this.#rx.length > 0) {
+      this.#lsr |= LSR_OE;
+      this.#rx = [{ byte, errors }];
+    } else {
+      this.#rx.push({ byte, errors });
+    }
+    this.#shown();
+    this.#restartTimeout();
+  }
+
+  /** LSR shows the errors of the character at the head of the receiver. */
+  #shown(): void {
+    const head = this.#rx[0];
+    if (head === undefined || head.errors === 0) return;
+    this.#lsr |= head.errors;
+    this.#rx[0] = { byte: head.byte, errors: 0 };
+  }
+
+  #readReceiver(): number {
+    const head = this.#rx.shift();
+    if (head !== undefined) this.#rbr = head.byte;
+    this.#timeoutPending = false;
+    this.#timer.cancel();
+    this.#shown();
+    this.#refill();
+    if (this.#rx.length > 0) this.#restartTimeout();
+    this.#update();
+    return this.#rbr;
+  }
+
+  #clearReceiver(): void {
+    this.#rx = [];
+    this.#timeoutPending = false;
+    this.#timer.cancel();
+  }
+
+  /** The time-out runs for four characters from the last one that came or was read (data sheet, 8.4). */
+  #restartTimeout(): void {
+    this.#timeoutPending = false;
+    if ((this.#fcr & FCR_ENABLE) === 0 || this.#rx.length === 0) return;
+    this.#timer.arm(this.#door.clock.now() + 4 * this.#characterTime());
+  }
+
+  #characterTimeout(): void {
+    if ((this.#fcr & FCR_ENABLE) === 0 || this.#rx.length === 0) return;
+    this.#timeoutPending = true;
+    this.#update();
+  }
+
+  /** Of one character with start, parity and stop bits, in nanoseconds. */
+  #characterTime(): number {
+    const parity = this.#lcr & 0x08 ? 1 : 0;
+    const stop = this.#lcr & 0x04 ? 2 : 1;
+    const bits = 1 + 5 + (this.#lcr & 3) + parity + stop;
+    return Math.ceil((bits * 1e9 * (this.#divisor || 1)) / BASE_BAUD);
+  }
+
+  // Transmitter
+
+  #transmit(byte: number): void {
+    this.#threPending = false;
+    this.#update();
+    if (this.#txHeld && (this.#mcr & MCR_LOOP) === 0) {
+      const room = this.#fcr & FCR_ENABLE ? FIFO_SIZE : 1;
+      // On the real part too, a write to a full transmitter overwrites.
+      if (this.#tx.length >= room) this.#tx.pop();
+      this.#tx.push(byte);
+      return;
+    }
+    this.#send(byte);
+    this.#threPending = true;
+    this.#update();
+  }
+
+  #send(byte: number): void {
+    const mask = 0xff >> (3 - (this.#lcr & 3));
+    if (this.#mcr & MCR_LOOP) {
+      this.#loopback(byte & mask, 0);
+      return;
+    }
+    // The divisor latch and word length of a PC's firmware are often left at 5 bits; a sink wants bytes.
+    this.#output[this.#outputLength++] = byte;
+    if (this.#outputLength === OUTPUT_BATCH) this.flush();
+  }
+
+  #hold(full: boolean): void {
+    this.#txHeld = full;
+    if (!full) this.#drainTransmitter();
+    this.#update();
+  }
+
+  #drainTransmitter(): void {
+    if (this.#tx.length === 0) return;
+    for (const byte of this.#tx.splice(0)) this.#send(byte);
+    this.#threPending = true;
+  }
+
+  // Registers
+
+  #writeIer(value: number): void {
+    const enabled = value & ~this.#ier;
+    this.#ier = value & 0x0f;
+    if (enabled & IER_THRE && this.#tx.length === 0) this.#threPending = true;
+    this.#update();
+  }
+
+  #readIir(): number {
+    const source = this.#source();
+    // Reading IIR acknowledges THRE when that is what it reports, nothing else.
+    if (source === IIR_THRE) {
+      this.#threPending = false;
+      this.#update();
+    }
+    return source | (this.#fcr & FCR_ENABLE ? IIR_FIFO : 0);
+  }
+
+  #writeFcr(value: number): void {
+    const switched = ((this.#fcr ^ value) & FCR_ENABLE) !== 0;
+    if (switched || (value & FCR_ENABLE && value & FCR_CLEAR_RX)) this.#clearReceiver();
+    if (switched || (value & FCR_ENABLE && value & FCR_CLEAR_TX)) {
+      if (this.#tx.length > 0) this.#threPending = true;
+      this.#tx = [];
+    }
+    this.#fcr = value & FCR_ENABLE ? value & 0xc9 : 0;
+    this.#refill();
+    this.#update();
+  }
+
+  #writeLcr(value: number): void {
+    const breakStarts = (value & ~this.#lcr & LCR_BREAK) !== 0;
+    this.#lcr = value;
+    if (breakStarts && this.#mcr & MCR_LOOP) {
+      this.#loopback(0, LSR_BI);
+      this.#update();
+    }
+  }
+
+  #writeMcr(value: number): void {
+    const before = this.#modemLines();
+    this.#mcr = value & 0x1f;
+    this.#modemChange(before);
+    this.#refill();
+    this.#update();
+  }
+
+  #readLsr(): number {
+    let value = this.#lsr;
+    if (this.#rx.length > 0) value |= LSR_DR;
+    if (this.#tx.length === 0) value |= LSR_THRE | LSR_TEMT;
+    if (this.#fcr & FCR_ENABLE) {
+      const pending = value & LSR_CHARACTER || this.#rx.some((c) => c.errors !== 0);
+      if (pending) value |= LSR_FIFO_ERROR;
+    }
+    this.#lsr = 0;
+    this.#update();
+    return value;
+  }
+
+  #readMsr(): number {
+    const value = this.#modemLines() | this.#msrDelta;
+    this.#msrDelta = 0;
+    this.#update();
+    return value;
+  }
+
+  // Modem lines and interrupt
+
+  #modemLines(): number {
+    if ((this.#mcr & MCR_LOOP) === 0) return this.#lines;
+    let lines = 0;
+    if (this.#mcr & MCR_RTS) lines |= MSR_CTS;
+    if (this.#mcr & MCR_DTR) lines |= MSR_DSR;
+    if (this.#mcr & MCR_OUT1) lines |= MSR_RI;
+    if (this.#mcr & MCR_OUT2) lines |= MSR_DCD;
+    return lines;
+  }
+
+  #setExternalLines(lines: number): void {
+    const before = this.#modemLines();
+    this.#lines = lines & 0xf0;
+    this.#modemChange(before);
+  }
+
+  /** Delta bits: any change of CTS, DSR and DCD; of RI its trailing edge alone. */
+  #modemChange(before: number): void {
+    const now = this.#modemLines();
+    const changed = (before ^ now) & (MSR_CTS | MSR_DSR | MSR_DCD);
+    const ringEnded = before & ~now & MSR_RI;
+    this.#msrDelta |= (changed | ringEnded) >> 4;
+  }
+
+  /** The enabled interrupt of highest priority, as IIR reports it. */
+  #source(): number {
+    if (this.#ier & IER_RLS && this.#lsr & LSR_INTERRUPTS) return IIR_RLS;
+    if (this.#ier & IER_RDA && this.#rx.length > 0) {
+      const fifo = (this.#fcr & FCR_ENABLE) !== 0;
+      if (!fifo || this.#rx.length >= TRIGGER_LEVELS[this.#fcr >> 6]) return IIR_RDA;
+      if (this.#timeoutPending) return IIR_TIMEOUT;
+    }
+    if (this.#ier & IER_THRE && this.#threPending) return IIR_THRE;
+    if (this.#ier & IER_MODEM && this.#msrDelta !== 0) return IIR_MODEM;
+    return IIR_NONE;
+  }
+
+  #update(): void {
+    this.#irq.set((this.#mcr & MCR_OUT2) !== 0 && this.#source() !== IIR_NONE);
+  }
+}
