@@ -85,6 +85,11 @@ export class FrameDecoder {
   #body: Buffer | undefined;
   #bodyFilled = 0;
 
+  /** Whether everything pushed so far was whole frames. */
+  get idle(): boolean {
+    return this.#body === undefined && this.#headerFilled === 0;
+  }
+
   /** Hands each frame completed by `chunk` to `deliver`. Throws a ChannelError at a malformed one. */
   push(chunk: Uint8Array, deliver: (frame: Frame) => void): void {
     let at = 0;
@@ -132,6 +137,8 @@ export type VmExit =
   | { readonly kind: 'orphaned' }
   | { readonly kind: 'triple-fault'; readonly detail: string }
   | { readonly kind: 'debug-exit'; readonly status: number }
+  /** The machine could not be built: a kernel that is none, memory that is not there. Trying again is no use. */
+  | { readonly kind: 'not-started'; readonly message: string }
   | { readonly kind: 'error'; readonly message: string };
 
 /** What a connection to a VM process is for. The newest agent replaces the one before it. */
@@ -158,7 +165,9 @@ export interface VmStats {
   readonly wallSeconds: number;
   readonly cpuSeconds: number;
   readonly instructions: number;
+  readonly guestMiB: number;
   readonly rssBytes: number;
+  readonly viewers: number;
   /** Bytes that the guest sent on its serial line, and that it was sent. */
   readonly serialSentBytes: number;
   readonly serialReceivedBytes: number;
@@ -169,7 +178,6 @@ export interface VmStatus {
   readonly engine: string;
   /** How often the guest has reset the machine in this launch. */
   readonly resets: number;
-  readonly viewers: number;
 }
 
 /** What a client sends. `attach` is for the worker's endpoint, `hello` for a VM process itself. */
@@ -295,7 +303,6 @@ function parseStatus(fields: Fields): VmStatus {
     state: oneOf(fields, 'state', ['running', 'paused'] as const),
     engine: text(fields, 'engine', 64),
     resets: count(fields, 'resets'),
-    viewers: count(fields, 'viewers'),
   };
 }
 
@@ -311,8 +318,9 @@ export function parseExit(value: unknown): VmExit {
       return { kind: 'triple-fault', detail: text(value, 'detail', 65_536) };
     case 'debug-exit':
       return { kind: 'debug-exit', status: count(value, 'status') };
+    case 'not-started':
     case 'error':
-      return { kind: 'error', message: text(value, 'message', 65_536) };
+      return { kind: value.kind, message: text(value, 'message', 65_536) };
     default:
       return wrong('kind');
   }
@@ -331,7 +339,9 @@ function parseReply(fields: Fields): VmMessage {
       wallSeconds: measure(value, 'wallSeconds'),
       cpuSeconds: measure(value, 'cpuSeconds'),
       instructions: measure(value, 'instructions'),
+      guestMiB: measure(value, 'guestMiB'),
       rssBytes: measure(value, 'rssBytes'),
+      viewers: count(value, 'viewers'),
       serialSentBytes: measure(value, 'serialSentBytes'),
       serialReceivedBytes: measure(value, 'serialReceivedBytes'),
     },

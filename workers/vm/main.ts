@@ -83,7 +83,7 @@ async function main(): Promise<void> {
   sayReady();
   await vm.power();
   const exit = await vm.ended;
-  process.exit(exit.kind === 'error' ? EXIT_FAILED : 0);
+  process.exit(exit.kind === 'error' || exit.kind === 'not-started' ? EXIT_FAILED : 0);
 }
 
 await main();

@@ -1,6 +1,4 @@
-import { writeFile } from 'node:fs/promises';
 import { renameSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import type { VmExit, VmOperation, VmStats, VmStatus } from '../../src/contracts/channel.ts';
 import { VM_FILES } from '../../src/contracts/vm-process.ts';
 import type { VmExitRecord, VmProcessConfig, VmProcessRecord } from '../../src/contracts/vm-process.ts';
@@ -18,6 +16,7 @@ export class VmProcess {
   readonly #channel: ChannelServer;
   readonly #record: VmProcessRecord;
   readonly #log: (message: string) => void;
+  readonly #attended = Promise.withResolvers<void>();
   readonly #ended = Promise.withResolvers<VmExit>();
   #machine: VmMachine | undefined;
   #paused: boolean;
@@ -39,7 +38,10 @@ export class VmProcess {
       status: () => this.#status(),
       input: (bytes) => this.#input(bytes),
       perform: (operation) => this.#perform(operation),
-      agentPresent: (present) => this.#watchForOrphan(present),
+      agentPresent: (present) => {
+        if (present) this.#attended.resolve();
+        this.#watchForOrphan(present);
+      },
     });
   }
 
@@ -48,19 +50,25 @@ export class VmProcess {
     return this.#ended.promise;
   }
 
-  /** Opens the socket, then builds the machine and sets it going. Rejects when the socket cannot be had. */
+  /** Opens the socket. Rejects when it cannot be had. */
   async start(): Promise<void> {
     this.#save(VM_FILES.process, JSON.stringify(this.#record));
     await this.#channel.listen(VM_FILES.socket);
     this.#watchForOrphan(false);
   }
 
-  /** Builds the machine and sets it going; a machine that cannot be built ends the process. */
+  /**
+   * Once a worker is there to see it, builds the machine and sets it going; a
+   * machine that cannot be built ends the process.
+   */
   async power(): Promise<void> {
+    await Promise.race([this.#attended.promise, this.#ended.promise]);
+    if (this.#ending) return;
     try {
       await this.#build();
     } catch (error) {
-      await this.end({ kind: 'error', message: error instanceof Error ? error.message : String(error) });
+      const message = error instanceof Error ? error.message : String(error);
+      await this.end({ kind: 'not-started', message });
     }
   }
 
@@ -111,7 +119,6 @@ export class VmProcess {
       state: this.#paused ? 'paused' : 'running',
       engine: this.#machine?.engine ?? 'none',
       resets: this.#resets,
-      viewers: this.#channel.viewers,
     };
   }
 
@@ -121,6 +128,8 @@ export class VmProcess {
       wallSeconds: (performance.now() - this.#launchedAt) / 1000,
       cpuSeconds: this.#usedBefore.cpuSeconds + (used?.cpuSeconds ?? 0),
       instructions: this.#usedBefore.instructions + (used?.instructions ?? 0),
+      guestMiB: this.#config.memoryMiB,
+      viewers: this.#channel.viewers,
       rssBytes: process.memoryUsage.rss(),
       serialSentBytes: this.#channel.backlog.end,
       serialReceivedBytes: this.#receivedBytes,
@@ -161,13 +170,8 @@ export class VmProcess {
   }
 
   #saveConsole(): void {
-    writeFile(VM_FILES.console, this.#channel.backlog.since(0).bytes, { mode: 0o600 })
-      .catch((error: unknown) => this.#log(`the console’s last bytes were not saved: ${String(error)}`))
-      .finally(() => {
-        const saved = this.#channel.backlog.end;
-        this.#saveTimer = undefined;
-        if (saved !== this.#channel.backlog.end) this.#saveConsole();
-      });
+    this.#saveTimer = undefined;
+    this.#save(VM_FILES.console, this.#channel.backlog.since(0).bytes);
   }
 
   #watchForOrphan(agentPresent: boolean): void {
@@ -179,10 +183,13 @@ export class VmProcess {
     }, this.#config.orphanSeconds * 1000);
   }
 
-  /** Replaces a file of this VM's directory as a whole, which is the current directory. */
+  /** Replaces a file of this VM's directory, which is the current directory. A full disk must not end the guest. */
   #save(name: string, content: string | Uint8Array): void {
-    const temporary = join('.', `${name}.new`);
-    writeFileSync(temporary, content, { mode: 0o600 });
-    renameSync(temporary, name);
+    try {
+      writeFileSync(`${name}.new`, content, { mode: 0o600 });
+      renameSync(`${name}.new`, name);
+    } catch (error) {
+      this.#log(`${name} was not saved: ${String(error)}`);
+    }
   }
 }

@@ -149,7 +149,7 @@ export class ManagedProcess {
 }
 
 /** A log longer than this is put aside, as `.1`, when it is next opened. */
-const LONGEST_LOG_BYTES = 16 * 1024 * 1024;
+export const LONGEST_LOG_BYTES = 16 * 1024 * 1024;
 
 /**
  * Opens a log file for appending.

@@ -1,0 +1,154 @@
+import { HEARTBEAT_INTERVAL_MS, SWEEP_INTERVAL_MS } from '../../src/contracts/reconcile.ts';
+import { VM_METRICS_TTL_SECONDS, vmMetricsKey } from '../../src/contracts/metrics.ts';
+import type { VmMetrics } from '../../src/contracts/metrics.ts';
+import type { Redis } from '../../src/infra/redis.ts';
+import { isAlive } from '../../src/lib/process-identity.ts';
+import type { Logger } from '../../src/lib/log.ts';
+import type { HostRow } from './host.ts';
+import { Semaphore } from './semaphore.ts';
+import { listVmDirectories, VmDirectory } from './vm-directory.ts';
+import { VmKeeper } from './vm-keeper.ts';
+import type { VmHandle } from './vm-handle.ts';
+import type { VmRecords } from './vm-records.ts';
+
+const METRICS_INTERVAL_MS = 5_000;
+const LAUNCHES_AT_ONCE = 4;
+
+export interface AgentDeps {
+  readonly host: HostRow;
+  readonly records: VmRecords;
+  readonly redis: Redis;
+  readonly runDir: string;
+  readonly imagesDir: string;
+  readonly engine: string;
+  readonly orphanSeconds: number;
+  readonly log: Logger;
+}
+
+/** All VMs of this host: looks at each when told to, and at all of them on a timer. */
+export class Agent {
+  readonly #deps: AgentDeps;
+  readonly #keepers = new Map<string, VmKeeper>();
+  readonly #launches = new Semaphore(LAUNCHES_AT_ONCE);
+  readonly #timers: NodeJS.Timeout[] = [];
+  #sweeping: Promise<void> | undefined;
+  #closing = false;
+
+  constructor(deps: AgentDeps) {
+    this.#deps = deps;
+  }
+
+  /** Takes over what an earlier worker left, then works until closed. */
+  async start(): Promise<void> {
+    await this.sweep();
+    this.#every(HEARTBEAT_INTERVAL_MS, 'heartbeat', () => this.#deps.host.heartbeat());
+    this.#every(SWEEP_INTERVAL_MS, 'sweep', () => this.sweep());
+    this.#every(METRICS_INTERVAL_MS, 'metrics', () => this.#publishMetrics());
+  }
+
+  /** Looks at one VM. Resolves when the look is over; never rejects. */
+  async look(vmId: string): Promise<void> {
+    if (!this.#closing) await this.#keeperOf(vmId).look();
+  }
+
+  /** Looks at every VM of this host that may need it, and at whatever has a directory here. Rejects in an outage. */
+  async sweep(): Promise<void> {
+    this.#sweeping ??= this.#sweepOnce().finally(() => {
+      this.#sweeping = undefined;
+    });
+    await this.#sweeping;
+  }
+
+  /** Ends all VMs, or leaves them to the next worker. */
+  async close(how: 'stop' | 'leave'): Promise<void> {
+    this.#closing = true;
+    for (const timer of this.#timers) clearInterval(timer);
+    await this.#sweeping?.catch(() => {});
+    const closing = [...this.#keepers.values()].map((keeper) => keeper.close(how));
+    for (const result of await Promise.allSettled(closing)) {
+      if (result.status === 'rejected') this.#deps.log.warn({ err: String(result.reason) }, 'a VM’s end was not written down');
+    }
+  }
+
+  async #sweepOnce(): Promise<void> {
+    const { records, runDir } = this.#deps;
+    const active = new Set(await records.findActive());
+    const directories = await listVmDirectories(runDir);
+    const idle = directories.filter((vmId) => !active.has(vmId));
+    const known = await records.known(idle);
+    // A directory without a row is what is left of a VM that is gone.
+    const stray = idle.filter((vmId) => !known.has(vmId) || this.#keepers.get(vmId)?.handle !== undefined);
+    for (const vmId of new Set([...active, ...stray])) {
+      // Looks go on by themselves: one slow VM keeps no other waiting.
+      void this.look(vmId);
+    }
+    for (const vmId of idle) {
+      if (known.has(vmId) && this.#keepers.get(vmId)?.handle === undefined) await this.#endStray(vmId);
+    }
+    await records.failOverdue([...active]);
+  }
+
+  /** A VM that should rest may still have a process, if its worker was killed at the wrong moment. */
+  async #endStray(vmId: string): Promise<void> {
+    const record = await new VmDirectory(this.#deps.runDir, vmId).readProcess();
+    if (record !== undefined && isAlive(record)) await this.look(vmId);
+  }
+
+  #keeperOf(vmId: string): VmKeeper {
+    const existing = this.#keepers.get(vmId);
+    if (existing !== undefined) return existing;
+    const { log, ...deps } = this.#deps;
+    const keeper = new VmKeeper(vmId, {
+      ...deps,
+      log,
+      launches: this.#launches,
+      forget: (id) => this.#keepers.delete(id),
+    });
+    this.#keepers.set(vmId, keeper);
+    return keeper;
+  }
+
+  #every(ms: number, what: string, work: () => Promise<void>): void {
+    let busy = false;
+    const timer = setInterval(async () => {
+      if (busy) return;
+      busy = true;
+      try {
+        await work();
+      } catch (error) {
+        this.#deps.log.warn({ err: error instanceof Error ? error.message : String(error) }, `${what} failed`);
+      } finally {
+        busy = false;
+      }
+    }, ms);
+    this.#timers.push(timer);
+  }
+
+  async #publishMetrics(): Promise<void> {
+    const { redis } = this.#deps;
+    const running = [...this.#keepers].flatMap(([vmId, { handle }]) => (handle === undefined ? [] : [{ vmId, handle }]));
+    await Promise.allSettled(
+      running.map(async ({ vmId, handle }) => {
+        const metrics = await measure(handle);
+        if (redis.status !== 'ready') return;
+        await redis.set(vmMetricsKey(vmId), JSON.stringify(metrics), 'EX', VM_METRICS_TTL_SECONDS);
+      }),
+    );
+  }
+}
+
+async function measure(handle: VmHandle): Promise<VmMetrics> {
+  const stats = await handle.stats();
+  return {
+    at: new Date().toISOString(),
+    cpu: { seconds: stats.cpuSeconds, instructions: stats.instructions },
+    memory: { guestMiB: stats.guestMiB, rssBytes: stats.rssBytes },
+    disk: { readBytes: 0, writtenBytes: 0, operations: 0 },
+    network: { receivedBytes: 0, sentBytes: 0 },
+    serial: {
+      sentBytes: stats.serialSentBytes,
+      receivedBytes: stats.serialReceivedBytes,
+      viewers: stats.viewers,
+    },
+  };
+}

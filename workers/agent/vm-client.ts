@@ -1,0 +1,128 @@
+import type { Socket } from 'node:net';
+import {
+  CHANNEL_VERSION,
+  ChannelError,
+  encodeControl,
+  FRAME_TYPES,
+  FrameDecoder,
+  parseVmMessage,
+} from '../../src/contracts/channel.ts';
+import type { VmExit, VmMessage, VmOperation, VmStats, VmStatus } from '../../src/contracts/channel.ts';
+import { withTimeout } from '../../src/lib/time.ts';
+import { connectUnix } from './unix-socket.ts';
+
+/** How long a VM process may take to say hello. */
+const HELLO_TIMEOUT_MS = 10_000;
+/** How long it may take to answer a request; after that it hangs. */
+const REQUEST_TIMEOUT_MS = 30_000;
+
+export type Hello = VmMessage & { readonly type: 'hello' };
+
+/** One connection, as the agent, to a VM process. */
+export class VmClient {
+  readonly hello: Hello;
+  /** Settles when the connection is over, with the farewell if there was one. */
+  readonly closed: Promise<VmExit | undefined>;
+  readonly #socket: Socket;
+  readonly #pending = new Map<number, PromiseWithResolvers<VmStatus | VmStats>>();
+  #nextId = 1;
+  #status: VmStatus;
+
+  private constructor(socket: Socket, hello: Hello, wire: Wire) {
+    this.#socket = socket;
+    this.hello = hello;
+    this.#status = hello.status;
+    const closed = Promise.withResolvers<VmExit | undefined>();
+    this.closed = closed.promise;
+    let farewell: VmExit | undefined;
+    wire.receive = (message) => {
+      if (message.type === 'status') this.#status = message.status;
+      else if (message.type === 'exited') farewell = message.exit;
+      else if (message.type === 'reply') this.#settle(message);
+    };
+    const over = (): void => {
+      for (const { reject } of this.#pending.values()) reject(new Error('the VM process has gone'));
+      this.#pending.clear();
+      closed.resolve(farewell);
+    };
+    if (socket.closed) over();
+    else socket.once('close', over);
+  }
+
+  /** Connects to a VM process's socket. Rejects when nobody, or somebody else, answers. */
+  static async connect(path: string): Promise<VmClient> {
+    const socket = connectUnix(path);
+    const wire: Wire = { receive: () => {} };
+    const greeted = Promise.withResolvers<Hello>();
+    const decoder = new FrameDecoder();
+    wire.receive = (message) => {
+      if (message.type === 'hello') greeted.resolve(message);
+      else if (message.type === 'error') greeted.reject(new ChannelError(message.code, message.message));
+    };
+    socket.on('data', (chunk: Buffer) => {
+      try {
+        decoder.push(chunk, (frame) => {
+          if (frame.type === FRAME_TYPES.control) wire.receive(parseVmMessage(frame.payload));
+        });
+      } catch (error) {
+        socket.destroy(error instanceof Error ? error : new Error(String(error)));
+      }
+    });
+    socket.on('error', (error) => greeted.reject(error));
+    socket.once('close', () => greeted.reject(new Error('the VM process closed the connection')));
+    socket.write(encodeControl({ type: 'hello', version: CHANNEL_VERSION, role: 'agent' }));
+    try {
+      const hello = await withTimeout(greeted.promise, HELLO_TIMEOUT_MS, 'the VM process’s hello');
+      return new VmClient(socket, hello, wire);
+    } catch (error) {
+      socket.destroy();
+      throw error;
+    }
+  }
+
+  get status(): VmStatus {
+    return this.#status;
+  }
+
+  /** Asks for something to be done. Rejects when it was refused, the process is gone or it hangs. */
+  async request(operation: Exclude<VmOperation, 'stats'>): Promise<VmStatus> {
+    const value = await this.#ask(operation);
+    if (!('state' in value)) throw new ChannelError('malformed', 'a status was expected');
+    this.#status = value;
+    return value;
+  }
+
+  async stats(): Promise<VmStats> {
+    const value = await this.#ask('stats');
+    if ('state' in value) throw new ChannelError('malformed', 'figures were expected');
+    return value;
+  }
+
+  close(): void {
+    this.#socket.destroy();
+  }
+
+  async #ask(operation: VmOperation): Promise<VmStatus | VmStats> {
+    if (this.#socket.destroyed) throw new Error('the VM process has gone');
+    const id = this.#nextId++;
+    const answer = Promise.withResolvers<VmStatus | VmStats>();
+    this.#pending.set(id, answer);
+    this.#socket.write(encodeControl({ type: 'request', id, operation }));
+    try {
+      return await withTimeout(answer.promise, REQUEST_TIMEOUT_MS, `the VM process’s answer to ${operation}`);
+    } finally {
+      this.#pending.delete(id);
+    }
+  }
+
+  #settle(message: VmMessage & { type: 'reply' }): void {
+    const pending = this.#pending.get(message.id);
+    if (message.ok) pending?.resolve(message.value);
+    else pending?.reject(new Error(message.error));
+  }
+}
+
+/** Where messages go: to the greeting first, then to the client. */
+interface Wire {
+  receive: (message: VmMessage) => void;
+}
