@@ -160,7 +160,6 @@ export class VirtioPci implements Stateful<VirtioPciState> {
 
   readonly #name: string;
   readonly #device: VirtioDevice;
-  readonly #memory: GuestMemory;
   readonly #log: GuestLog;
   readonly #queues: readonly Virtqueue[];
   readonly #offered: bigint;
@@ -182,7 +181,6 @@ export class VirtioPci implements Stateful<VirtioPciState> {
     const { device } = options;
     this.#name = options.name;
     this.#device = device;
-    this.#memory = options.memory;
     this.#log = options.log;
     this.#offered = device.features | TRANSPORT_FEATURES;
     this.#vectors = device.queueSizes.length + 1;
