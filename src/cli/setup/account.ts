@@ -1,6 +1,6 @@
-import { chmod, chown, lstat, mkdir, readdir, stat } from 'node:fs/promises';
-import { readFileSync } from 'node:fs';
 import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { chmod, chown, lstat, mkdir, readdir, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { SetupError } from './bootstrap.js';
 

@@ -24,7 +24,10 @@ await runProgram(async () => {
   await prepare({ home: homeDirectory(), cache: cacheDirectory() });
   for (const name of wanted) {
     say(`bench ${name}`);
-    const child = spawn(process.execPath, [available.get(name) as string, ...args], { stdio: 'inherit', cwd: projectRoot });
+    const child = spawn(process.execPath, [available.get(name) as string, ...args], {
+      stdio: 'inherit',
+      cwd: projectRoot,
+    });
     const [code] = (await once(child, 'exit')) as [number | null];
     if (code !== 0) throw new SetupError(`bench ${name} failed with status ${code}`);
   }

@@ -164,7 +164,9 @@ export function withLock(path, step) {
       continue;
     }
     if (Date.now() > deadline) {
-      throw new SetupError(`process ${holder} has been doing set-up for over ten minutes; end it or delete ${path}`);
+      throw new SetupError(
+        `process ${holder} has been doing set-up for over ten minutes; end it or delete ${path}`,
+      );
     }
     if (!told) say(`waiting for process ${holder}, which is doing the same set-up`);
     told = true;
@@ -238,7 +240,11 @@ export function ensureNode(options = {}) {
     writeFileSync(join(work, 'package.json'), '{"private":true}\n');
     try {
       const name = `${packageName}@${NODE_VERSION}`;
-      npm(['install', '--prefix', work, '--no-save', '--no-package-lock', name], work, `fetch Node ${NODE_VERSION}`);
+      npm(
+        ['install', '--prefix', work, '--no-save', '--no-package-lock', name],
+        work,
+        `fetch Node ${NODE_VERSION}`,
+      );
       rmSync(folder, { recursive: true, force: true });
       renameSync(join(work, 'node_modules', packageName), folder);
     } finally {

@@ -80,7 +80,8 @@ export class DebianPackages {
       const found = new Set<string>();
       for (let level = names; level.length > 0; ) {
         const next = (await this.#dependencies(index, level)).filter(
-          (name) => /^lib/.test(name) && !/^lib(c6|gcc-s1|crypt1|pam|perl|elogind)/.test(name) && !found.has(name),
+          (name) =>
+            /^lib/.test(name) && !/^lib(c6|gcc-s1|crypt1|pam|perl|elogind)/.test(name) && !found.has(name),
         );
         for (const name of next) found.add(name);
         level = [...new Set(next)];
@@ -127,7 +128,9 @@ export class DebianPackages {
 
   async #dependencies(index: AptIndex, names: string[]): Promise<string[]> {
     const { stdout } = await apt('apt-cache', [...index.options, 'depends', '--important', ...names]);
-    return [...stdout.matchAll(/^ +(?:Pre)?Depends: (\S+)$/gm)].map((match) => (match[1] as string).split(':')[0] as string);
+    return [...stdout.matchAll(/^ +(?:Pre)?Depends: (\S+)$/gm)].map(
+      (match) => (match[1] as string).split(':')[0] as string,
+    );
   }
 
   async #fetchWith(index: AptIndex, names: string[], into: string): Promise<DebianPackage[]> {

@@ -5,7 +5,14 @@ import { spawn } from 'node:child_process';
 import { constants } from 'node:os';
 import { delimiter, dirname, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { cacheDirectory, ensureDependencies, ensureNode, homeDirectory, SetupError, say } from './bootstrap.js';
+import {
+  cacheDirectory,
+  ensureDependencies,
+  ensureNode,
+  homeDirectory,
+  SetupError,
+  say,
+} from './bootstrap.js';
 
 const FORWARDED = /** @type {const} */ (['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2']);
 

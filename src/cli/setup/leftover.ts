@@ -1,7 +1,7 @@
+import { execFile } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { execFile } from 'node:child_process';
 import { processExists } from './bootstrap.js';
 
 /**
@@ -13,7 +13,9 @@ export async function commandLine(pid: number): Promise<string | undefined> {
   try {
     return (await readFile(`/proc/${pid}/cmdline`, 'utf8')).replaceAll('\0', ' ').trim();
   } catch {
-    const answer = await promisify(execFile)('ps', ['-o', 'command=', '-p', String(pid)]).catch(() => undefined);
+    const answer = await promisify(execFile)('ps', ['-o', 'command=', '-p', String(pid)]).catch(
+      () => undefined,
+    );
     return answer?.stdout.trim();
   }
 }

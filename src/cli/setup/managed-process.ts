@@ -156,7 +156,8 @@ export const LONGEST_LOG_BYTES = 16 * 1024 * 1024;
  * @returns its descriptor
  */
 export function openLog(path: string): number {
-  if ((statSync(path, { throwIfNoEntry: false })?.size ?? 0) > LONGEST_LOG_BYTES) renameSync(path, `${path}.1`);
+  if ((statSync(path, { throwIfNoEntry: false })?.size ?? 0) > LONGEST_LOG_BYTES)
+    renameSync(path, `${path}.1`);
   return openSync(path, 'a', 0o600);
 }
 

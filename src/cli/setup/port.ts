@@ -1,5 +1,5 @@
-import { createServer } from 'node:net';
 import { randomInt } from 'node:crypto';
+import { createServer } from 'node:net';
 
 /**
  * Finds a free TCP port on the loopback address, below the range from which the kernel takes ports for outgoing

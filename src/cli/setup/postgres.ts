@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { cp, mkdir, readFile, rename, rm, symlink, writeFile, chown } from 'node:fs/promises';
+import { chown, cp, mkdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
 import { promisify } from 'node:util';
 import pg from 'pg';
@@ -104,7 +104,11 @@ export async function startPostgres(options: PostgresOptions): Promise<ManagedPr
     {
       name: 'PostgreSQL',
       command: join(options.programs, 'bin/postgres'),
-      args: ['-D', options.data, ...Object.entries(settings).flatMap(([key, value]) => ['-c', `${key}=${value}`])],
+      args: [
+        '-D',
+        options.data,
+        ...Object.entries(settings).flatMap(([key, value]) => ['-c', `${key}=${value}`]),
+      ],
       cwd: options.data,
       env: { LC_ALL: 'C', TZ: 'UTC', PATH: process.env.PATH },
       account: options.account,
@@ -156,13 +160,25 @@ async function initialize(options: PostgresOptions): Promise<void> {
   await writeFile(passwordFile, options.password, { mode: 0o600 });
   if (account !== undefined) await chown(passwordFile, account.uid, account.gid);
   const identity = account === undefined ? {} : { uid: account.uid, gid: account.gid };
-  const flags = ['-D', work, '-U', NAME, `--pwfile=${passwordFile}`, '--auth=scram-sha-256', '--encoding=UTF8'];
+  const flags = [
+    '-D',
+    work,
+    '-U',
+    NAME,
+    `--pwfile=${passwordFile}`,
+    '--auth=scram-sha-256',
+    '--encoding=UTF8',
+  ];
   try {
-    await run(join(programs, 'bin/initdb'), [...flags, '--locale=C', ...(options.durable ? [] : ['--no-sync'])], {
-      cwd: work,
-      env: { LC_ALL: 'C', TZ: 'UTC', PATH: process.env.PATH },
-      ...identity,
-    });
+    await run(
+      join(programs, 'bin/initdb'),
+      [...flags, '--locale=C', ...(options.durable ? [] : ['--no-sync'])],
+      {
+        cwd: work,
+        env: { LC_ALL: 'C', TZ: 'UTC', PATH: process.env.PATH },
+        ...identity,
+      },
+    );
   } catch (error) {
     throw new SetupError(`PostgreSQL's initdb failed in ${work}: ${(error as { stderr: string }).stderr}`);
   } finally {

@@ -59,7 +59,10 @@ export async function provideRedis(cache: string): Promise<RedisProgram> {
   try {
     const debian = new DebianPackages(join(cache, 'apt'));
     const names = ['redis-server', 'redis-tools'];
-    const packages = await debian.fetch([...names, ...(await debian.libraries(names))], join(work, 'packages'));
+    const packages = await debian.fetch(
+      [...names, ...(await debian.libraries(names))],
+      join(work, 'packages'),
+    );
     for (const { file } of packages) await unpack(file, join(work, 'root'));
     await rm(join(work, 'packages'), { recursive: true });
     await makeReadable(work);
@@ -69,7 +72,8 @@ export async function provideRedis(cache: string): Promise<RedisProgram> {
     await rm(work, { recursive: true, force: true });
   }
   const program = await unpackedRedis(folder);
-  if (program === undefined) throw new SetupError("Debian's redis-server does not run here; install Redis or set REDIS_URL");
+  if (program === undefined)
+    throw new SetupError("Debian's redis-server does not run here; install Redis or set REDIS_URL");
   return program;
 }
 
@@ -85,7 +89,9 @@ async function unpackedRedis(folder: string): Promise<RedisProgram | undefined> 
 }
 
 async function isRecent(program: RedisProgram): Promise<boolean> {
-  const answer = await run(program.command, ['--version'], { env: environment(program) }).catch(() => undefined);
+  const answer = await run(program.command, ['--version'], { env: environment(program) }).catch(
+    () => undefined,
+  );
   const [, major, minor] = /v=(\d+)\.(\d+)/.exec(answer?.stdout ?? '') ?? [];
   return Number(major) > MINIMUM[0] || (Number(major) === MINIMUM[0] && Number(minor) >= MINIMUM[1]);
 }
@@ -171,7 +177,8 @@ async function untilAnswering(options: RedisOptions, signal: AbortSignal): Promi
   while (!signal.aborted) {
     const answer = await ask(options.port, `AUTH ${options.password}\r\nPING\r\n`, signal);
     if (answer.includes('+PONG')) return;
-    if (answer.includes('WRONGPASS')) throw new SetupError('Redis has another password than the one on record');
+    if (answer.includes('WRONGPASS'))
+      throw new SetupError('Redis has another password than the one on record');
     await pause(50, signal);
   }
 }

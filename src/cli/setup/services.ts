@@ -66,7 +66,8 @@ export async function provideServices(options: Pick<ServicesOptions, 'cache' | '
 export async function startServices(options: ServicesOptions): Promise<Services> {
   const account = serviceAccount();
   const base = await reachableFolder(options.home, account);
-  if (base !== options.home) say(`the databases' user cannot reach ${options.home}; their data is in ${base}`);
+  if (base !== options.home)
+    say(`the databases' user cannot reach ${options.home}; their data is in ${base}`);
   const programs = await provideServices(options);
   for (const folder of ['logs', 'run']) await mkdir(join(options.home, folder), { recursive: true });
   const registry = await readRegistry(join(options.home, 'services.json'));
@@ -85,7 +86,11 @@ export async function startServices(options: ServicesOptions): Promise<Services>
   const starts = await Promise.allSettled([
     programs.redis && startRedis({ ...common('redis'), program: programs.redis }),
     programs.postgres &&
-      startPostgres({ ...common('postgres'), programs: programs.postgres, durable: options.durable !== false }),
+      startPostgres({
+        ...common('postgres'),
+        programs: programs.postgres,
+        durable: options.durable !== false,
+      }),
   ]);
   const [redis, postgres] = starts.map((start) => (start.status === 'fulfilled' ? start.value : undefined));
   if (redis) running.redis = redis;

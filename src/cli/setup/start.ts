@@ -3,7 +3,12 @@ import { cacheDirectory, homeDirectory, say } from './bootstrap.js';
 import { runProgram } from './program.ts';
 import { API, Supervisor, WORKER } from './supervisor.ts';
 
-const supervisor = new Supervisor({ home: homeDirectory(), cache: cacheDirectory(), api: API, worker: WORKER });
+const supervisor = new Supervisor({
+  home: homeDirectory(),
+  cache: cacheDirectory(),
+  api: API,
+  worker: WORKER,
+});
 
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   process.on(signal, () => {

@@ -41,7 +41,11 @@ export const API: Program = {
 };
 
 /** The project's own worker process. It has guests to end, so it gets longer. */
-export const WORKER: Program = { name: 'worker', file: join(projectRoot, 'workers/main.ts'), stopTimeoutMs: 60_000 };
+export const WORKER: Program = {
+  name: 'worker',
+  file: join(projectRoot, 'workers/main.ts'),
+  stopTimeoutMs: 60_000,
+};
 
 /** The worker is started after this even when the API has not said that it is ready. */
 const WORKER_ANYWAY_AFTER_MS = 10_000;

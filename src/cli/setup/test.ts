@@ -26,7 +26,9 @@ await runProgram(async () => {
   await prepare({ home: homeDirectory(), cache });
 
   const home = await temporaryHome();
-  await cp(join(homeDirectory(), 'images', IMAGE_NAME), join(home, 'images', IMAGE_NAME), { recursive: true });
+  await cp(join(homeDirectory(), 'images', IMAGE_NAME), join(home, 'images', IMAGE_NAME), {
+    recursive: true,
+  });
   // Servers of its own, empty, whatever the environment names: tests write and kill.
   const services = await startServices({ home, cache, durable: false });
   Object.assign(process.env, {

@@ -30,7 +30,10 @@ export function writeCpio(entries: readonly CpioEntry[]): Uint8Array {
     const data = content(entry);
     const mode = TYPE_BITS[entry.type] | (entry.type === 'link' ? 0o777 : entry.permissions & 0o7777);
     const device = entry.type === 'character' ? entry : { major: 0, minor: 0 };
-    parts.push(header(index + 1, mode, entry.type === 'directory' ? 2 : 1, data.length, device, entry.path), data);
+    parts.push(
+      header(index + 1, mode, entry.type === 'directory' ? 2 : 1, data.length, device, entry.path),
+      data,
+    );
     parts.push(Buffer.alloc(-data.length & 3));
   });
   parts.push(header(0, 0, 1, 0, { major: 0, minor: 0 }, TRAILER));
@@ -40,7 +43,8 @@ export function writeCpio(entries: readonly CpioEntry[]): Uint8Array {
 }
 
 function content(entry: CpioEntry): Buffer {
-  if (entry.type === 'file') return Buffer.from(entry.data.buffer, entry.data.byteOffset, entry.data.byteLength);
+  if (entry.type === 'file')
+    return Buffer.from(entry.data.buffer, entry.data.byteOffset, entry.data.byteLength);
   return entry.type === 'link' ? Buffer.from(entry.target) : Buffer.alloc(0);
 }
 

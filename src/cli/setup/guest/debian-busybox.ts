@@ -113,7 +113,8 @@ async function fetchPackages(cache: string, into: string) {
 
 async function kernelFile(root: string): Promise<string> {
   const name = (await readdir(join(root, 'boot'))).find((file) => file.startsWith('vmlinuz-'));
-  if (name === undefined) throw new SetupError("Debian's kernel package holds no kernel; its layout is not known here");
+  if (name === undefined)
+    throw new SetupError("Debian's kernel package holds no kernel; its layout is not known here");
   return join(root, 'boot', name);
 }
 
@@ -131,11 +132,16 @@ async function initrdEntries(root: string): Promise<CpioEntry[]> {
     data: Buffer.from(content),
   });
   const folder = (path: string, permissions = 0o755): CpioEntry => ({ type: 'directory', path, permissions });
-  const busybox = ['bin/busybox', 'usr/bin/busybox'].map((path) => join(root, path)).find((path) => existsSync(path));
-  if (busybox === undefined) throw new SetupError("Debian's busybox-static holds no busybox; its layout is not known here");
+  const busybox = ['bin/busybox', 'usr/bin/busybox']
+    .map((path) => join(root, path))
+    .find((path) => existsSync(path));
+  if (busybox === undefined)
+    throw new SetupError("Debian's busybox-static holds no busybox; its layout is not known here");
   const modules = await kernelModules(root);
   return [
-    ...['bin', 'dev', 'etc', 'etc/acpi', 'etc/acpi/PWRF', 'lib', 'lib/modules', 'proc', 'sys'].map((path) => folder(path)),
+    ...['bin', 'dev', 'etc', 'etc/acpi', 'etc/acpi/PWRF', 'lib', 'lib/modules', 'proc', 'sys'].map((path) =>
+      folder(path),
+    ),
     folder('root', 0o700),
     folder('tmp', 0o1777),
     // The kernel opens /dev/console for init before anything is mounted.
@@ -153,7 +159,12 @@ async function initrdEntries(root: string): Promise<CpioEntry[]> {
     text('etc/acpi/PWRF/00000080', '#!/bin/sh\nexec poweroff -f\n', 0o755),
     text('lib/modules/order', modules.map(({ name }) => `${name}\n`).join('')),
     ...modules.map(
-      ({ name, file: data }): CpioEntry => ({ type: 'file', path: `lib/modules/${name}.ko`, permissions: 0o644, data }),
+      ({ name, file: data }): CpioEntry => ({
+        type: 'file',
+        path: `lib/modules/${name}.ko`,
+        permissions: 0o644,
+        data,
+      }),
     ),
   ];
 }
@@ -180,9 +191,13 @@ async function kernelModules(root: string) {
 
 /** A module's ELF file; later releases of Debian compress theirs. */
 function readModule(path: string): Uint8Array {
-  return path.endsWith('.xz') ? execFileSync('xz', ['-dc', path], { maxBuffer: 64 << 20 }) : readFileSync(path);
+  return path.endsWith('.xz')
+    ? execFileSync('xz', ['-dc', path], { maxBuffer: 64 << 20 })
+    : readFileSync(path);
 }
 
 async function digest(path: string): Promise<string> {
-  return createHash('sha256').update(await readFile(path)).digest('hex');
+  return createHash('sha256')
+    .update(await readFile(path))
+    .digest('hex');
 }
