@@ -17,7 +17,7 @@ export const EventMessage = Type.Object(
     data: Type.Record(Type.String(), Type.Unknown()),
     createdAt: Type.String({ format: 'date-time' }),
   },
-  { $id: 'Event', additionalProperties: false },
+  { title: 'Event', additionalProperties: false },
 );
 export type EventMessage = Static<typeof EventMessage>;
 

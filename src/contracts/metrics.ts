@@ -24,6 +24,6 @@ export const VmMetrics = Type.Object(
     network: Type.Object({ receivedBytes: count(), sentBytes: count() }),
     serial: Type.Optional(Type.Object({ sentBytes: count(), receivedBytes: count(), viewers: count() })),
   },
-  { $id: 'VmMetrics' },
+  { title: 'VmMetrics' },
 );
 export type VmMetrics = Static<typeof VmMetrics>;

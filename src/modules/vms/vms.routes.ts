@@ -1,0 +1,217 @@
+import { IdParams, NoQuery, Page } from '../../contracts/common.ts';
+import {
+  CreateTicket,
+  CreateVm,
+  DeleteVmQuery,
+  ListVmsQuery,
+  PatchVm,
+  Ticket,
+  Vm,
+  VmAndOperation,
+  VmInput,
+  VmMetricsAnswer,
+  WaitVmQuery,
+} from '../../contracts/vms.ts';
+import { Problem } from '../../lib/errors.ts';
+import { type App, clientGone, principalOf, problems, refuseBody, scopeOf, sealOf } from '../http.ts';
+import type { TicketsService } from '../tickets/tickets.service.ts';
+import type { VmMetricsService } from './vm-metrics.service.ts';
+import { operationPath, type VmsService } from './vms.service.ts';
+import type { VmAction } from './vms.transitions.ts';
+
+const params = IdParams('vm');
+const tags = ['vms'];
+
+const ACTIONS: Readonly<Record<VmAction, string>> = {
+  start: 'Starts a stopped or failed VM',
+  shutdown: 'Presses the ACPI power button: the guest decides',
+  stop: 'Pulls the plug',
+  reset: 'Presses the reset button',
+  pause: 'Holds the VM; its memory stays',
+  resume: 'Lets a paused VM go on',
+};
+
+export interface VmRoutesDeps {
+  readonly vms: VmsService;
+  readonly metrics: VmMetricsService;
+  readonly tickets: TicketsService;
+}
+
+export function vmRoutes(app: App, deps: VmRoutesDeps): void {
+  collectionRoutes(app, deps.vms);
+  objectRoutes(app, deps.vms);
+  actionRoutes(app, deps.vms);
+  consoleRoutes(app, deps);
+}
+
+function collectionRoutes(app: App, vms: VmsService): void {
+  app.post(
+    '/vms',
+    {
+      schema: {
+        tags,
+        summary: 'Creates a VM and, unless `start` is false, starts it',
+        body: CreateVm,
+        response: { 202: VmAndOperation, ...problems(400, 401, 403, 404, 409, 422) },
+      },
+    },
+    async (request, reply) => {
+      const answer = await vms.create(scopeOf(request), request.body, sealOf(request));
+      return reply.code(202).header('location', operationPath(answer.operation.id)).send(answer);
+    },
+  );
+
+  app.get(
+    '/vms',
+    { schema: { tags, summary: 'VMs, oldest first', querystring: ListVmsQuery, response: { 200: Page(Vm), ...problems(400, 401) } } },
+    async (request) => vms.list(scopeOf(request), request.query),
+  );
+}
+
+function objectRoutes(app: App, vms: VmsService): void {
+  app.get(
+    '/vms/:id',
+    { schema: { tags, summary: 'One VM', params, response: { 200: Vm, ...problems(401, 404) } } },
+    async (request) => vms.get(scopeOf(request), request.params.id),
+  );
+
+  app.patch(
+    '/vms/:id',
+    {
+      schema: {
+        tags,
+        summary: 'Changes what a VM is called or, while it is stopped, what it has',
+        params,
+        body: PatchVm,
+        response: { 200: Vm, ...problems(400, 401, 403, 404, 409, 422) },
+      },
+    },
+    async (request) => vms.patch(scopeOf(request), request.params.id, request.body),
+  );
+
+  app.delete(
+    '/vms/:id',
+    {
+      schema: {
+        tags,
+        summary: 'Deletes a stopped VM or, with `force`, any',
+        params,
+        querystring: DeleteVmQuery,
+        response: { 202: VmAndOperation, ...problems(400, 401, 403, 404, 409) },
+      },
+    },
+    async (request, reply) => {
+      const { force } = request.query;
+      const forced = force === 'true' || force === '1' || force === '';
+      const answer = await vms.remove(scopeOf(request), request.params.id, forced);
+      return reply.code(202).header('location', operationPath(answer.operation.id)).send(answer);
+    },
+  );
+
+  app.get(
+    '/vms/:id/wait',
+    {
+      schema: {
+        tags,
+        summary: 'Waits until the VM is in a state',
+        params,
+        querystring: WaitVmQuery,
+        response: { 200: Vm, ...problems(400, 401, 404, 408) },
+      },
+    },
+    async (request) => {
+      const { state, timeout = 60 } = request.query;
+      return vms.wait(scopeOf(request), request.params.id, state, timeout * 1000, clientGone(request));
+    },
+  );
+}
+
+function actionRoutes(app: App, vms: VmsService): void {
+  for (const action of Object.keys(ACTIONS) as VmAction[]) {
+    app.post(
+      `/vms/:id/${action}`,
+      {
+        schema: {
+          tags,
+          summary: ACTIONS[action],
+          params,
+          querystring: NoQuery,
+          response: { 202: VmAndOperation, ...problems(400, 401, 403, 404, 409) },
+        },
+        preValidation: refuseBody,
+      },
+      async (request, reply) => {
+        const answer = await vms.act(scopeOf(request), request.params.id, action, sealOf(request));
+        return reply.code(202).header('location', operationPath(answer.operation.id)).send(answer);
+      },
+    );
+  }
+}
+
+function consoleRoutes(app: App, deps: VmRoutesDeps): void {
+  app.post(
+    '/vms/:id/tickets',
+    {
+      schema: {
+        tags,
+        summary: 'A ticket for a browser’s WebSocket, which cannot send a key',
+        params,
+        body: CreateTicket,
+        response: { 201: Ticket, ...problems(400, 401, 403, 404, 501, 503) },
+      },
+      config: { secretAnswer: true },
+    },
+    async (request, reply) => {
+      const vm = await deps.vms.get(scopeOf(request), request.params.id);
+      if (request.body.for === 'display') throw noDisplay();
+      return reply.code(201).send(await deps.tickets.issue(principalOf(request), vm, request.body.for));
+    },
+  );
+
+  app.get(
+    '/vms/:id/metrics',
+    {
+      schema: {
+        tags,
+        summary: 'CPU, memory, disk and network of one VM',
+        params,
+        response: { 200: VmMetricsAnswer, ...problems(401, 404, 503) },
+      },
+    },
+    async (request) => deps.metrics.of(await deps.vms.get(scopeOf(request), request.params.id)),
+  );
+
+  for (const what of ['display', 'screenshot'] as const) {
+    app.get(
+      `/vms/:id/${what}`,
+      { schema: { tags, summary: 'Not available yet: VMs have no screen', params, response: problems(401, 404, 501) } },
+      async (request) => {
+        await deps.vms.get(scopeOf(request), request.params.id);
+        throw noDisplay();
+      },
+    );
+  }
+
+  app.post(
+    '/vms/:id/input',
+    {
+      schema: {
+        tags,
+        summary: 'Not available yet: VMs have no keyboard',
+        params,
+        body: VmInput,
+        response: problems(400, 401, 403, 404, 501),
+      },
+    },
+    async (request) => {
+      await deps.vms.get(scopeOf(request), request.params.id);
+      throw noDisplay();
+    },
+  );
+}
+
+function noDisplay(): Problem {
+  return new Problem('not_available', 'virtual machines have no screen and no keyboard yet', {
+    hint: 'use the serial console: GET /v1/vms/{id}/serial as a WebSocket',
+  });
+}
