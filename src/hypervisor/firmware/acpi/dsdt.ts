@@ -35,7 +35,6 @@ function pciBus(platform: AcpiPlatform): Aml {
   return aml.device(
     'PCI0',
     aml.define('_HID', aml.eisaId('PNP0A03')),
-    aml.define('_ADR', aml.integer(0)),
     aml.define('_UID', aml.integer(0)),
     aml.define('_CRS', busWindows(platform)),
     aml.define('_PRT', routing()),
@@ -104,7 +103,7 @@ function isaBridge(platform: AcpiPlatform): Aml {
         ]
       : []),
     // Motherboard resources: the power management block and the interrupt edge/level registers.
-    isaDevice('MBRD', 'PNP0C02', 0, aml.ioPorts(platform.pm.base, platform.pm.length), aml.ioPorts(0x4d0, 2)),
+    isaDevice('MBRD', 'PNP0C02', 0, aml.ioPorts(platform.pm.base, platform.pm.length), aml.ioPorts(0xb2, 2), aml.ioPorts(0x4d0, 2)),
   );
 }
 

@@ -22,6 +22,8 @@ export interface AcpiPlatform {
   /** Value of SLP_TYP that means soft off. */
   readonly sleepTypeOff: number;
   readonly sci: number;
+  /** How ACPI mode is switched on and off; absent when the machine is always in it. */
+  readonly smi?: { readonly port: number; readonly enable: number; readonly disable: number };
   readonly reset: { readonly port: number; readonly value: number };
   /** Memory window that PCI devices live in, `[first, last]`. */
   readonly pciWindow: { readonly first: number; readonly last: number };
@@ -39,9 +41,18 @@ export const DEFAULT_PLATFORM: AcpiPlatform = {
   apicIds: [0],
   localApic: 0xfee00000,
   ioApic: { id: 0, base: 0xfec00000 },
-  pm: { event: 0x600, control: 0x604, timer: 0x608, timerBits: 24, base: 0x600, length: 0x40 },
+  pm: {
+    event: 0x600,
+    control: 0x604,
+    timer: 0x608,
+    timerBits: 24,
+    gpe0: { base: 0x620, length: 4 },
+    base: 0x600,
+    length: 0x40,
+  },
   sleepTypeOff: 0,
   sci: 9,
+  smi: { port: 0xb2, enable: 0xf1, disable: 0xf0 },
   reset: { port: 0xcf9, value: 0x06 },
   pciWindow: { first: 0xc0000000, last: 0xfebfffff },
   pirq: [10, 10, 11, 11],

@@ -150,7 +150,7 @@ const SPACE_IO = 1;
 const FADT_LENGTH = 244;
 const CMOS_CENTURY = 0x32;
 
-/** 5.2.9, in the 244 bytes of revision 3. No SMI command: the machine is always in ACPI mode. */
+/** 5.2.9, in the 244 bytes of revision 3. */
 function fadt(p: AcpiPlatform, facs: number, dsdt: number): Uint8Array {
   const bytes = new Uint8Array(FADT_LENGTH - HEADER_LENGTH);
   const view = new DataView(bytes.buffer);
@@ -167,6 +167,11 @@ function fadt(p: AcpiPlatform, facs: number, dsdt: number): Uint8Array {
   u32(36, facs);
   u32(40, dsdt);
   u16(46, p.sci);
+  if (p.smi !== undefined) {
+    u32(48, p.smi.port);
+    u8(52, p.smi.enable);
+    u8(53, p.smi.disable);
+  }
   u32(56, p.pm.event);
   u32(64, p.pm.control);
   u32(76, p.pm.timer);
