@@ -1,0 +1,233 @@
+/**
+ * What CPUID tells, made from a set of feature names, so that a profile and
+ * the instruction rows (their `cpuid` field) speak of the same things.
+ * Intel SDM vol. 2, CPUID; the hypervisor leaves as Linux documents them
+ * (Documentation/virt/kvm/x86/cpuid.rst).
+ */
+
+type Register = 'eax' | 'ebx' | 'ecx' | 'edx';
+
+export interface CpuidResult {
+  readonly eax: number;
+  readonly ebx: number;
+  readonly ecx: number;
+  readonly edx: number;
+}
+
+/** Feature name (as in the SDM, lower case) to its place: leaf, register, bit. Several places: the bit is shown in each. */
+const FEATURES: Readonly<Record<string, readonly [leaf: number, register: Register, bit: number][]>> = {
+  fpu: [[1, 'edx', 0]], vme: [[1, 'edx', 1]], de: [[1, 'edx', 2]], pse: [[1, 'edx', 3]], tsc: [[1, 'edx', 4]],
+  msr: [[1, 'edx', 5]], pae: [[1, 'edx', 6]], mce: [[1, 'edx', 7]], cx8: [[1, 'edx', 8]], apic: [[1, 'edx', 9]],
+  sep: [[1, 'edx', 11]], mtrr: [[1, 'edx', 12]], pge: [[1, 'edx', 13]], mca: [[1, 'edx', 14]], cmov: [[1, 'edx', 15]],
+  pat: [[1, 'edx', 16]], pse36: [[1, 'edx', 17]], clfsh: [[1, 'edx', 19]], mmx: [[1, 'edx', 23]], fxsr: [[1, 'edx', 24]],
+  sse: [[1, 'edx', 25]], sse2: [[1, 'edx', 26]],
+  sse3: [[1, 'ecx', 0]], pclmulqdq: [[1, 'ecx', 1]], ssse3: [[1, 'ecx', 9]], cx16: [[1, 'ecx', 13]],
+  pcid: [[1, 'ecx', 17]], 'sse4.1': [[1, 'ecx', 19]], 'sse4.2': [[1, 'ecx', 20]], x2apic: [[1, 'ecx', 21]],
+  movbe: [[1, 'ecx', 22]], popcnt: [[1, 'ecx', 23]], 'tsc-deadline': [[1, 'ecx', 24]], aes: [[1, 'ecx', 25]],
+  xsave: [[1, 'ecx', 26]], rdrand: [[1, 'ecx', 30]], hypervisor: [[1, 'ecx', 31]],
+  arat: [[6, 'eax', 2]],
+  fsgsbase: [[7, 'ebx', 0]], smep: [[7, 'ebx', 7]], erms: [[7, 'ebx', 9]], invpcid: [[7, 'ebx', 10]],
+  rdseed: [[7, 'ebx', 18]], adx: [[7, 'ebx', 19]], smap: [[7, 'ebx', 20]], umip: [[7, 'ecx', 2]],
+  lahf: [[0x8000_0001, 'ecx', 0]], prefetchw: [[0x8000_0001, 'ecx', 8]],
+  syscall: [[0x8000_0001, 'edx', 11]], nx: [[0x8000_0001, 'edx', 20]], pdpe1gb: [[0x8000_0001, 'edx', 26]],
+  rdtscp: [[0x8000_0001, 'edx', 27]], lm: [[0x8000_0001, 'edx', 29]],
+  'invariant-tsc': [[0x8000_0007, 'edx', 8]],
+};
+
+/**
+ * The profile `portable`: x86-64-v2 and what belongs to a PC of its time.
+ * Left out on purpose: PSE-36 and 1 GiB pages (the page walk has neither),
+ * MONITOR, VMX, AVX.
+ */
+export const PORTABLE_FEATURES: readonly string[] = [
+  'fpu', 'vme', 'de', 'pse', 'tsc', 'msr', 'pae', 'mce', 'cx8', 'apic', 'sep', 'mtrr', 'pge', 'mca', 'cmov', 'pat',
+  'clfsh', 'mmx', 'fxsr', 'sse', 'sse2', 'sse3', 'ssse3', 'cx16', 'pcid', 'sse4.1', 'sse4.2', 'x2apic', 'popcnt',
+  'tsc-deadline', 'xsave', 'rdrand', 'hypervisor', 'arat', 'fsgsbase', 'smep', 'invpcid', 'rdseed', 'smap', 'umip',
+  'lahf', 'syscall', 'nx', 'rdtscp', 'lm', 'invariant-tsc',
+];
+
+/** Width of a physical address; a page-table entry's bits above it are reserved. */
+export const PHYSICAL_ADDRESS_BITS = 40;
+const LINEAR_ADDRESS_BITS = 48;
+
+/**
+ * GenuineIntel, family 6, model 1Ch, stepping 10: the in-order Atom
+ * ("Bonnell"). Its features are told by their bits, so only two things follow
+ * from the name. The Intel forms of SYSENTER, SYSRET and of far transfers hold.
+ * And guests know that processors of this model do not speculate, which is
+ * true of ours: Linux lists the model as not affected by Meltdown, Spectre,
+ * MDS and their kin and so spares us the page-table switches, retpolines and
+ * buffer flushes that it would else put into every kernel entry. Stepping 10
+ * is behind the model's page-size erratum (Linux disables PSE up to 2).
+ */
+const VENDOR = 'GenuineIntel';
+const SIGNATURE = 6 << 8 | 1 << 16 | 0xc << 4 | 10;
+
+export interface CpuidOptions {
+  readonly features?: readonly string[];
+  readonly tscHz: number;
+  /** Bus clock of the local APIC's timer. */
+  readonly apicHz: number;
+  readonly apicId?: number;
+  readonly vcpus?: number;
+  /** At most 47 characters of ASCII. */
+  readonly brand?: string;
+}
+
+/** State that a few leaves show. */
+export interface CpuidState {
+  /** CR4.OSXSAVE. */
+  readonly osxsave: boolean;
+}
+
+const KVM_CLOCKSOURCE2 = 1 << 3;
+const KVM_NOP_IO_DELAY = 1 << 1;
+const KVM_CLOCKSOURCE_STABLE = 1 << 24;
+const LAST_BASIC = 0x16;
+const LAST_EXTENDED = 0x8000_0008;
+const LAST_HYPERVISOR = 0x4000_0010;
+
+const word = (text: string, at: number): number =>
+  (text.charCodeAt(at) | text.charCodeAt(at + 1) << 8 | text.charCodeAt(at + 2) << 16 | text.charCodeAt(at + 3) << 24) >>> 0;
+
+/** The CPUID leaves of one vCPU. */
+export class CpuidTable {
+  readonly features: ReadonlySet<string>;
+  readonly #masks = new Map<string, number>();
+  readonly #options: CpuidOptions;
+  readonly #brand: string;
+
+  /** Throws RangeError for a feature that has no name here. */
+  constructor(options: CpuidOptions) {
+    this.#options = options;
+    this.#brand = (options.brand ?? 'Teremok x86-64 processor').slice(0, 47).padEnd(48, '\0');
+    this.features = new Set(options.features ?? PORTABLE_FEATURES);
+    for (const name of this.features) {
+      const places = FEATURES[name];
+      if (!places) throw new RangeError(`no CPUID feature ${name}`);
+      for (const [leaf, register, bit] of places) {
+        const key = `${leaf}.${register}`;
+        this.#masks.set(key, ((this.#masks.get(key) ?? 0) | (1 << bit)) >>> 0);
+      }
+    }
+  }
+
+  has(name: string): boolean {
+    return this.features.has(name);
+  }
+
+  /** What CPUID with EAX = `leaf` and ECX = `subleaf` returns. A leaf beyond the last is answered as the last basic one. */
+  query(leaf: number, subleaf: number, state: CpuidState): CpuidResult {
+    if (leaf >= 0x4000_0000 && leaf <= LAST_HYPERVISOR) return this.#hypervisor(leaf);
+    if (leaf >= 0x8000_0000 && leaf <= LAST_EXTENDED) return this.#extended(leaf);
+    return this.#basic(leaf > LAST_BASIC ? LAST_BASIC : leaf, subleaf, state);
+  }
+
+  #mask(leaf: number, register: Register): number {
+    return this.#masks.get(`${leaf}.${register}`) ?? 0;
+  }
+
+  #basic(leaf: number, subleaf: number, state: CpuidState): CpuidResult {
+    const { tscHz, apicHz } = this.#options;
+    switch (leaf) {
+      case 0: return result(LAST_BASIC, word(VENDOR, 0), word(VENDOR, 8), word(VENDOR, 4));
+      case 1: return this.#signature(state);
+      // Leaf 2 in the form that points at leaf 4 for caches (descriptor FFh).
+      case 2: return result(0x00ff_ff01, 0, 0, 0);
+      case 4: return cacheLeaf(subleaf);
+      case 6: return result(this.#mask(6, 'eax'), 0, 0, 0);
+      case 7: return subleaf === 0 ? result(0, this.#mask(7, 'ebx'), this.#mask(7, 'ecx'), 0) : NOTHING;
+      case 0xb: return this.#topology(subleaf);
+      case 0xd: return this.has('xsave') ? xsaveLeaf(subleaf) : NOTHING;
+      case 0x15: return ratioLeaf(tscHz, apicHz);
+      case 0x16: {
+        const mhz = Math.round(tscHz / 1e6);
+        return result(mhz, mhz, Math.round(apicHz / 1e6), 0);
+      }
+      default: return NOTHING;
+    }
+  }
+
+  #signature(state: CpuidState): CpuidResult {
+    const { apicId = 0, vcpus = 1 } = this.#options;
+    // EBX: initial APIC id, logical processors, CLFLUSH line in units of 8 bytes.
+    const ebx = (apicId & 0xff) << 24 | (vcpus & 0xff) << 16 | 8 << 8;
+    const osxsave = state.osxsave && this.has('xsave') ? 1 << 27 : 0;
+    const htt = vcpus > 1 ? 1 << 28 : 0;
+    return result(SIGNATURE, ebx, this.#mask(1, 'ecx') | osxsave, this.#mask(1, 'edx') | htt);
+  }
+
+  /** Every vCPU is a core of its own in one package. */
+  #topology(subleaf: number): CpuidResult {
+    const { apicId = 0, vcpus = 1 } = this.#options;
+    if (subleaf === 0) return result(0, 1, 1 << 8, apicId);
+    if (subleaf === 1) return result(Math.ceil(Math.log2(Math.max(vcpus, 1))), vcpus, 2 << 8 | 1, apicId);
+    return result(0, 0, subleaf & 0xff, apicId);
+  }
+
+  #extended(leaf: number): CpuidResult {
+    switch (leaf) {
+      case 0x8000_0000: return result(LAST_EXTENDED, 0, 0, 0);
+      case 0x8000_0001: return result(0, 0, this.#mask(leaf, 'ecx'), this.#mask(leaf, 'edx'));
+      case 0x8000_0002: case 0x8000_0003: case 0x8000_0004: {
+        const at = (leaf - 0x8000_0002) * 16;
+        return result(word(this.#brand, at), word(this.#brand, at + 4), word(this.#brand, at + 8), word(this.#brand, at + 12));
+      }
+      // L2: 512 KiB, 8 ways, lines of 64 bytes.
+      case 0x8000_0006: return result(0, 0, 512 << 16 | 6 << 12 | 64, 0);
+      case 0x8000_0007: return result(0, 0, 0, this.#mask(leaf, 'edx'));
+      case 0x8000_0008: return result(LINEAR_ADDRESS_BITS << 8 | PHYSICAL_ADDRESS_BITS, 0, 0, 0);
+      default: return NOTHING;
+    }
+  }
+
+  #hypervisor(leaf: number): CpuidResult {
+    if (!this.has('hypervisor')) return NOTHING;
+    const { tscHz, apicHz } = this.#options;
+    switch (leaf) {
+      case 0x4000_0000: {
+        const signature = 'KVMKVMKVM\0\0\0';
+        return result(LAST_HYPERVISOR, word(signature, 0), word(signature, 4), word(signature, 8));
+      }
+      case 0x4000_0001: return result(KVM_CLOCKSOURCE2 | KVM_NOP_IO_DELAY | KVM_CLOCKSOURCE_STABLE, 0, 0, 0);
+      case 0x4000_0010: return result(Math.round(tscHz / 1000), Math.round(apicHz / 1000), 0, 0);
+      default: return NOTHING;
+    }
+  }
+}
+
+const result = (eax: number, ebx: number, ecx: number, edx: number): CpuidResult =>
+  ({ eax: eax >>> 0, ebx: ebx >>> 0, ecx: ecx >>> 0, edx: edx >>> 0 });
+const NOTHING = result(0, 0, 0, 0);
+
+/** Leaf 4: 32 KiB instruction, 32 KiB data, 512 KiB unified, all 8 ways of 64-byte lines. */
+function cacheLeaf(subleaf: number): CpuidResult {
+  const caches = [[1, 1, 64], [2, 1, 64], [3, 2, 1024]] as const;
+  const cache = caches[subleaf];
+  if (!cache) return NOTHING;
+  const [type, level, sets] = cache;
+  return result(type | level << 5 | 1 << 8, 7 << 22 | 63, sets - 1, 0);
+}
+
+/** XCR0 components that there are: x87 and SSE. */
+export const XCR0_SUPPORTED = 3n;
+const XSAVE_AREA = 576;
+
+function xsaveLeaf(subleaf: number): CpuidResult {
+  return subleaf === 0 ? result(Number(XCR0_SUPPORTED), XSAVE_AREA, XSAVE_AREA, 0) : NOTHING;
+}
+
+/**
+ * Leaf 15h: TSC = crystal × EBX / EAX. The crystal is the local APIC's clock:
+ * Linux takes the APIC timer's frequency from it.
+ */
+function ratioLeaf(tscHz: number, apicHz: number): CpuidResult {
+  let a = Math.round(tscHz);
+  let b = Math.round(apicHz);
+  while (b !== 0) [a, b] = [b, a % b];
+  const divisor = a || 1;
+  const numerator = Math.round(tscHz) / divisor;
+  const denominator = Math.round(apicHz) / divisor;
+  if (numerator > 0xffff_ffff || denominator > 0xffff_ffff || apicHz > 0xffff_ffff) return NOTHING;
+  return result(denominator, numerator, Math.round(apicHz), 0);
+}
