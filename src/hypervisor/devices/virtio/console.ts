@@ -168,7 +168,7 @@ export class VirtioConsole implements VirtioDevice<VirtioConsoleState> {
     if (host === undefined || !this.#active) return;
     while (this.#waiting.length > 0) {
       const chain = host.queue(RECEIVE).pop();
-      if (chain === undefined) return;
+      if (chain === undefined) break;
       let filled = 0;
       while (this.#waiting.length > 0 && filled < chain.writableLength) {
         const part = this.#waiting[0];
