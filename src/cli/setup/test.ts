@@ -1,10 +1,10 @@
 // `npm test`: the set-up, then the tests that are named, by default all of them; the runner's counts come last.
-import { cp, glob, rm } from 'node:fs/promises';
+import { glob, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { run } from 'node:test';
 import { spec } from 'node:test/reporters';
 import { cacheDirectory, homeDirectory, projectRoot, SetupError, say } from './bootstrap.js';
-import { IMAGE_NAME } from './guest/debian-busybox.ts';
+import { buildDebianBusybox, IMAGE_NAME } from './guest/debian-busybox.ts';
 import { prepare } from './prepare.ts';
 import { runProgram } from './program.ts';
 import { startServices } from './services.ts';
@@ -26,18 +26,18 @@ await runProgram(async () => {
   await prepare({ home: homeDirectory(), cache });
 
   const home = await temporaryHome();
-  await cp(join(homeDirectory(), 'images', IMAGE_NAME), join(home, 'images', IMAGE_NAME), {
-    recursive: true,
-  });
+  await buildDebianBusybox(join(home, 'images', IMAGE_NAME), cache);
   // Servers of its own, empty, whatever the environment names: tests write and kill.
   const services = await startServices({ home, cache, durable: false });
   Object.assign(process.env, {
     NODE_ENV: 'test',
     TEREMOK_HOME: home,
     TEREMOK_CACHE: cache,
-    DATABASE_URL: services.databaseUrl,
-    REDIS_URL: services.redisUrl,
+    TEREMOK_TEST_DATABASE_URL: services.databaseUrl,
+    TEREMOK_TEST_REDIS_URL: services.redisUrl,
   });
+  // A test that starts the whole project gets what a user would: embedded servers, free ports.
+  for (const name of ['DATABASE_URL', 'REDIS_URL', 'PORT', 'HOST']) delete process.env[name];
   const cleanUp = async () => {
     await services.stop();
     await rm(home, { recursive: true, force: true });
@@ -82,9 +82,11 @@ async function runTests(files: string[]): Promise<boolean> {
     say('the test runner ended without a summary');
     return false;
   }
-  // The reporter lists failures after its summary; the counts are to come last.
   const { tests, passed, failed, cancelled, skipped, todo } = counts;
-  process.stdout.write(`\n# tests ${tests}\n# pass ${passed}\n# fail ${failed}\n# cancelled ${cancelled}\n`);
-  process.stdout.write(`# skipped ${skipped}\n# todo ${todo}\n`);
+  if (!success) {
+    // The reporter lists failures after its summary; the counts are to come last.
+    process.stdout.write(`\n# tests ${tests}\n# pass ${passed}\n# fail ${failed}\n`);
+    process.stdout.write(`# cancelled ${cancelled}\n# skipped ${skipped}\n# todo ${todo}\n`);
+  }
   return success && failed === 0 && cancelled === 0;
 }

@@ -1,8 +1,8 @@
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
-import { copyFile, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { copyFile, link, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { basename, join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { SetupError, say } from '../bootstrap.js';
 import { DebianPackages, unpack } from '../debian.ts';
@@ -33,13 +33,14 @@ const MODULES = ['virtio_pci', 'virtio_blk', 'virtio_net', 'virtio_rng', 'virtio
 
 const CMDLINE = 'console=ttyS0 quiet';
 
+const DESCRIPTION = 'image.json';
 const here = import.meta.dirname;
 
 /**
  * Makes the built-in guest image: Debian's cloud kernel, unmodified, and an initial RAM file system with Debian's
  * static BusyBox that comes to a shell on the serial console. Nothing needs root.
  * @param directory where vmlinuz, initrd and image.json go; left alone when they are current
- * @param cache folder for Debian's package lists and work files
+ * @param cache folder for Debian's package lists and for the image itself, so that another home gets it at once
  * @returns the image's description
  * @throws SetupError when Debian's packages cannot be had
  */
@@ -47,6 +48,21 @@ export async function buildDebianBusybox(directory: string, cache: string): Prom
   const recipe = await recipeDigest();
   const present = await readDescription(directory);
   if (present?.recipe === recipe) return present;
+  const master = join(cache, 'images', IMAGE_NAME);
+  const made = await readDescription(master);
+  const description = made?.recipe === recipe ? made : await makeImage(master, cache, recipe);
+  await replaceFolder(directory, async (work) => {
+    for (const file of [description.kernel, description.initrd, DESCRIPTION]) {
+      // The files are never written again, so two names for one are as good as a copy.
+      await link(join(master, file), join(work, file)).catch(() =>
+        copyFile(join(master, file), join(work, file)),
+      );
+    }
+  });
+  return description;
+}
+
+async function makeImage(directory: string, cache: string, recipe: string): Promise<ImageDescription> {
   if (!(await DebianPackages.available())) {
     throw new SetupError(
       "the built-in image is made from Debian's packages, and this machine has no apt-get and dpkg-deb. " +
@@ -54,17 +70,13 @@ export async function buildDebianBusybox(directory: string, cache: string): Prom
     );
   }
   say(`making the guest image ${IMAGE_NAME} (Debian's cloud kernel and BusyBox)`);
-  await mkdir(dirname(directory), { recursive: true });
-  const work = `${directory}.${process.pid}`;
-  await rm(work, { recursive: true, force: true });
+  const work = `${directory}.packages.${process.pid}`;
   try {
-    const packages = await fetchPackages(cache, join(work, 'packages'));
-    for (const { file } of packages) await unpack(file, join(work, 'root'));
-    const image = join(work, 'image');
-    await mkdir(image);
-    await copyFile(await kernelFile(join(work, 'root')), join(image, 'vmlinuz'));
-    const entries = await initrdEntries(join(work, 'root'));
-    await writeFile(join(image, 'initrd'), gzipSync(writeCpio(entries), { level: 9 }));
+    const packages = await fetchPackages(cache, join(work, 'files'));
+    const root = join(work, 'root');
+    for (const { file } of packages) await unpack(file, root);
+    const kernel = await readFile(await kernelFile(root));
+    const initrd = gzipSync(writeCpio(await initrdEntries(root)), { level: 9 });
     const description: ImageDescription = {
       name: IMAGE_NAME,
       description: "Debian's cloud kernel and BusyBox: a shell on the serial console",
@@ -72,23 +84,35 @@ export async function buildDebianBusybox(directory: string, cache: string): Prom
       initrd: 'initrd',
       cmdline: CMDLINE,
       packages: Object.fromEntries(packages.map(({ name, version }) => [name, version])),
-      sha256: { vmlinuz: await digest(join(image, 'vmlinuz')), initrd: await digest(join(image, 'initrd')) },
+      sha256: { vmlinuz: digest(kernel), initrd: digest(initrd) },
       recipe,
     };
-    await writeFile(join(image, 'image.json'), `${JSON.stringify(description, null, 2)}\n`);
-    await rm(directory, { recursive: true, force: true });
-    await rename(image, directory);
+    await replaceFolder(directory, async (image) => {
+      await writeFile(join(image, description.kernel), kernel);
+      await writeFile(join(image, description.initrd), initrd);
+      await writeFile(join(image, DESCRIPTION), `${JSON.stringify(description, null, 2)}\n`);
+    });
     return description;
   } finally {
     await rm(work, { recursive: true, force: true });
   }
 }
 
+/** Fills a new folder and puts it in the place of an old one, so that nobody sees it half done. */
+async function replaceFolder(directory: string, fill: (work: string) => Promise<void>): Promise<void> {
+  const work = `${directory}.new.${process.pid}`;
+  await rm(work, { recursive: true, force: true });
+  await mkdir(work, { recursive: true });
+  await fill(work);
+  await rm(directory, { recursive: true, force: true });
+  await rename(work, directory);
+}
+
 /** Reads an image's description; undefined when the image is missing or incomplete. */
 async function readDescription(directory: string): Promise<ImageDescription | undefined> {
   if (!existsSync(join(directory, 'vmlinuz')) || !existsSync(join(directory, 'initrd'))) return undefined;
   try {
-    return JSON.parse(await readFile(join(directory, 'image.json'), 'utf8')) as ImageDescription;
+    return JSON.parse(await readFile(join(directory, DESCRIPTION), 'utf8')) as ImageDescription;
   } catch {
     return undefined;
   }
@@ -196,8 +220,6 @@ function readModule(path: string): Uint8Array {
     : readFileSync(path);
 }
 
-async function digest(path: string): Promise<string> {
-  return createHash('sha256')
-    .update(await readFile(path))
-    .digest('hex');
+function digest(content: Uint8Array): string {
+  return createHash('sha256').update(content).digest('hex');
 }
