@@ -35,7 +35,7 @@ export type Method = 'GET' | 'POST' | 'PATCH' | 'DELETE';
 export interface RequestOptions {
   readonly body?: Json;
   /** A body sent as it is, with its content type. */
-  readonly raw?: { readonly type: string; readonly content: BodyInit };
+  readonly raw?: { readonly type: string; readonly content: NonNullable<RequestInit['body']> };
   readonly query?: Readonly<Record<string, string | number | boolean | undefined>>;
 }
 

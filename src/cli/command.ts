@@ -97,12 +97,19 @@ export interface Command {
   run(invocation: Invocation): Promise<number>;
 }
 
-function parseConfig(specs: OptionSpecs): Record<string, { type: 'string' | 'boolean'; multiple?: boolean }> {
+interface ParseOption {
+  type: 'string' | 'boolean';
+  short?: string;
+  multiple?: boolean;
+}
+
+function parseConfig(specs: OptionSpecs): Record<string, ParseOption> {
   return Object.fromEntries(
     Object.entries(specs).map(([name, spec]) => [
       name,
       {
         type: spec.value === undefined ? ('boolean' as const) : ('string' as const),
+        ...(name === 'help' ? { short: 'h' } : {}),
         ...(spec.multiple === true ? { multiple: true } : {}),
       },
     ]),
@@ -113,7 +120,12 @@ function parseConfig(specs: OptionSpecs): Record<string, { type: 'string' | 'boo
 function plainParseMessage(error: unknown): string {
   const message = error instanceof Error ? error.message : String(error);
   const [first = message] = message.split(/\. |\n/);
-  return first.replace(/^Unknown option '(.*)'$/, 'there is no option $1').replace(/\.$/, '');
+  return first
+    .replace(/^Unknown option '(.*)'$/, 'there is no option $1')
+    .replace(/^Option '(?:-\w, )?(--[\w-]+) <value>' argument missing$/, '$1 needs a value')
+    .replace(/^Option '(?:-\w, )?(--[\w-]+) <value>' argument is ambiguous$/, '$1 needs a value')
+    .replace(/^Option '(?:-\w, )?(--[\w-]+)' does not take an argument$/, '$1 takes no value')
+    .replace(/\.$/, '');
 }
 
 /** Reads a command's arguments. Throws a UsageError that says what is wrong with them. */

@@ -33,7 +33,8 @@ const FLUSH_BYTES = 16 * 1024;
 
 export interface ChannelHandlers {
   status(): VmStatus;
-  input(bytes: Uint8Array): void;
+  /** Takes what a viewer typed; false when no more is to come before `inputHasRoom`. */
+  input(bytes: Uint8Array): boolean;
   perform(operation: VmOperation): Promise<VmStatus | VmStats>;
   /** The worker came, or went. */
   agentPresent(present: boolean): void;
@@ -93,6 +94,11 @@ export class ChannelServer {
       this.#flushScheduled = true;
       setImmediate(() => this.#flush());
     }
+  }
+
+  /** The machine takes input again: viewers that were held up go on. */
+  inputHasRoom(): void {
+    for (const { socket } of this.#connections) if (socket.isPaused()) socket.resume();
   }
 
   statusChanged(): void {
@@ -157,7 +163,7 @@ export class ChannelServer {
   #receive(connection: Connection, frame: Frame): void {
     if (connection.socket.writableEnded) return;
     if (frame.type === FRAME_TYPES.consoleInput && connection.role === 'console') {
-      this.#handlers.input(frame.payload);
+      if (!this.#handlers.input(frame.payload)) connection.socket.pause();
       return;
     }
     if (frame.type !== FRAME_TYPES.control) {

@@ -14,7 +14,10 @@ export interface VmMachine {
   reset(): void;
   powerButton(): void;
   dispose(): Promise<void>;
-  input(bytes: Uint8Array): void;
+  /** Offers bytes to the serial line; returns how many, from the first, it took. */
+  offerInput(bytes: Uint8Array): number;
+  /** Calls back once there is room again after `offerInput` took less than all. */
+  onInputDrained(listener: () => void): void;
   stats(): { readonly wallSeconds: number; readonly cpuSeconds: number; readonly instructions: number };
 }
 
@@ -45,7 +48,8 @@ export async function openMachine(
     reset: () => machine.reset(),
     powerButton: () => machine.powerButton(),
     dispose: () => machine.dispose(),
-    input: (bytes) => machine.serialInput(bytes),
+    offerInput: (bytes) => machine.serialInput.offer(bytes),
+    onInputDrained: (listener) => machine.serialInput.onDrained(listener),
     stats: () => machine.stats(),
   };
 }

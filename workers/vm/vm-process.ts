@@ -23,6 +23,8 @@ export class VmProcess {
   #resets = 0;
   #ending = false;
   #receivedBytes = 0;
+  /** What viewers sent and the machine has no room for yet; they are held up meanwhile, which bounds it. */
+  readonly #waitingInput: Uint8Array[] = [];
   #orphanTimer: NodeJS.Timeout | undefined;
   #saveTimer: NodeJS.Timeout | undefined;
   /** What machines before a reset of this launch had used. */
@@ -91,6 +93,8 @@ export class VmProcess {
     const machine = await openMachine(this.#config, (bytes) => this.#output(bytes), this.#log);
     if (this.#ending) return machine.dispose();
     this.#machine = machine;
+    machine.onInputDrained(() => this.#offerInput());
+    this.#offerInput();
     machine.exited.then(
       (exit) => (exit.kind === 'reset' ? this.#rebuild(machine) : this.end(exit)),
       (error: unknown) => this.end({ kind: 'error', message: String(error) }),
@@ -159,9 +163,26 @@ export class VmProcess {
     return this.#status();
   }
 
-  #input(bytes: Uint8Array): void {
+  /** False when the guest does not read as fast as it is written to: the rest waits, and so must the sender. */
+  #input(bytes: Uint8Array): boolean {
     this.#receivedBytes += bytes.length;
-    this.#machine?.input(bytes);
+    this.#waitingInput.push(bytes);
+    this.#offerInput();
+    return this.#waitingInput.length === 0;
+  }
+
+  #offerInput(): void {
+    const machine = this.#machine;
+    while (machine !== undefined && this.#waitingInput.length > 0) {
+      const [bytes = new Uint8Array(0)] = this.#waitingInput;
+      const taken = machine.offerInput(bytes);
+      if (taken < bytes.length) {
+        this.#waitingInput[0] = bytes.subarray(taken);
+        return;
+      }
+      this.#waitingInput.shift();
+    }
+    if (this.#waitingInput.length === 0) this.#channel.inputHasRoom();
   }
 
   #output(bytes: Uint8Array): void {

@@ -1,0 +1,19 @@
+import type { Command } from '../command.ts';
+import { parseRunOptions, RUN_OPTIONS } from '../run/options.ts';
+
+export const runCommand: Command = {
+  name: 'run',
+  summary: 'Run one machine in this terminal, without any service.',
+  arguments: '',
+  arity: [0, 0],
+  options: RUN_OPTIONS,
+  notes:
+    'Exit status: 0 after a power-off, 124 after --timeout, 3 after a triple fault or, with --no-reboot, a reset,\n' +
+    '2 for wrong arguments or files. With --serial stdio on a terminal Ctrl-A X ends the machine.',
+  async run({ options }) {
+    const checked = parseRunOptions(options);
+    // The hypervisor is loaded only when there is something to run.
+    const { runMachine } = await import('../run/run-machine.ts');
+    return runMachine(checked);
+  },
+};

@@ -1,0 +1,165 @@
+import { accessSync, closeSync, constants, fstatSync, openSync, statSync } from 'node:fs';
+import { dirname } from 'node:path';
+import type { Options, OptionSpecs } from '../command.ts';
+import { UsageError } from '../command.ts';
+
+/** What `teremok run` is to do, checked as far as that can be done before the machine is built. */
+export interface RunOptions {
+  readonly memoryMiB: number;
+  readonly kernel: string;
+  readonly initrd: string | undefined;
+  readonly append: string | undefined;
+  readonly disks: readonly RunDisk[];
+  readonly engine: 'auto' | 'interpret';
+  readonly serial: { readonly kind: 'stdio' | 'none' } | { readonly kind: 'file'; readonly path: string };
+  readonly debugExit: boolean;
+  readonly testDevice: boolean;
+  readonly noReboot: boolean;
+  readonly stats: string | undefined;
+  readonly timeoutSeconds: number | undefined;
+}
+
+export interface RunDisk {
+  readonly path: string;
+  readonly readonly: boolean;
+}
+
+/** RAM ends where the PCI window begins, at 3 GiB. */
+const MEMORY_MIB = { least: 1, most: 3072, default: 256 } as const;
+/** The kernel's own limit on x86 (boot protocol, COMMAND_LINE_SIZE). */
+const MAX_APPEND_BYTES = 2047;
+
+export const RUN_OPTIONS: OptionSpecs = {
+  memory: { value: 'MIB', description: `memory of the machine, 1 to 3072 (${MEMORY_MIB.default})` },
+  kernel: { value: 'FILE', description: 'a bzImage, or an ELF with a PVH note or a multiboot header' },
+  initrd: { value: 'FILE', description: 'an initial RAM disk for the kernel' },
+  append: { value: 'STRING', description: 'the kernel’s command line' },
+  disk: {
+    value: 'FILE[,OPTION…]',
+    multiple: true,
+    description: 'a disk: format=raw, readonly, bus=virtio; may be given several times',
+  },
+  engine: { value: 'ENGINE', description: 'auto or interpret (auto)' },
+  cpu: { value: 'PROFILE', description: 'the processor the guest sees: portable, which is x86-64-v2' },
+  serial: { value: 'WHERE', description: 'the serial line: stdio, none or a file to write to (stdio)' },
+  display: { value: 'WHERE', description: 'none' },
+  'debug-exit': { description: 'a write of V to port 0xf4 ends with exit status V*2+1' },
+  'test-device': { description: 'the devices that kernel unit tests expect' },
+  'no-reboot': { description: 'end with exit status 3 when the guest resets the machine' },
+  stats: { value: 'FILE', description: 'write what the run took, as JSON, at its end' },
+  timeout: { value: 'SECONDS', description: 'end the machine after this time, with exit status 124' },
+  cdrom: { value: 'FILE', description: 'not available in this version' },
+  firmware: { value: 'FILE', description: 'not available in this version' },
+  boot: { value: 'DRIVE', description: 'not available in this version' },
+};
+
+function unavailable(what: string, instead: string): never {
+  throw new UsageError(`${what} is not available in this version; ${instead}`);
+}
+
+/** Throws a UsageError unless `path` is a file that can be read. */
+function checkReadable(what: string, path: string, writable = false): void {
+  try {
+    const descriptor = openSync(path, writable ? 'r+' : 'r');
+    try {
+      const info = fstatSync(descriptor);
+      if (info.isDirectory()) throw new UsageError(`the ${what} ${path} is a directory`);
+      if (info.isFile() && info.size === 0) throw new UsageError(`the ${what} ${path} is empty`);
+    } finally {
+      closeSync(descriptor);
+    }
+  } catch (error) {
+    if (error instanceof UsageError) throw error;
+    throw new UsageError(`the ${what} ${path} ${reasonOf(error, writable)}`);
+  }
+}
+
+/** Throws a UsageError unless a file can be made, or written, at `path`. */
+function checkWritable(what: string, path: string): void {
+  const info = statSync(path, { throwIfNoEntry: false });
+  if (info?.isDirectory() === true) throw new UsageError(`the ${what} ${path} is a directory`);
+  try {
+    accessSync(info === undefined ? dirname(path) : path, constants.W_OK);
+  } catch (error) {
+    throw new UsageError(`the ${what} ${path} ${reasonOf(error, true)}`);
+  }
+}
+
+function reasonOf(error: unknown, writing: boolean): string {
+  const code = error instanceof Error && 'code' in error ? String(error.code) : String(error);
+  if (code === 'ENOENT') return writing ? 'cannot be written: there is no such file or directory' : 'does not exist';
+  if (code === 'EACCES' || code === 'EROFS') return writing ? 'cannot be written: no permission' : 'cannot be read: no permission';
+  if (code === 'EISDIR') return 'is a directory';
+  return `cannot be opened (${code})`;
+}
+
+function parseDisk(text: string): RunDisk {
+  const [path = '', ...settings] = text.split(',');
+  if (path === '') throw new UsageError(`--disk ${text} names no file`);
+  let readonly = false;
+  for (const setting of settings) {
+    if (setting === 'readonly') readonly = true;
+    else if (setting === 'format=qcow2') unavailable('--disk format=qcow2', 'convert the disk to raw');
+    else if (setting === 'bus=ide') unavailable('--disk bus=ide', 'use bus=virtio');
+    else if (setting !== 'format=raw' && setting !== 'bus=virtio') {
+      throw new UsageError(`--disk does not know ‘${setting}’: it takes format=raw, readonly and bus=virtio`);
+    }
+  }
+  checkReadable('disk', path, !readonly);
+  return { path, readonly };
+}
+
+function parseSerial(text: string | undefined): RunOptions['serial'] {
+  if (text === undefined || text === 'stdio') return { kind: 'stdio' };
+  if (text === 'none') return { kind: 'none' };
+  if (text === '') throw new UsageError('--serial takes stdio, none or a file');
+  checkWritable('serial output', text);
+  return { kind: 'file', path: text };
+}
+
+function refuseWhatIsLater(options: Options): void {
+  if (options.text('cdrom') !== undefined) unavailable('--cdrom', 'give a kernel with --kernel');
+  if (options.text('firmware') !== undefined) unavailable('--firmware', 'give a kernel with --kernel');
+  if (options.oneOf('boot', ['c', 'd'] as const) !== undefined) unavailable('--boot', 'give a kernel with --kernel');
+  const engine = options.oneOf('engine', ['auto', 'interpret', 'translate', 'kvm'] as const);
+  if (engine === 'translate' || engine === 'kvm') unavailable(`--engine ${engine}`, 'use auto or interpret');
+  const display = options.text('display') ?? 'none';
+  if (display.startsWith('vnc=')) unavailable('--display vnc', 'use --display none and the serial line');
+  if (display !== 'none') throw new UsageError(`--display takes none, not ‘${display}’`);
+  const cpu = options.text('cpu') ?? 'portable';
+  if (cpu !== 'portable') throw new UsageError(`there is no processor profile ‘${cpu}’; there is portable`);
+}
+
+/** Reads the options of `teremok run`. Throws a UsageError for what is wrong or not there. */
+export function parseRunOptions(options: Options): RunOptions {
+  refuseWhatIsLater(options);
+  const kernel = options.text('kernel');
+  if (kernel === undefined) throw new UsageError('run needs --kernel FILE');
+  const append = options.text('append');
+  if (append !== undefined && Buffer.byteLength(append) > MAX_APPEND_BYTES) {
+    throw new UsageError(`--append is longer than ${MAX_APPEND_BYTES} bytes`);
+  }
+  if (append?.includes('\0') === true) throw new UsageError('--append holds a NUL');
+  const memoryMiB = options.number('memory', MEMORY_MIB.least, MEMORY_MIB.most) ?? MEMORY_MIB.default;
+  const timeoutSeconds = options.number('timeout', 0.001, 2_000_000, { integer: false });
+  const engine = options.oneOf('engine', ['auto', 'interpret'] as const) ?? 'auto';
+  checkReadable('kernel', kernel);
+  const initrd = options.text('initrd');
+  if (initrd !== undefined) checkReadable('initrd', initrd);
+  const stats = options.text('stats');
+  if (stats !== undefined) checkWritable('statistics file', stats);
+  return {
+    memoryMiB,
+    kernel,
+    initrd,
+    append,
+    disks: options.list('disk').map(parseDisk),
+    engine,
+    serial: parseSerial(options.text('serial')),
+    debugExit: options.has('debug-exit'),
+    testDevice: options.has('test-device'),
+    noReboot: options.has('no-reboot'),
+    stats,
+    timeoutSeconds,
+  };
+}

@@ -1,0 +1,179 @@
+import { createWriteStream, writeFileSync } from 'node:fs';
+import { createMachine } from '../../hypervisor/index.ts';
+import type { Machine, MachineConfig, MachineExit } from '../../hypervisor/index.ts';
+import { NullSink, pipeToInput, StreamSink } from '../../hypervisor/backends/streams.ts';
+import type { ByteInput, ByteSink } from '../../hypervisor/backends/streams.ts';
+import { CommandError, EXIT, UsageError } from '../command.ts';
+import { Terminal } from '../terminal.ts';
+import { EscapeReader, ESCAPE_HELP } from './escape.ts';
+import type { RunOptions } from './options.ts';
+import { addStats, formatStats } from './stats.ts';
+import type { RunStats } from './stats.ts';
+
+/** How a triple fault, or a reset with --no-reboot, ends. */
+const EXIT_RESET = 3;
+
+/** What ends a run besides the guest. */
+type Ending = MachineExit | { readonly kind: 'timeout' } | { readonly kind: 'quit' } | { readonly kind: 'signal'; readonly status: number };
+
+/** One run of a machine in this terminal. Resolves with the exit status. */
+export async function runMachine(options: RunOptions): Promise<number> {
+  const asked = Promise.withResolvers<Ending>();
+  const console = new RunConsole(options, asked.resolve);
+  const timer =
+    options.timeoutSeconds === undefined
+      ? undefined
+      : setTimeout(() => asked.resolve({ kind: 'timeout' }), options.timeoutSeconds * 1000);
+  const onInterrupt = (): void => asked.resolve({ kind: 'signal', status: 130 });
+  const onTerminate = (): void => asked.resolve({ kind: 'signal', status: 143 });
+  process.on('SIGINT', onInterrupt).on('SIGTERM', onTerminate).on('SIGHUP', onTerminate);
+  let stats: RunStats | undefined;
+  try {
+    for (;;) {
+      const machine = await build(options, console.sink);
+      console.connect(machine.serialInput);
+      machine.start();
+      const ending = await Promise.race([machine.exited, asked.promise]);
+      const figures = machine.stats();
+      stats = stats === undefined ? figures : addStats(stats, figures);
+      await machine.dispose();
+      if (ending.kind === 'reset' && !options.noReboot) continue;
+      return await conclude(ending, console);
+    }
+  } finally {
+    clearTimeout(timer);
+    process.off('SIGINT', onInterrupt).off('SIGTERM', onTerminate).off('SIGHUP', onTerminate);
+    console.close();
+    if (options.stats !== undefined && stats !== undefined) saveStats(options.stats, stats);
+  }
+}
+
+async function build(options: RunOptions, serial: ByteSink): Promise<Machine> {
+  const config: MachineConfig = {
+    memoryMiB: options.memoryMiB,
+    boot: {
+      kernel: options.kernel,
+      ...(options.initrd === undefined ? {} : { initrd: options.initrd }),
+      ...(options.append === undefined ? {} : { cmdline: options.append }),
+    },
+    disks: options.disks.map(({ path, readonly }) => ({ path, readonly })),
+    engine: options.engine,
+    debugExit: options.debugExit,
+    testDevice: options.testDevice,
+  };
+  try {
+    return await createMachine(config, { serial });
+  } catch (error) {
+    throw new UsageError(error instanceof Error ? error.message : String(error));
+  }
+}
+
+async function conclude(ending: Ending, console: RunConsole): Promise<number> {
+  await console.flush();
+  switch (ending.kind) {
+    case 'power-off':
+    case 'quit':
+      return EXIT.ok;
+    case 'timeout':
+      return EXIT.timeout;
+    case 'reset':
+      return EXIT_RESET;
+    case 'triple-fault':
+      console.note(`the guest triple-faulted: ${ending.detail}`);
+      return EXIT_RESET;
+    case 'debug-exit':
+      return ending.status & 0xff;
+    case 'signal':
+      return ending.status;
+    case 'error':
+      throw new CommandError(`the machine failed: ${ending.message}`);
+  }
+}
+
+function saveStats(path: string, stats: RunStats): void {
+  try {
+    writeFileSync(path, formatStats(stats));
+  } catch (error) {
+    process.stderr.write(`teremok: the statistics were not written to ${path}: ${String(error)}\n`);
+  }
+}
+
+/** The serial line's end in this terminal: where its bytes go, and where what is typed comes from. */
+class RunConsole {
+  readonly sink: ByteSink;
+  readonly #end: (ending: Ending) => void;
+  readonly #stream: NodeJS.WritableStream | undefined;
+  readonly #terminal: Terminal | undefined;
+  readonly #escapes = new EscapeReader();
+  #input: ByteInput | undefined;
+  #waiting: Uint8Array = new Uint8Array(0);
+  #release: (() => void) | undefined;
+
+  constructor({ serial }: RunOptions, end: (ending: Ending) => void) {
+    this.#end = end;
+    if (serial.kind === 'none') {
+      this.sink = new NullSink();
+      return;
+    }
+    const stream = serial.kind === 'file' ? createWriteStream(serial.path) : process.stdout;
+    this.#stream = stream;
+    // Nobody reads any more: without its only viewer the machine has no purpose.
+    this.sink = new StreamSink(stream, () => end({ kind: 'quit' }));
+    if (serial.kind === 'stdio') this.#terminal = new Terminal(process.stdin);
+    if (this.#terminal?.isTty === true) {
+      process.stderr.write(`[${ESCAPE_HELP}]\n`);
+      this.#terminal.start((bytes) => this.#typed(bytes));
+    }
+  }
+
+  /** Leads what is typed to a machine's serial line; a machine after a reset takes the place of the one before. */
+  connect(input: ByteInput): void {
+    this.#input = input;
+    if (this.#terminal === undefined) return;
+    if (!this.#terminal.isTty) {
+      this.#release?.();
+      this.#release = pipeToInput(process.stdin, input);
+      return;
+    }
+    input.onDrained(() => this.#offer());
+    this.#offer();
+  }
+
+  note(text: string): void {
+    process.stderr.write(`teremok: ${text}\n`);
+  }
+
+  /** Resolves when what the guest wrote is on its way. */
+  async flush(): Promise<void> {
+    const stream = this.#stream;
+    if (stream === undefined || !stream.writable) return;
+    await new Promise<void>((resolve) => {
+      stream.once('error', () => resolve());
+      stream.write('', () => resolve());
+    });
+  }
+
+  close(): void {
+    this.#release?.();
+    this.#terminal?.stop();
+    process.stdin.pause();
+    if (this.#stream !== undefined && this.#stream !== process.stdout) this.#stream.end();
+  }
+
+  #typed(typed: Uint8Array): void {
+    const { bytes, quit, help } = this.#escapes.read(typed);
+    if (help) process.stderr.write(`\r\n[${ESCAPE_HELP}]\r\n`);
+    if (bytes.length > 0) {
+      this.#waiting = Buffer.concat([this.#waiting, bytes]);
+      this.#offer();
+    }
+    if (quit) this.#end({ kind: 'quit' });
+  }
+
+  #offer(): void {
+    const taken = this.#input?.offer(this.#waiting) ?? 0;
+    this.#waiting = this.#waiting.subarray(taken);
+    if (this.#waiting.length > 0) this.#terminal?.pause();
+    else this.#terminal?.resume();
+  }
+}

@@ -1,0 +1,156 @@
+import { connect } from 'node:net';
+import type { Socket } from 'node:net';
+import {
+  CHANNEL_VERSION,
+  ChannelError,
+  encodeConsole,
+  encodeControl,
+  FRAME_TYPES,
+  FrameDecoder,
+  parseVmMessage,
+} from '../contracts/channel.ts';
+import type { ConsolePosition, Frame, VmExit, VmMessage } from '../contracts/channel.ts';
+
+const ATTACH_TIMEOUT_MS = 5_000;
+
+export interface AttachTarget {
+  /** `host:port` of the worker. */
+  readonly endpoint: string;
+  readonly token: string;
+  readonly resume?: ConsolePosition;
+}
+
+/** How the bytes of a console ended: with the machine, as asked (a log), or by a broken connection. */
+export type AttachmentEnd =
+  | { readonly kind: 'exited'; readonly exit: VmExit }
+  | { readonly kind: 'end' }
+  | { readonly kind: 'lost' };
+
+/** One console of a VM, through the worker that runs it. */
+export class Attachment {
+  readonly #socket: Socket;
+  readonly #decoder = new FrameDecoder();
+  readonly #opened = Promise.withResolvers<void>();
+  readonly #ended = Promise.withResolvers<AttachmentEnd>();
+  /** What came before somebody listened; the socket rests meanwhile, which bounds it. */
+  #early: Uint8Array[] = [];
+  #listener: ((bytes: Uint8Array) => void) | undefined;
+  #end: AttachmentEnd = { kind: 'lost' };
+  #launchId = '';
+  #position = 0;
+
+  private constructor(target: AttachTarget) {
+    const { hostname, port } = new URL(`tcp://${target.endpoint}`);
+    this.#socket = connect({ host: hostname.replace(/^\[|\]$/g, ''), port: Number(port), noDelay: true });
+    this.#socket.setTimeout(ATTACH_TIMEOUT_MS, () => this.#socket.destroy(new Error('no answer in time')));
+    this.#socket.on('error', (error) => this.#opened.reject(error));
+    this.#socket.once('close', () => {
+      this.#opened.reject(new Error('the worker closed the connection'));
+      this.#ended.resolve(this.#end);
+    });
+    this.#socket.on('data', (chunk: Buffer) => this.#read(chunk));
+    const resume = target.resume === undefined ? {} : { resume: target.resume };
+    this.#socket.write(
+      encodeControl({ type: 'attach', version: CHANNEL_VERSION, token: target.token, ...resume }),
+    );
+  }
+
+  /**
+   * Opens a VM's console. Rejects with a ChannelError (`not-running`,
+   * `denied` …) when the worker refuses, and with the system's error when it
+   * cannot be reached.
+   */
+  static async open(target: AttachTarget): Promise<Attachment> {
+    const attachment = new Attachment(target);
+    try {
+      await attachment.#opened.promise;
+    } catch (error) {
+      attachment.close();
+      throw error;
+    }
+    return attachment;
+  }
+
+  /** Settles when nothing more comes. */
+  get ended(): Promise<AttachmentEnd> {
+    return this.#ended.promise;
+  }
+
+  /** What has been handed on so far ends here. */
+  get position(): ConsolePosition {
+    return { launchId: this.#launchId, position: this.#position };
+  }
+
+  /** Hands what came and what comes to `listener`. */
+  listen(listener: (bytes: Uint8Array) => void): void {
+    this.#listener = listener;
+    for (const bytes of this.#early.splice(0)) this.#hand(listener, bytes);
+    this.#socket.resume();
+  }
+
+  /** Sends what was typed. False when the sender should wait for `onDrain`. */
+  send(bytes: Uint8Array): boolean {
+    let room = true;
+    for (const frame of encodeConsole(FRAME_TYPES.consoleInput, bytes)) room = this.#socket.write(frame);
+    return room;
+  }
+
+  onDrain(listener: () => void): void {
+    this.#socket.on('drain', listener);
+  }
+
+  pause(): void {
+    this.#socket.pause();
+  }
+
+  resume(): void {
+    this.#socket.resume();
+  }
+
+  close(): void {
+    this.#socket.destroy();
+  }
+
+  #read(chunk: Buffer): void {
+    try {
+      this.#decoder.push(chunk, (frame) => this.#receive(frame));
+    } catch (error) {
+      this.#socket.destroy(error instanceof Error ? error : new Error(String(error)));
+    }
+    if (this.#listener === undefined && this.#early.length > 0) this.#socket.pause();
+  }
+
+  #receive(frame: Frame): void {
+    if (frame.type === FRAME_TYPES.control) this.#control(parseVmMessage(frame.payload));
+    else if (frame.type === FRAME_TYPES.consoleInput) throw new ChannelError('malformed', 'input came back');
+    else if (this.#listener === undefined) this.#early.push(frame.payload);
+    else this.#hand(this.#listener, frame.payload);
+    // The saved log of a VM that does not run comes without a hello.
+    if (frame.type === FRAME_TYPES.consoleOutput) this.#open();
+  }
+
+  #hand(listener: (bytes: Uint8Array) => void, bytes: Uint8Array): void {
+    this.#position += bytes.length;
+    listener(bytes);
+  }
+
+  #control(message: VmMessage): void {
+    if (message.type === 'hello') {
+      this.#launchId = message.launchId;
+      this.#position = message.position;
+      this.#open();
+    } else if (message.type === 'exited') {
+      this.#end = { kind: 'exited', exit: message.exit };
+    } else if (message.type === 'end') {
+      this.#end = { kind: 'end' };
+      this.#open();
+    } else if (message.type === 'error') {
+      this.#opened.reject(new ChannelError(message.code, message.message));
+    }
+  }
+
+  #open(): void {
+    this.#socket.setTimeout(0);
+    this.#opened.resolve();
+  }
+}

@@ -1,0 +1,113 @@
+import type { WebSocket } from 'ws';
+import { BACKLOG_BYTES } from '../contracts/channel.ts';
+import type { ConsolePosition } from '../contracts/channel.ts';
+import type { Attachment } from './attachment.ts';
+import type { ConsoleOpener } from './console-opener.ts';
+
+/** What may wait for a slow viewer before the VM's side is held up, and how little before it goes on. */
+const HIGH_WATER_BYTES = 1024 * 1024;
+const LOW_WATER_BYTES = 256 * 1024;
+const PING_INTERVAL_MS = 30_000;
+
+/**
+ * One viewer of a serial console: bytes between its WebSocket and the VM.
+ * When the worker or the VM process is restarted, the viewer stays and is
+ * attached again, from the byte at which it was cut off.
+ */
+export class ConsoleSession {
+  readonly #socket: WebSocket;
+  readonly #vmId: string;
+  readonly #opener: ConsoleOpener;
+  readonly #gone = new AbortController();
+  #attachment: Attachment | undefined;
+  /** Typed while there was no VM to type to; at most BACKLOG_BYTES. */
+  #waiting: Buffer[] = [];
+  #waitingBytes = 0;
+  #answered = true;
+
+  constructor(socket: WebSocket, vmId: string, opener: ConsoleOpener) {
+    this.#socket = socket;
+    this.#vmId = vmId;
+    this.#opener = opener;
+  }
+
+  /** Serves the viewer until it leaves or the VM comes to rest. Never rejects. */
+  async run(first: Attachment): Promise<void> {
+    this.#listenToViewer();
+    let attachment: Attachment | undefined = first;
+    while (attachment !== undefined) attachment = await this.#serve(attachment);
+  }
+
+  close(code: number, reason: string): void {
+    // A close frame holds 125 bytes: two of code, the rest of UTF-8 (RFC 6455 §5.5).
+    let words = reason;
+    while (Buffer.byteLength(words) > 123) words = words.slice(0, -1);
+    this.#socket.close(code, words);
+  }
+
+  /** Bytes flow until the attachment ends. Resolves with the next one, if there is to be one. */
+  async #serve(attachment: Attachment): Promise<Attachment | undefined> {
+    if (this.#gone.signal.aborted) {
+      attachment.close();
+      return undefined;
+    }
+    this.#attachment = attachment;
+    attachment.onDrain(() => this.#socket.resume());
+    for (const bytes of this.#waiting.splice(0)) attachment.send(bytes);
+    this.#waitingBytes = 0;
+    attachment.listen((bytes) => this.#toViewer(attachment, bytes));
+    await attachment.ended;
+    this.#attachment = undefined;
+    this.#socket.resume();
+    if (this.#gone.signal.aborted) return undefined;
+    return this.#next(attachment.position);
+  }
+
+  async #next(position: ConsolePosition): Promise<Attachment | undefined> {
+    const next = await this.#opener.reopen(this.#vmId, position, this.#gone.signal);
+    if (!('code' in next)) return next;
+    this.close(next.code, next.reason);
+    return undefined;
+  }
+
+  #toViewer(attachment: Attachment, bytes: Uint8Array): void {
+    this.#socket.send(bytes, { binary: true }, () => {
+      if (this.#socket.bufferedAmount <= LOW_WATER_BYTES) attachment.resume();
+    });
+    if (this.#socket.bufferedAmount > HIGH_WATER_BYTES) attachment.pause();
+  }
+
+  #listenToViewer(): void {
+    const socket = this.#socket;
+    // A text message is taken as what it says in UTF-8, for clients that only have text.
+    socket.on('message', (data: Buffer) => this.#toVm(data));
+    socket.on('pong', () => {
+      this.#answered = true;
+    });
+    socket.on('error', () => socket.terminate());
+    const ping = setInterval(() => this.#checkAlive(), PING_INTERVAL_MS);
+    socket.once('close', () => {
+      clearInterval(ping);
+      this.#gone.abort();
+      this.#attachment?.close();
+    });
+  }
+
+  #checkAlive(): void {
+    // A socket that rests because the guest does not read cannot show its pong.
+    if (this.#socket.isPaused) return;
+    if (!this.#answered) return this.#socket.terminate();
+    this.#answered = false;
+    this.#socket.ping();
+  }
+
+  #toVm(data: Buffer): void {
+    const attachment = this.#attachment;
+    if (attachment !== undefined) {
+      if (!attachment.send(data)) this.#socket.pause();
+    } else if (this.#waitingBytes + data.length <= BACKLOG_BYTES) {
+      this.#waiting.push(data);
+      this.#waitingBytes += data.length;
+    }
+  }
+}

@@ -1,0 +1,122 @@
+import websocket from '@fastify/websocket';
+import type { FastifyRequest } from 'fastify';
+import Type from 'typebox';
+import { IdParams } from '../contracts/common.ts';
+import { CONSOLE_CLOSE, MAX_CONSOLE_MESSAGE_BYTES } from '../contracts/console.ts';
+import type { Database, Vm } from '../infra/prisma.ts';
+import { notFound, Problem } from '../lib/errors.ts';
+import { ownedBy } from '../modules/access/principal.ts';
+import { problems, scopeOf } from '../modules/http.ts';
+import type { App } from '../modules/http.ts';
+import type { Attachment } from './attachment.ts';
+import { ConsoleOpener, notRunning, restOf } from './console-opener.ts';
+import type { ConsoleClose } from './console-opener.ts';
+import { ConsoleSession } from './console-session.ts';
+
+export interface GatewayDeps {
+  readonly database: Database;
+}
+
+/**
+ * The serial consoles: `GET /v1/vms/{id}/serial`, a WebSocket, and
+ * `/serial/log`. Register it under /v1, where requests have been
+ * authenticated; it brings @fastify/websocket along when nobody has yet.
+ */
+export async function registerGateway(app: App, { database }: GatewayDeps): Promise<void> {
+  const opener = new ConsoleOpener(database);
+  const sessions = new Set<ConsoleSession>();
+  /** Consoles opened before the upgrade, so that a refusal is an HTTP answer. */
+  const opened = new WeakMap<FastifyRequest, Attachment>();
+  app.addHook('preClose', async () => {
+    for (const session of sessions) session.close(CONSOLE_CLOSE.restart, 'the service is shutting down; connect again');
+  });
+  if (!app.hasDecorator('websocketServer')) {
+    await app.register(websocket, { options: { maxPayload: MAX_CONSOLE_MESSAGE_BYTES } });
+  }
+
+  const findVm = async (request: FastifyRequest<{ Params: { id: string } }>): Promise<Vm> => {
+    const { id } = request.params;
+    const vm = await database.vm.findFirst({ where: { id, ...ownedBy(scopeOf(request)) } });
+    if (vm === null) throw notFound('VM', id);
+    return vm;
+  };
+
+  app.route({
+    method: 'GET',
+    url: '/vms/:id/serial',
+    config: { access: 'write', ticketFor: 'serial' },
+    schema: {
+      tags: ['vms'],
+      summary: 'The serial console, as a WebSocket',
+      description:
+        'Binary messages are bytes of the line, both ways: first the backlog (64 KiB), then live. A text message ' +
+        'is taken as its UTF-8. Closed with 4001 when the VM stops, 4002 when it fails, 4004 when it is deleted, ' +
+        '1012 when the service restarts and the VM is not back in time, each with a reason.',
+      params: IdParams('vm'),
+      querystring: Type.Object({ ticket: Type.Optional(Type.String({ maxLength: 200 })) }),
+      response: problems(401, 404, 409, 426, 503),
+    },
+    preHandler: async (request) => {
+      const vm = await findVm(request);
+      if (!request.ws) {
+        throw new Problem('upgrade_required', 'the serial console is a WebSocket', {
+          hint: `its last output as text is at /v1/vms/${vm.id}/serial/log`,
+          headers: { upgrade: 'websocket' },
+        });
+      }
+      const attachment = await openConsole(opener, vm, request);
+      opened.set(request, attachment);
+      request.raw.socket.once('close', () => attachment.close());
+    },
+    handler: async () => {
+      throw new Problem('upgrade_required', 'the serial console is a WebSocket');
+    },
+    wsHandler: async (socket, request) => {
+      const attachment = opened.get(request);
+      if (attachment === undefined) return socket.close(1011, 'the console was not opened');
+      const { id } = request.params;
+      const session = new ConsoleSession(socket, id, opener);
+      sessions.add(session);
+      await session.run(attachment);
+      sessions.delete(session);
+    },
+  });
+
+  app.get(
+    '/vms/:id/serial/log',
+    {
+      schema: {
+        tags: ['vms'],
+        summary: 'The last 64 KiB of the serial line',
+        description: 'Of a VM that runs, or of its last run.',
+        params: IdParams('vm'),
+        response: { 200: { content: { 'text/plain': { schema: Type.Unsafe<Buffer>(Type.String()) } } }, ...problems(401, 404, 503) },
+      },
+    },
+    async (request, reply) => {
+      const vm = await findVm(request);
+      // A VM that no host has taken has never said anything.
+      const log = vm.hostId === null ? Buffer.alloc(0) : await readLog(await opener.open(vm, 'log'));
+      return reply.type('text/plain; charset=utf-8').header('x-content-type-options', 'nosniff').send(log);
+    },
+  );
+}
+
+/** Opens the console of a VM that runs, or is being started: that is waited for. */
+async function openConsole(opener: ConsoleOpener, vm: Vm, request: FastifyRequest): Promise<Attachment> {
+  if (restOf(vm) !== undefined || vm.state === 'stopped') throw notRunning(vm);
+  if (vm.state === 'running' || vm.state === 'paused') return opener.open(vm, 'serial');
+  const gone = new AbortController();
+  request.raw.socket.once('close', () => gone.abort());
+  const console: Attachment | ConsoleClose = await opener.reopen(vm.id, undefined, gone.signal);
+  if ('code' in console) throw notRunning(vm);
+  return console;
+}
+
+async function readLog(attachment: Attachment): Promise<Buffer> {
+  const parts: Uint8Array[] = [];
+  attachment.listen((bytes) => parts.push(bytes));
+  const end = await attachment.ended;
+  if (end.kind === 'lost') throw new Problem('unavailable', 'the log was cut off; try again');
+  return Buffer.concat(parts);
+}
