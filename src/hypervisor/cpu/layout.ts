@@ -25,8 +25,8 @@ export const S = {
   flagAux: field(4),
   /** The rest of RFLAGS (TF IF DF IOPL NT RF VM AC VIF VIP ID), in place; bit 1 is set. */
   eflags: field(4),
-  /** ES CS SS DS FS GS LDTR TR, 32 bytes each: see SEG. */
-  segments: field(8 * 32, 32),
+  /** ES CS SS DS FS GS LDTR TR, then one flat segment for 64-bit mode, 32 bytes each: see SEG. */
+  segments: field(9 * 32, 32),
   gdtrBase: field(8),
   idtrBase: field(8),
   gdtrLimit: field(4),
@@ -105,6 +105,14 @@ export const S = {
   commitPhysical: field(4),
   commitPhysical2: field(4),
   commitSize: field(4),
+  /** Of the last page walk: bit 0 global, bit 1 a write would pass too (dirty and permitted), bit 2 a large page. */
+  walkFlags: field(4),
+  /** Which TypeScript routine a handler asks for. */
+  systemRoutine: field(4),
+  /** Units whose instructions trap: bit 0 x87, bit 1 MMX, bit 2 SSE. */
+  unitTrap: field(4),
+  /** Set when the last page walk failed on a non-canonical address, so that a stack access is told #SS. */
+  faultCanonical: field(4),
   /** Physical address of the last MMIO access, for diagnosis. */
   mmioAddress: field(4),
   /** 1 when an interrupt is deliverable as far as the interrupt controllers know. */
@@ -131,7 +139,7 @@ export const SEG = {
   /** 0 when an access needs no check but paging's (flat, writable, present); else the slow check decides. */
   checked: 20,
 } as const;
-export const ES = 0, CS = 1, SS = 2, DS = 3, FS = 4, GS = 5, LDTR = 6, TR = 7;
+export const ES = 0, CS = 1, SS = 2, DS = 3, FS = 4, GS = 5, LDTR = 6, TR = 7, FLAT = 8;
 
 export const segment = (index: number): number => S.segments + index * SEG.stride;
 export const gpr = (index: number): number => S.gpr + index * 8;

@@ -42,8 +42,10 @@ export interface Encoding {
   readonly hasModrm: boolean;
   /** ModRM.reg must be this. */
   readonly extension: number | undefined;
-  /** The whole ModRM byte must be this; `modrmRange` bytes from it on when a register is in it. */
+  /** The whole ModRM byte must be this (but for its low three bits when `modrmRegister`). */
   readonly modrm: number | undefined;
+  /** The low three bits of that ModRM byte are a register. */
+  readonly modrmRegister: boolean;
   readonly mod: 'mem' | 'reg' | undefined;
   readonly operands: readonly OperandSpec[];
   readonly mode: 'i64' | 'o64' | undefined;
@@ -129,7 +131,7 @@ export function parseEncoding(instruction: Instruction, text: string): Encoding 
   let operands: OperandSpec[] = [];
   for (const [index, word] of words.entries()) {
     if (word === 'NP') prefix = 'none';
-    else if (index === 0 && words[1] === '0F' && (word === '66' || word === 'F3' || word === 'F2')) prefix = word;
+    else if (index === 0 && HEX.test(words[1] ?? '') && (word === '66' || word === 'F3' || word === 'F2')) prefix = word;
     else if (HEX.test(word)) bytes.push(Number.parseInt(word, 16));
     else if (/^[0-9A-F]{2}\+[ri]$/.test(word)) {
       bytes.push(Number.parseInt(word.slice(0, 2), 16));
@@ -148,7 +150,11 @@ export function parseEncoding(instruction: Instruction, text: string): Encoding 
   if (bytes[0] === 0x0f && bytes.length > 1) {
     bytes.shift();
     map = 1;
-    if (bytes.length > 1 && (bytes[0] === 0x38 || bytes[0] === 0x3a)) map = bytes.shift() === 0x38 ? 2 : 3;
+    const escape: number | undefined = bytes[0];
+    if (bytes.length > 1 && (escape === 0x38 || escape === 0x3a)) {
+      bytes.shift();
+      map = escape === 0x38 ? 2 : 3;
+    }
   }
   const [opcode, second, ...rest] = bytes;
   if (opcode === undefined || rest.length > 0) throw new Error(`${instruction.name}: ${text}: opcode`);
@@ -165,7 +171,7 @@ export function parseEncoding(instruction: Instruction, text: string): Encoding 
   return {
     instruction, text, map, opcode, prefix, opcodeRegister: opcodeRegister && second === undefined,
     hasModrm: usesModrm || extension !== undefined || modrm !== undefined || mod !== undefined,
-    extension, modrm, mod, operands, mode, size64, lock, rexW, onlySize, immediates,
+    extension, modrm, modrmRegister: opcodeRegister && second !== undefined, mod, operands, mode, size64, lock, rexW, onlySize, immediates,
     handlers: new Uint16Array(HANDLER_KEYS),
   };
 }

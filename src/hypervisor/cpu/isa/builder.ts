@@ -47,6 +47,8 @@ export interface Builder {
   offset(index: number): Val;
   /** Linear address of memory operand `index`, i64, segment base added and limit checked for `bytes` bytes. May fault. */
   linear(index: number, bytes: number, access: 'r' | 'w' | 'rw'): Val;
+  /** Linear address of memory operand `index` moved by `delta` bytes (i64): a bit string's word. */
+  bitString(index: number, delta: Val, bytes: number, access: 'r' | 'w'): Val;
   /** The operand's immediate as a number operand at run time: i64 (sign-extended), or i32 when asked. */
   immediate(index: number, type?: ValType): Val;
 
@@ -55,6 +57,26 @@ export interface Builder {
   store(name: StoreName, linear: Val, value: Val): void;
   /** #GP(0) unless the linear address is a multiple of `bytes`. */
   checkAligned(linear: Val, bytes: number): void;
+
+  /**
+   * Linear address of the stack at SP + delta (i64), SS base added and limit
+   * checked for `bytes` bytes; SP's width is the stack segment's (64 in long
+   * mode). May fault, with #SS.
+   */
+  stack(delta: number | Val, bytes: number, access: 'r' | 'w'): Val;
+  /** SP += delta, at the stack's width. */
+  adjustStack(delta: number | Val): void;
+  /** Stores below SP, then moves SP. `size` is 16, 32 or 64. */
+  push(size: Size, value: Val): void;
+  /** Loads at SP; SP moves only by a later `adjustStack`. */
+  top(size: Size): Val;
+
+  /** 0 none, 1 REPNE, 2 REP: i32. */
+  repPrefix(): Val;
+  /** 16, 32 or 64 at run time (the address-size attribute): i32. */
+  addressSize(): Val;
+  /** Linear address of `offset` (i64) in the segment of the record (DS unless overridden), or in ES. Limit checked. */
+  segmented(which: 'record' | 'es', offset: Val, bytes: number, access: 'r' | 'w'): Val;
 
   /** General register `n` by number: i64, i32 or zero-extended i32 by size. Not for AH..BH. */
   gpr(n: number, size: Size): Val;

@@ -1,11 +1,14 @@
 import { nameBytes, sleb, sleb64, uleb } from './encode.ts';
-import { FunctionBuilder, type FunctionRef, Global, type Signature } from './function.ts';
+import { FunctionBuilder, type FunctionRef, Global, type Local, type Signature } from './function.ts';
 import { I32, I64, type ValType } from './opcodes.ts';
 
 interface DefinedFunction {
   readonly ref: FunctionRef;
   body: number[] | undefined;
 }
+
+/** Emits a function's body; the parameters come behind the builder. */
+export type Emit = (f: FunctionBuilder, ...params: Local[]) => void;
 
 /** Assembles one WebAssembly module (binary format: Core Specification, §5.5). */
 export class ModuleBuilder {
@@ -51,19 +54,26 @@ export class ModuleBuilder {
     return ref;
   }
 
-  define(ref: FunctionRef, emit: (f: FunctionBuilder) => void): void {
+  define(ref: FunctionRef, emit: Emit): void {
     const slot = this.#functions[ref.index - this.#importedFunctions];
     if (!slot || slot.body) throw new Error(`${ref.name} is not declared here, or defined twice`);
     const builder = new FunctionBuilder(ref, (signature) => this.typeIndex(signature));
-    emit(builder);
+    emit(builder, ...builder.params);
     slot.body = builder.finish();
   }
 
   /** Declares and defines at once. */
-  fn(name: string, params: readonly ValType[], results: readonly ValType[], emit: (f: FunctionBuilder) => void): FunctionRef {
+  fn(name: string, params: readonly ValType[], results: readonly ValType[], emit: Emit): FunctionRef {
     const ref = this.declare(name, params, results);
     this.define(ref, emit);
     return ref;
+  }
+
+  /** A function declared earlier, by name. */
+  named(name: string): FunctionRef {
+    const found = this.#functions.find(({ ref }) => ref.name === name);
+    if (!found) throw new Error(`no function ${name}`);
+    return found.ref;
   }
 
   export(ref: FunctionRef, name = ref.name): void {

@@ -1,0 +1,335 @@
+import { FLAT, FS, GS, gpr, RECORD, S, SS, DS, xmm } from '../layout.ts';
+import { type Encoding, FORM, type FormKind, handlerKey, immediateBytes, operandBits, type OpcodeTable } from './encoding.ts';
+
+export const CODE16 = 0, CODE32 = 1, CODE64 = 2;
+export type CodeMode = 0 | 1 | 2;
+
+/** SDM vol. 2, 2.3.11: longer instructions raise #GP. */
+export const MAX_INSTRUCTION_BYTES = 15;
+
+export type DecodeResult = 'ok' | 'short' | 'invalid' | 'too-long';
+
+/** The addresses of 16-bit ModRM forms (SDM vol. 2, table 2-1): base and index register, -1 for none. */
+const MODRM16: readonly (readonly [number, number])[] = [
+  [3, 6], [3, 7], [5, 6], [5, 7], [6, -1], [7, -1], [5, -1], [3, -1],
+];
+
+/**
+ * Decodes one instruction at a time by the opcode table. The result stays in
+ * its fields until the next call; `write` puts it into a record.
+ */
+export class Decoder {
+  readonly #table: OpcodeTable;
+  encoding: Encoding | undefined;
+  length = 0;
+  opsize: 16 | 32 | 64 = 32;
+  addressSize: 16 | 32 | 64 = 32;
+  form: FormKind = FORM.register;
+  lock = false;
+  rep = 0;
+  #bytes: Uint8Array = new Uint8Array();
+  #at = 0;
+  #end = 0;
+  #segment = -1;
+  #operandOverride = false;
+  #mandatory: 'none' | '66' | 'F3' | 'F2' = 'none';
+  #rex = 0;
+  #modrm = 0;
+  #hasModrm = false;
+  #base = -1;
+  #index = -1;
+  #shift = 0;
+  #displacement = 0;
+  #ripRelative = false;
+  #memorySegment = DS;
+  readonly #immediates: bigint[] = [];
+
+  constructor(table: OpcodeTable) {
+    this.#table = table;
+  }
+
+  /**
+   * Decodes at `bytes[at]`, reading no further than `end`. 'short' when the
+   * instruction goes on past `end`; 'invalid' is #UD, 'too-long' #GP(0).
+   */
+  decode(bytes: Uint8Array, at: number, end: number, mode: CodeMode): DecodeResult {
+    this.#bytes = bytes;
+    this.#at = at;
+    this.#end = Math.min(end, at + MAX_INSTRUCTION_BYTES);
+    const limited = this.#end < end;
+    try {
+      return this.#decode(mode, at);
+    } catch (error) {
+      if (error !== outOfBytes) throw error;
+      return limited || end - at >= MAX_INSTRUCTION_BYTES ? 'too-long' : 'short';
+    }
+  }
+
+  #byte(): number {
+    if (this.#at >= this.#end) throw outOfBytes;
+    return this.#bytes[this.#at++] ?? 0;
+  }
+
+  #decode(mode: CodeMode, start: number): DecodeResult {
+    const opcode = this.#prefixes(mode);
+    let map: 0 | 1 | 2 | 3 = 0;
+    let byte = opcode;
+    if (byte === 0x0f) {
+      byte = this.#byte();
+      map = 1;
+      if (byte === 0x38 || byte === 0x3a) {
+        map = byte === 0x38 ? 2 : 3;
+        byte = this.#byte();
+      }
+    }
+    const encoding = this.#choose(this.#table.candidates(map, byte), mode);
+    if (!encoding) return 'invalid';
+    this.encoding = encoding;
+    this.#sizes(encoding, mode);
+    this.form = FORM.register;
+    this.#base = byte & 7;
+    if (encoding.hasModrm) {
+      if (!this.#hasModrm) this.#readModrm();
+      if (this.#modrm < 0xc0 && !isMoveSystemRegister(encoding)) this.#memory(mode);
+    } else if (encoding.operands.some((o) => o.what.kind === 'moffs')) {
+      this.#memorySegment = this.#segment >= 0 ? this.#segment : DS;
+    } else {
+      this.#memorySegment = this.#segment >= 0 ? this.#segment : DS;
+    }
+    this.#readImmediates(encoding);
+    this.length = this.#at - start;
+    if (this.lock && !(encoding.lock && this.form !== FORM.register)) return 'invalid';
+    return 'ok';
+  }
+
+  #prefixes(mode: CodeMode): number {
+    this.#segment = -1;
+    this.#operandOverride = false;
+    this.#rex = 0;
+    this.lock = false;
+    this.rep = 0;
+    this.#hasModrm = false;
+    let addressOverride = false;
+    for (;;) {
+      const byte = this.#byte();
+      switch (byte) {
+        case 0x26: case 0x2e: case 0x36: case 0x3e:
+          if (mode !== CODE64) this.#segment = (byte >> 3) & 3;
+          break;
+        case 0x64: case 0x65: this.#segment = byte === 0x64 ? FS : GS; break;
+        case 0x66: this.#operandOverride = true; break;
+        case 0x67: addressOverride = true; break;
+        case 0xf0: this.lock = true; break;
+        case 0xf2: this.rep = 1; break;
+        case 0xf3: this.rep = 2; break;
+        default:
+          if (mode === CODE64 && (byte & 0xf0) === 0x40) {
+            this.#rex = byte;
+            const next = this.#byte();
+            if (!isPrefix(next)) return this.#finishPrefixes(next, mode, addressOverride);
+            // A REX that is not directly before the opcode has no effect (SDM vol. 2, 2.2.1).
+            this.#rex = 0;
+            this.#at -= 1;
+            continue;
+          }
+          return this.#finishPrefixes(byte, mode, addressOverride);
+      }
+    }
+  }
+
+  #finishPrefixes(opcode: number, mode: CodeMode, addressOverride: boolean): number {
+    this.#mandatory = this.rep === 2 ? 'F3' : this.rep === 1 ? 'F2' : this.#operandOverride ? '66' : 'none';
+    if (mode === CODE64) this.addressSize = addressOverride ? 32 : 64;
+    else this.addressSize = (mode === CODE32) !== addressOverride ? 32 : 16;
+    return opcode;
+  }
+
+  #choose(candidates: readonly Encoding[] | undefined, mode: CodeMode): Encoding | undefined {
+    if (!candidates) return undefined;
+    for (const e of candidates) {
+      if (e.mode !== undefined && (e.mode === 'o64') !== (mode === CODE64)) continue;
+      if (e.prefix !== undefined && e.prefix !== this.#mandatory) continue;
+      if (e.rexW !== undefined && e.rexW !== ((this.#rex >> 3) & 1)) continue;
+      if (e.hasModrm) {
+        if (!this.#hasModrm) this.#readModrm();
+        if (e.modrm !== undefined && e.modrm !== (e.modrmRegister ? this.#modrm & 0xf8 : this.#modrm)) continue;
+        if (e.extension !== undefined && e.extension !== ((this.#modrm >> 3) & 7)) continue;
+        if (e.mod !== undefined && (e.mod === 'reg') !== this.#modrm >= 0xc0 && !isMoveSystemRegister(e)) continue;
+      }
+      if (e.onlySize !== undefined) {
+        this.#sizes(e, mode);
+        if (this.opsize !== e.onlySize) continue;
+      }
+      return e;
+    }
+    return undefined;
+  }
+
+  #sizes(encoding: Encoding, mode: CodeMode): void {
+    const override = this.#operandOverride && encoding.prefix !== '66';
+    if (mode === CODE64) {
+      if (encoding.size64 === 'f64' || (this.#rex & 8) !== 0) this.opsize = 64;
+      else if (override) this.opsize = 16;
+      else this.opsize = encoding.size64 === 'd64' ? 64 : 32;
+    } else {
+      this.opsize = (mode === CODE32) !== override ? 32 : 16;
+    }
+  }
+
+  #readModrm(): void {
+    this.#modrm = this.#byte();
+    this.#hasModrm = true;
+  }
+
+  #memory(mode: CodeMode): void {
+    this.#index = -1;
+    this.#shift = 0;
+    this.#displacement = 0;
+    this.#ripRelative = false;
+    if (this.addressSize === 16) this.#memory16();
+    else this.#memory32(mode);
+    const stack = this.#base === 4 || this.#base === 5;
+    const preset = stack && !this.#ripRelative && (this.addressSize !== 16 || this.#base === 5) ? SS : DS;
+    this.#memorySegment = this.#segment >= 0 ? this.#segment : preset;
+    const flat = mode === CODE64 && this.addressSize === 64 && this.#segment < FS;
+    this.form = !flat ? FORM.general : this.#index >= 0 ? FORM.indexed : FORM.base;
+    if (mode === CODE64 && this.#memorySegment < FS && !flat) this.#memorySegment = FLAT;
+  }
+
+  #memory16(): void {
+    const mod = this.#modrm >> 6;
+    const rm = this.#modrm & 7;
+    const [base, index] = MODRM16[rm] ?? [-1, -1];
+    this.#base = base;
+    this.#index = index;
+    if (mod === 0 && rm === 6) {
+      this.#base = -1;
+      this.#displacement = this.#signed(2);
+    } else if (mod === 1) this.#displacement = this.#signed(1);
+    else if (mod === 2) this.#displacement = this.#signed(2);
+  }
+
+  #memory32(mode: CodeMode): void {
+    const mod = this.#modrm >> 6;
+    const rm = this.#modrm & 7;
+    if (rm === 4) {
+      const sib = this.#byte();
+      const index = ((sib >> 3) & 7) | ((this.#rex & 2) << 2);
+      this.#index = index === 4 ? -1 : index;
+      this.#shift = sib >> 6;
+      this.#base = (sib & 7) | ((this.#rex & 1) << 3);
+      if ((sib & 7) === 5 && mod === 0) {
+        this.#base = -1;
+        this.#displacement = this.#signed(4);
+        return;
+      }
+    } else if (rm === 5 && mod === 0) {
+      this.#base = -1;
+      this.#displacement = this.#signed(4);
+      this.#ripRelative = mode === CODE64;
+      return;
+    } else {
+      this.#base = rm | ((this.#rex & 1) << 3);
+    }
+    if (mod === 1) this.#displacement = this.#signed(1);
+    else if (mod === 2) this.#displacement = this.#signed(4);
+  }
+
+  #signed(bytes: 1 | 2 | 4): number {
+    let value = 0;
+    for (let i = 0; i < bytes; i++) value |= this.#byte() << (8 * i);
+    return bytes === 4 ? value : (value << (32 - 8 * bytes)) >> (32 - 8 * bytes);
+  }
+
+  #readImmediates(encoding: Encoding): void {
+    this.#immediates.length = 0;
+    for (const i of encoding.immediates) {
+      const spec = encoding.operands[i];
+      if (!spec) continue;
+      const bytes = immediateBytes(spec, this.opsize, this.addressSize);
+      let value = 0n;
+      for (let n = 0; n < bytes; n++) value |= BigInt(this.#byte()) << BigInt(8 * n);
+      this.#immediates.push(spec.what.kind === 'moffs' ? value : BigInt.asIntN(8 * bytes, value));
+    }
+  }
+
+  /** Element of the interpreter's table for what was decoded; 0 when the form has none. */
+  handler(mode: CodeMode): number {
+    return this.encoding?.handlers[handlerKey(mode === CODE64, this.opsize, this.form)] ?? 0;
+  }
+
+  /** Writes the record, but for its handler. `offset` is the instruction's offset in its page. */
+  write(view: DataView, record: number, offset: number, ordinal: number): void {
+    const encoding = this.encoding;
+    if (!encoding) throw new Error('nothing decoded');
+    view.setUint8(record + RECORD.length, this.length);
+    view.setUint8(record + RECORD.ordinal, ordinal);
+    view.setUint16(record + RECORD.offset, offset, true);
+    view.setUint8(record + RECORD.segment, this.#memorySegment);
+    view.setUint8(record + RECORD.addressSize, this.addressSize);
+    view.setUint8(record + RECORD.rep, this.rep);
+    view.setUint8(record + RECORD.shift, this.#shift);
+    view.setInt32(record + RECORD.disp, 0, true);
+    if (this.form !== FORM.register) this.#writeAddress(view, record, offset);
+    this.#writeRegisters(encoding, view, record);
+    const [first = 0n, second] = this.#immediates;
+    const both = second === undefined ? first : (first & 0xffff_ffffn) | (second << 32n);
+    view.setBigInt64(record + RECORD.imm, BigInt.asIntN(64, both), true);
+  }
+
+  #writeAddress(view: DataView, record: number, offset: number): void {
+    const base = this.#ripRelative ? S.pageBase : this.#base >= 0 ? gpr(this.#base) : S.zero;
+    view.setUint16(record + RECORD.baseReg, base, true);
+    view.setUint16(record + RECORD.indexReg, this.#index >= 0 ? gpr(this.#index) : S.zero, true);
+    const displacement = this.#ripRelative ? this.#displacement + offset + this.length : this.#displacement;
+    view.setInt32(record + RECORD.disp, displacement, true);
+  }
+
+  #writeRegisters(encoding: Encoding, view: DataView, record: number): void {
+    let slot = 0;
+    for (const spec of encoding.operands) {
+      let number: number;
+      if (spec.what.kind === 'modrm-reg') number = ((this.#modrm >> 3) & 7) | ((this.#rex & 4) << 1);
+      else if (spec.what.kind === 'opcode-reg') number = this.#opcodeRegister() | ((this.#rex & 1) << 3);
+      else if (spec.what.kind === 'modrm-rm' && this.form === FORM.register) number = (this.#modrm & 7) | ((this.#rex & 1) << 3);
+      else continue;
+      const address = this.#registerAddress(spec.file, number, operandBits(spec, this.opsize));
+      view.setUint16(record + (REGISTER_SLOTS[slot] ?? RECORD.r3), address, true);
+      slot += 1;
+    }
+  }
+
+  #opcodeRegister(): number {
+    return this.#base & 7;
+  }
+
+  #registerAddress(file: string, number: number, bits: number): number {
+    switch (file) {
+      case 'gpr':
+        if (bits === 8 && this.#rex === 0 && number >= 4) return gpr(number - 4) + 1;
+        return gpr(number);
+      case 'xmm': return xmm(number);
+      case 'mmx': return S.fpr + (number & 7) * 16;
+      case 'x87': return number & 7;
+      case 'segment': return number & 7;
+      default: return number;
+    }
+  }
+}
+
+export const REGISTER_SLOTS = [RECORD.r1, RECORD.r2, RECORD.r3] as const;
+
+const outOfBytes = new Error('out of bytes');
+
+function isPrefix(byte: number): boolean {
+  switch (byte) {
+    case 0x26: case 0x2e: case 0x36: case 0x3e: case 0x64: case 0x65: case 0x66: case 0x67:
+    case 0xf0: case 0xf2: case 0xf3: return true;
+    default: return (byte & 0xf0) === 0x40;
+  }
+}
+
+/** MOV to and from control and debug registers take any mod as a register (SDM vol. 2, MOV—Control Registers). */
+function isMoveSystemRegister(encoding: Encoding): boolean {
+  return encoding.operands.some((o) => o.file === 'control' || o.file === 'debug');
+}

@@ -1,0 +1,159 @@
+import { S, TLB } from '../../layout.ts';
+import type { FunctionBuilder, FunctionRef } from '../../wasm/function.ts';
+import type { ModuleBuilder } from '../../wasm/module.ts';
+import { I32, I64 } from '../../wasm/opcodes.ts';
+import { i32, i64, select, type Value } from '../../wasm/value.ts';
+import { recordFault } from '../core.ts';
+import type { RuntimeEnv } from './env.ts';
+
+/** The upper half of an unsigned 64 by 64 bit product, from four 32-bit ones. */
+function mulHighUnsigned(f: FunctionBuilder, x: Value, y: Value): Value {
+  const low = 0xffff_ffffn;
+  const x0 = f.let(x.and(low));
+  const x1 = f.let(x.shrU(32n));
+  const y0 = f.let(y.and(low));
+  const y1 = f.let(y.shrU(32n));
+  const t = f.let(x0.mul(y0));
+  const u = f.let(x1.mul(y0).add(t.shrU(32n)));
+  const v = f.let(x0.mul(y1).add(u.and(low)));
+  return x1.mul(y1).add(u.shrU(32n)).add(v.shrU(32n));
+}
+
+/** RDX:RAX divided by a 64-bit divisor, one bit at a time when the upper half is not empty. Leaves quotient and remainder in the two locals. */
+function divide128(f: FunctionBuilder, high: Value, low: Value, divisor: Value): { quotient: Value; remainder: Value } {
+  const quotient = f.local(I64);
+  const remainder = f.local(I64, high);
+  f.if(
+    high.eqz(),
+    () => {
+      f.set(quotient, low.divU(divisor));
+      f.set(remainder, low.remU(divisor));
+    },
+    () => {
+      const bits = f.local(I32, i32(64));
+      const rest = f.local(I64, low);
+      f.loop((again) => {
+        const carry = f.let(remainder.shrU(63n).wrap());
+        f.set(remainder, remainder.shl(1n).or(rest.shrU(63n)));
+        f.set(rest, rest.shl(1n));
+        f.set(quotient, quotient.shl(1n));
+        f.if(carry.or(remainder.geU(divisor)), () => {
+          f.set(remainder, remainder.sub(divisor));
+          f.set(quotient, quotient.or(1n));
+        });
+        f.set(bits, bits.sub(1));
+        f.brIf(again, bits);
+      });
+    },
+  );
+  return { quotient, remainder };
+}
+
+const RAX = S.gpr;
+const RDX = S.gpr + 16;
+
+function addDivision(m: ModuleBuilder): Record<string, FunctionRef> {
+  const raiseDivide = (f: FunctionBuilder): void => {
+    recordFault(f, 0, undefined);
+    f.return(1);
+  };
+  const divideU = m.fn('divideU', [I64], [I32], (f, divisor) => {
+    const high = f.let(f.load('i64.load', RDX));
+    f.if(divisor.leU(high), () => raiseDivide(f));
+    const { quotient, remainder } = divide128(f, high, f.let(f.load('i64.load', RAX)), divisor);
+    f.store('i64.store', RAX, quotient);
+    f.store('i64.store', RDX, remainder);
+    f.return(0);
+  });
+  const divideS = m.fn('divideS', [I64], [I32], (f, divisor) => {
+    f.if(divisor.eqz(), () => raiseDivide(f));
+    const high = f.local(I64, f.load('i64.load', RDX));
+    const low = f.local(I64, f.load('i64.load', RAX));
+    const negative = f.let(high.ltS(0n));
+    f.if(negative, () => {
+      f.set(low, i64(0).sub(low));
+      f.set(high, high.not().add(low.eqz().extendU()));
+    });
+    const magnitude = f.let(select(divisor.ltS(0n), i64(0).sub(divisor), divisor));
+    f.if(magnitude.leU(high), () => raiseDivide(f));
+    const { quotient, remainder } = divide128(f, high, low, magnitude);
+    const opposite = f.let(negative.ne(divisor.ltS(0n)));
+    // 2^63 fits only as a negative quotient.
+    f.if(quotient.shrU(63n).wrap().and(opposite.eqz().or(quotient.shl(1n).ne(0n))), () => raiseDivide(f));
+    f.store('i64.store', RAX, select(opposite, i64(0).sub(quotient), quotient));
+    f.store('i64.store', RDX, select(negative, i64(0).sub(remainder), remainder));
+    f.return(0);
+  });
+  return { divideU, divideS };
+}
+
+/** Where an access of at least one byte lies in linear memory when the TLB has its page; 0 when not. */
+function lookUp(f: FunctionBuilder, linear: Value, tag: number): Value {
+  const entry = f.let(f.load('i32.load', S.tlbView).add(linear.wrap().shrU(12).and(TLB.entries - 1).shl(5)));
+  const hit = f.load('i64.load', entry, tag).eq(linear.and(-4096n));
+  return f.let(select(hit, linear.wrap().add(f.load('i32.load', entry, TLB.addend)), i32(0)));
+}
+
+function addBulk(m: ModuleBuilder): Record<string, FunctionRef> {
+  const minimum = (a: Value, b: Value): Value => select(a.ltU(b), a, b);
+  const toPageEnd = (linear: Value): Value => i32(4096).sub(linear.wrap().and(0xfff));
+  /** (to, from, bytes) → bytes copied, at most to the end of a page, a multiple of 8; 0 when it is not that simple. */
+  const bulkCopy = m.fn('bulkCopy', [I64, I64, I32], [I32], (f, to, from, bytes) => {
+    const target = lookUp(f, to, TLB.writeTag);
+    const origin = lookUp(f, from, TLB.readTag);
+    f.if(target.eqz().or(origin.eqz()), () => f.return(0));
+    const some = f.let(minimum(minimum(bytes, f.let(toPageEnd(to))), f.let(toPageEnd(from))).and(-8));
+    // Where the target lies ahead within the length, the copy repeats what it wrote.
+    f.if(target.sub(origin).ltU(some), () => f.return(0));
+    f.memoryCopy(target, origin, some);
+    f.return(some);
+  });
+  /** (to, value, element bytes, bytes) → bytes filled, a multiple of 8. */
+  const bulkFill = m.fn('bulkFill', [I64, I64, I32, I32], [I32], (f, to, value, element, bytes) => {
+    const target = f.local(I32, lookUp(f, to, TLB.writeTag));
+    f.if(target.eqz(), () => f.return(0));
+    const some = f.let(minimum(bytes, f.let(toPageEnd(to))).and(-8));
+    const pattern = f.local(I64, value);
+    f.if(element.eq(1), () => f.set(pattern, value.and(0xffn).mul(0x0101_0101_0101_0101n)));
+    f.if(element.eq(2), () => f.set(pattern, value.and(0xffffn).mul(0x0001_0001_0001_0001n)));
+    f.if(element.eq(4), () => f.set(pattern, value.and(0xffff_ffffn).mul(0x0000_0001_0000_0001n)));
+    f.if(pattern.eq(pattern.and(0xffn).mul(0x0101_0101_0101_0101n)), () => {
+      f.memoryFill(target, pattern.wrap().and(0xff), some);
+      f.return(some);
+    });
+    const end = f.let(target.add(some));
+    f.block((done) => {
+      f.loop((again) => {
+        f.brIf(done, target.geU(end));
+        f.store('i64.store', target, pattern);
+        f.set(target, target.add(8));
+        f.br(again);
+      });
+    });
+    f.return(some);
+  });
+  return { bulkCopy, bulkFill };
+}
+
+/** Runtime functions of the integer instructions. */
+export function addIntegerRuntime(m: ModuleBuilder, env: RuntimeEnv): Record<string, FunctionRef> {
+  const mulHighU = m.fn('mulHighU', [I64, I64], [I64], (f, x, y) => f.return(mulHighUnsigned(f, x, y)));
+  const mulHighS = m.fn('mulHighS', [I64, I64], [I64], (f, x, y) => {
+    const high = f.let(mulHighUnsigned(f, x, y));
+    f.return(high.sub(x.shrS(63n).and(y)).sub(y.shrS(63n).and(x)));
+  });
+  /** (linear, bytes) → 1 when a write there would fault. */
+  const probeWrite = m.fn('probeWrite', [I64, I32], [I32], (f, linear, bytes) => {
+    f.return(f.call(env.writable, linear, bytes, 0).eqz());
+  });
+  /** (unit bit) → 1: #UD or #NM, by what keeps the unit from working (SDM vol. 3, tables 2-2 and 14-1). */
+  const unitFault = m.fn('unitFault', [I32], [I32], (f, bit) => {
+    const emulated = f.load('i32.load', S.cr0).and(4);
+    const noFxsr = f.load('i32.load', S.cr4).and(0x200).eqz();
+    const undefinedOpcode = bit.ne(1).and(emulated.ne(0)).or(bit.eq(4).and(noFxsr));
+    f.store('i32.store', S.faultVector, select(undefinedOpcode, i32(6), i32(7)));
+    f.store('i32.store', S.faultHasCode, i32(0));
+    f.return(1);
+  });
+  return { mulHighU, mulHighS, probeWrite, unitFault, ...addDivision(m), ...addBulk(m) };
+}
