@@ -1,14 +1,13 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
-import type { FastifyInstance, FastifyRequest, RawServerDefault } from 'fastify';
+import type { FastifyBaseLogger, FastifyInstance, FastifyRequest, RawServerDefault } from 'fastify';
 import { ProblemSchema } from '../contracts/common.ts';
 import type { Transaction } from '../infra/prisma.ts';
 import { Problem } from '../lib/errors.ts';
-import type { Logger } from '../lib/log.ts';
 import type { Principal, TenantScope } from './access/principal.ts';
 
 /** The Fastify instance that routes are registered on. */
-export type App = FastifyInstance<RawServerDefault, IncomingMessage, ServerResponse, Logger, TypeBoxTypeProvider>;
+export type App = FastifyInstance<RawServerDefault, IncomingMessage, ServerResponse, FastifyBaseLogger, TypeBoxTypeProvider>;
 
 /**
  * Stores the answer of a request that came with an Idempotency-Key, in the transaction that does its work: so a

@@ -9,7 +9,10 @@ import type { ImagesService } from './images.service.ts';
 const params = IdParams('img');
 const tags = ['images'];
 
+/** Register it in a scope of its own: only these routes take a file as their body. */
 export function imageRoutes(app: App, images: ImagesService): void {
+  app.addContentTypeParser('application/octet-stream', (_request, payload, done) => done(null, payload));
+
   app.get(
     '/images',
     { schema: { tags, summary: 'Images, your own and everybody’s', querystring: ListImagesQuery, response: { 200: Page(Image), ...problems(400, 401) } } },

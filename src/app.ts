@@ -1,0 +1,136 @@
+import websocket from '@fastify/websocket';
+import underPressure from '@fastify/under-pressure';
+import { fastify, type FastifyBaseLogger } from 'fastify';
+import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
+import type { Config } from './config/index.ts';
+import { registerGateway } from './gateway/index.ts';
+import type { EventHub } from './infra/event-hub.ts';
+import { createImageStore } from './infra/image-store.ts';
+import type { Database } from './infra/prisma.ts';
+import type { Queues } from './infra/queues.ts';
+import type { Redis } from './infra/redis.ts';
+import { Problem } from './lib/errors.ts';
+import type { Logger } from './lib/log.ts';
+import { createAccessService } from './modules/access/access.service.ts';
+import { eventRoutes } from './modules/events/events.routes.ts';
+import { createEventsService } from './modules/events/events.service.ts';
+import { hostRoutes } from './modules/hosts/hosts.routes.ts';
+import { createHostsService } from './modules/hosts/hosts.service.ts';
+import type { App } from './modules/http.ts';
+import { imageRoutes } from './modules/images/images.routes.ts';
+import { createImagesService } from './modules/images/images.service.ts';
+import { operationRoutes } from './modules/operations/operations.routes.ts';
+import { createOperationsService } from './modules/operations/operations.service.ts';
+import { tenantRoutes } from './modules/tenants/tenants.routes.ts';
+import { createTenantsService } from './modules/tenants/tenants.service.ts';
+import { createTicketsService } from './modules/tickets/tickets.service.ts';
+import { createVmMetricsService } from './modules/vms/vm-metrics.service.ts';
+import { vmRoutes } from './modules/vms/vms.routes.ts';
+import { createVmsService, type VmsService } from './modules/vms/vms.service.ts';
+import { registerAuth } from './plugins/auth.ts';
+import { registerBodies } from './plugins/bodies.ts';
+import { registerIdempotency } from './plugins/idempotency.ts';
+import { registerObservability } from './plugins/observability.ts';
+import { registerOpenApi } from './plugins/openapi.ts';
+import { clientProblem, frameworkProblem, registerProblems, requestId } from './plugins/problems.ts';
+import { type RateLimits, registerRateLimits } from './plugins/rate-limits.ts';
+import { registerSecurityHeaders } from './plugins/security.ts';
+import { registerValidation } from './plugins/validation.ts';
+
+export interface AppDeps {
+  readonly config: Pick<Config, 'imagesDir' | 'maxImageMiB' | 'rateLimitPerMinute'>;
+  readonly db: Database;
+  readonly redis: Redis;
+  readonly queues: Queues;
+  readonly hub: EventHub;
+  readonly log: Logger;
+  /** Fires when the process is to end. */
+  readonly closing: AbortSignal;
+  readonly version: string;
+}
+
+/** The API, ready to listen or to be injected into. The parts in `deps` stay the caller's to close. */
+export async function buildApp(deps: AppDeps): Promise<App> {
+  const loggerInstance: FastifyBaseLogger = deps.log;
+  const app = fastify({
+    loggerInstance,
+    genReqId: requestId,
+    bodyLimit: 1024 * 1024,
+    requestTimeout: 0, // an upload may take long; headers have their own limit
+    connectionTimeout: 0,
+    forceCloseConnections: 'idle',
+    return503OnClosing: false, // the hook below answers with a problem
+    frameworkErrors: frameworkProblem,
+    clientErrorHandler: clientProblem,
+    routerOptions: { maxParamLength: 200 },
+    ajv: { customOptions: { coerceTypes: false } },
+  }).withTypeProvider<TypeBoxTypeProvider>();
+
+  app.decorateRequest('principal', null);
+  app.decorateRequest('scope', null);
+  app.decorateRequest('seal', null);
+  registerProblems(app);
+  registerSecurityHeaders(app);
+  refuseWhileClosing(app, deps.closing);
+  registerValidation(app);
+  registerBodies(app);
+  const limits = await registerRateLimits(app, { perMinute: deps.config.rateLimitPerMinute });
+  await registerPressure(app);
+  await app.register(websocket, { options: { maxPayload: 64 * 1024 } });
+  await registerOpenApi(app, deps.version);
+  countAddresses(app, limits);
+  registerObservability(app, deps);
+  await app.register((v1) => registerV1(v1.withTypeProvider<TypeBoxTypeProvider>(), deps, limits), { prefix: '/v1' });
+  await app.ready();
+  return app;
+}
+
+/** Everything under /v1: authenticated, counted, idempotent. */
+async function registerV1(v1: App, deps: AppDeps, limits: RateLimits): Promise<void> {
+  const { db, redis, hub, closing } = deps;
+  const access = createAccessService({ db });
+  const tickets = createTicketsService({ redis });
+  registerAuth(v1, { access, tickets, limits });
+  registerIdempotency(v1, { db });
+  const store = createImageStore(deps.config.imagesDir);
+  const images = createImagesService({ db, store, maxImageMiB: deps.config.maxImageMiB });
+  vmRoutes(v1, { vms: createVms(deps), metrics: createVmMetricsService({ redis }), tickets });
+  operationRoutes(v1, createOperationsService({ db, hub, closing }));
+  eventRoutes(v1, createEventsService({ db, hub, closing }));
+  tenantRoutes(v1, createTenantsService({ db }));
+  hostRoutes(v1, createHostsService({ db }));
+  await v1.register(async (scope) => imageRoutes(scope.withTypeProvider<TypeBoxTypeProvider>(), images));
+  await v1.register((scope) => registerGateway(scope.withTypeProvider<TypeBoxTypeProvider>(), { database: db }));
+}
+
+/** The service of VMs, for the app and for what makes the first VM. */
+export function createVms(deps: Pick<AppDeps, 'db' | 'redis' | 'queues' | 'hub' | 'closing'>): VmsService {
+  return createVmsService({ ...deps, access: createAccessService(deps) });
+}
+
+function refuseWhileClosing(app: App, closing: AbortSignal): void {
+  app.addHook('onRequest', async () => {
+    if (closing.aborted) throw new Problem('shutting_down', 'the service is shutting down', { headers: { connection: 'close' } });
+  });
+}
+
+/** Sheds load before the process becomes too slow to answer at all. */
+async function registerPressure(app: App): Promise<void> {
+  await app.register(underPressure, {
+    maxEventLoopDelay: 5_000,
+    maxRssBytes: 4 * 1024 * 1024 * 1024,
+    pressureHandler: (_request, _reply, type, value) => {
+      throw new Problem('overloaded', `the service has too much to do (${type} ${value ?? ''})`.trim(), {
+        hint: 'try again in a few seconds',
+        headers: { 'retry-after': '5' },
+      });
+    },
+  });
+}
+
+/** /v1 counts by key; what stands outside it counts by address. */
+function countAddresses(app: App, limits: RateLimits): void {
+  app.addHook('onRequest', async (request, reply) => {
+    if (!request.url.startsWith('/v1/')) await limits.countAddress(request, reply);
+  });
+}

@@ -1,0 +1,41 @@
+import type { FastifyRequest } from 'fastify';
+import Type from 'typebox';
+import { EventMessage } from '../../contracts/events.ts';
+import { Problem } from '../../lib/errors.ts';
+import { type App, problems, scopeOf } from '../http.ts';
+import type { EventsService, EventSocket } from './events.service.ts';
+
+const query = Type.Object(
+  { since: Type.Optional(Type.String({ pattern: '^[0-9]{1,18}$', description: 'The `seq` of the last event seen.' })) },
+  { additionalProperties: false },
+);
+
+export function eventRoutes(app: App, events: EventsService): void {
+  /** Where a viewer begins: found before the upgrade, so that nothing after it is missed. */
+  const places = new WeakMap<FastifyRequest, bigint>();
+
+  app.route({
+    method: 'GET',
+    url: '/events',
+    schema: {
+      tags: ['events'],
+      summary: 'The tenant’s events, as a WebSocket',
+      description:
+        'Each text message is one event as JSON. Without `since` they begin now; with it, after that event (kept for ' +
+        'seven days). An event may come a little after one with a greater `seq`. A plain GET answers 426.',
+      querystring: query,
+      response: { 200: EventMessage, ...problems(400, 401, 426) },
+    },
+    preHandler: async (request) => {
+      // The route's schema has checked it.
+      const { since } = request.query as { since?: string };
+      if (request.ws) places.set(request, since === undefined ? await events.position() : BigInt(since));
+    },
+    handler: async () => {
+      throw new Problem('upgrade_required', 'events are sent over a WebSocket', { headers: { upgrade: 'websocket' } });
+    },
+    wsHandler: async (socket: EventSocket, request) => {
+      await events.stream(scopeOf(request), places.get(request) ?? 0n, socket, request.log);
+    },
+  });
+}
