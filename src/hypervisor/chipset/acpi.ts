@@ -11,14 +11,14 @@
  *   GPSTS and GPEN at 0Ch and 0Eh, device monitors and SMBus do not exist.
  * - Outside ACPI mode (SCI_EN clear) events set their status and raise nothing:
  *   there is no SMI handler that could take them.
- * - At reset PMBASE and PMREGMISC are as firmware would leave them.
+ * - At reset PMBASE, PMREGMISC and DEVACTB are as firmware would leave them.
  */
 import type { AccessSize, BusDevice, BusRange } from '../machine/bus.ts';
 import type { Clock, Timer } from '../machine/door.ts';
 import type { IrqLine } from '../machine/irq.ts';
 import { byteWide } from './bytewide.ts';
-import { PciFunction } from './pci-function.ts';
 import type { PciFunctionState, PciSlotWires } from './pci-function.ts';
+import { PciFunction } from './pci-function.ts';
 import { tickScale } from './ticks.ts';
 
 /** Frequency of the PM timer. */
@@ -123,7 +123,9 @@ export class AcpiPm extends PciFunction {
       (port, value) => this.#writeSmi(port, value),
     );
     this.setConfigMask(0x40, [0xc0, 0xff]);
+    this.setConfigMask(0x58, [0xff, 0xff, 0xff, 0xff]);
     this.setConfigMask(0x80, [0x01]);
+    this.setConfigMask(0x90, [0xf0, 0xff]);
     this.#resetConfig();
   }
 
@@ -180,6 +182,7 @@ export class AcpiPm extends PciFunction {
   }
 
   override save(): AcpiPmState {
+    this.#settle();
     return {
       ...super.save(),
       pm: {
@@ -216,7 +219,10 @@ export class AcpiPm extends PciFunction {
 
   #resetConfig(): void {
     this.config.setUint32(0x40, ((this.#pm.pmBase ?? 0x600) & 0xffc0) | 1, true);
+    // DEVACTB with APMC_EN set: firmware takes it that SMM is set up already and leaves it alone.
+    this.config.setUint32(0x58, 0x02000000, true);
     this.config.setUint8(0x80, 1);
+    this.config.setUint32(0x90, 1, true);
     // Interrupt line: the SCI is wired to IRQ 9.
     this.config.setUint8(0x3c, 9);
   }

@@ -15,8 +15,8 @@
 import type { AccessSize, Bus, BusDevice } from '../machine/bus.ts';
 import type { IrqLine } from '../machine/irq.ts';
 import type { Stateful } from '../machine/state.ts';
-import { APIC_BROADCAST, DeliveryMode } from './apicbus.ts';
 import type { ApicBus } from './apicbus.ts';
+import { APIC_BROADCAST, DeliveryMode } from './apicbus.ts';
 
 export const IOAPIC_BASE = 0xfec00000;
 const PINS = 24;
@@ -76,7 +76,8 @@ export class IoApic implements Stateful<IoApicState> {
 
   /** The wire of input `pin`, 0-23. */
   line(pin: number): IrqLine {
-    if (!Number.isInteger(pin) || pin < 0 || pin >= PINS) throw new RangeError(`no such I/O APIC pin: ${pin}`);
+    if (!Number.isInteger(pin) || pin < 0 || pin >= PINS)
+      throw new RangeError(`no such I/O APIC pin: ${pin}`);
     return { set: (asserted) => this.#setLine(pin, asserted) };
   }
 

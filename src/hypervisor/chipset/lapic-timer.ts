@@ -9,8 +9,8 @@
  * - Periodic expiries come at most every MIN_PERIOD_NS; missed ones merge.
  */
 import type { Clock, Timer } from '../machine/door.ts';
-import { MIN_PERIOD_NS, tickScale } from './ticks.ts';
 import type { TickScale } from './ticks.ts';
+import { MIN_PERIOD_NS, tickScale } from './ticks.ts';
 
 /** The time stamp counter as the timer needs it: the guest's TSC, offset included. */
 export interface TscClock {

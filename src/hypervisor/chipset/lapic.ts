@@ -16,11 +16,32 @@ import type { AccessSize, Bus, BusDevice, BusRange } from '../machine/bus.ts';
 import type { Clock } from '../machine/door.ts';
 import type { IrqLine } from '../machine/irq.ts';
 import type { Stateful } from '../machine/state.ts';
-import { APIC_BROADCAST, DeliveryMode } from './apicbus.ts';
 import type { BusApic, LocalApicBus } from './apicbus.ts';
+import { APIC_BROADCAST, DeliveryMode } from './apicbus.ts';
 import { allOnes } from './bytewide.ts';
-import { ApicTimer } from './lapic-timer.ts';
+import type { CpuEvent, CpuInterrupts } from './cpu-interrupts.ts';
+import { Block, Pending } from './cpu-interrupts.ts';
+import {
+  BASE_BSP,
+  BASE_ENABLE,
+  BASE_X2APIC,
+  EsrBit,
+  LVT_LEVEL,
+  LVT_MASKED,
+  LVT_READ_ONLY,
+  LVT_REMOTE_IRR,
+  LVT_WRITABLE,
+  Lvt,
+  Reg,
+  SVR_ENABLE,
+  SVR_SUPPRESS_EOI,
+  SVR_WRITABLE,
+  VERSION,
+  X2_ICR_RESERVED,
+  X2_SVR_RESERVED,
+} from './lapic-registers.ts';
 import type { ApicTimerState, TscClock } from './lapic-timer.ts';
+import { ApicTimer } from './lapic-timer.ts';
 import { VectorSet } from './vectors.ts';
 
 export const LAPIC_BASE = 0xfee00000;
@@ -28,93 +49,6 @@ export const LAPIC_BASE = 0xfee00000;
 const MSR_APIC_BASE = 0x1b;
 const MSR_TSC_DEADLINE = 0x6e0;
 const MSR_X2APIC = 0x800;
-
-const BASE_BSP = 0x100n;
-const BASE_X2APIC = 0x400n;
-const BASE_ENABLE = 0x800n;
-
-/** Register numbers: MMIO offset / 16, x2APIC MSR - 800h. Table 11-6. */
-const Reg = {
-  id: 0x02,
-  version: 0x03,
-  tpr: 0x08,
-  apr: 0x09,
-  ppr: 0x0a,
-  eoi: 0x0b,
-  rrd: 0x0c,
-  ldr: 0x0d,
-  dfr: 0x0e,
-  svr: 0x0f,
-  isr: 0x10,
-  tmr: 0x18,
-  irr: 0x20,
-  esr: 0x28,
-  cmci: 0x2f,
-  icrLow: 0x30,
-  icrHigh: 0x31,
-  lvtTimer: 0x32,
-  lvtError: 0x37,
-  initialCount: 0x38,
-  currentCount: 0x39,
-  divide: 0x3e,
-  selfIpi: 0x3f,
-} as const;
-
-/** Indexes of the local vector table here. */
-const Lvt = { timer: 0, thermal: 1, performance: 2, lint0: 3, lint1: 4, error: 5, cmci: 6 } as const;
-/** Bits that software may write, by LVT index (11.5.1). */
-const LVT_WRITABLE = [0x700ff, 0x107ff, 0x107ff, 0x1a7ff, 0x1a7ff, 0x100ff, 0x107ff];
-const LVT_MASKED = 1 << 16;
-const LVT_LEVEL = 1 << 15;
-const LVT_REMOTE_IRR = 1 << 14;
-
-/** Version 14h, 7 LVT entries, EOI-broadcast suppression (11.4.8). */
-const VERSION = 0x01060014;
-
-const SVR_ENABLE = 0x100;
-const SVR_SUPPRESS_EOI = 0x1000;
-const SVR_WRITABLE = 0x13ff;
-
-/** Error status bits (11.5.3). */
-const EsrBit = { sendIllegalVector: 0x20, receiveIllegalVector: 0x40, illegalRegister: 0x80 } as const;
-
-/** ICR bits that must be zero in x2APIC mode: 31-20, 17-16, 13. Bit 12 is ignored. */
-const X2_ICR_RESERVED = 0xfff32000;
-const X2_SVR_RESERVED = ~SVR_WRITABLE >>> 0;
-/** Read-only bits (delivery status, remote IRR) are tolerated in x2APIC LVT writes. */
-const LVT_READ_ONLY = 0x5000;
-
-export type CpuEvent = 'none' | 'extint' | 'fixed' | 'nmi' | 'smi' | 'init' | 'sipi';
-
-/** What the processor cannot take now; a bit mask for `poll`. */
-export const Block = { maskable: 1, nmi: 2, smi: 4, init: 8 } as const;
-
-/** Bits of `CpuInterrupts.pending`. */
-export const Pending = { fixed: 1, extint: 2, nmi: 4, smi: 8, init: 16, sipi: 32 } as const;
-
-/** The processor's side of a local APIC. */
-export interface CpuInterrupts {
-  /** Bit mask of `Pending`; 0 when there is nothing at all. A cheap test for the processor's loop. */
-  readonly pending: number;
-  /** What to take next, given what is blocked (bits of `Block`); by the priorities of SDM vol. 3, table 7-2. */
-  poll(blocked?: number): CpuEvent;
-  /**
-   * Takes `event`. For 'fixed' and 'extint' the vector (the spurious one when
-   * it went away meanwhile), for 'nmi' 2, for 'sipi' the start page (address
-   * >> 12); otherwise 0. 'init' also resets the local APIC.
-   */
-  acknowledge(event?: CpuEvent): number;
-  /** CR8: bits 7-4 of the task priority register, 0-15. */
-  cr8: number;
-  /** In wait-for-SIPI state: runs nothing until a startup message comes. */
-  readonly waitingForSipi: boolean;
-  /** Global enable of IA32_APIC_BASE: CPUID.1:EDX[9]. */
-  readonly enabled: boolean;
-  /** undefined: #GP. For IA32_APIC_BASE, IA32_TSC_DEADLINE and 800h-83Fh. */
-  readMsr(index: number): bigint | undefined;
-  /** false: #GP. */
-  writeMsr(index: number, value: bigint): boolean;
-}
 
 export type LocalApicState = {
   readonly base: bigint;

@@ -16,8 +16,8 @@ import type { IrqLine } from '../machine/irq.ts';
 import type { Stateful } from '../machine/state.ts';
 import { allOnes } from './bytewide.ts';
 import { WiredOr } from './lines.ts';
-import { Command, PciFunction } from './pci-function.ts';
 import type { PciBar, PciFunctionState } from './pci-function.ts';
+import { Command, PciFunction } from './pci-function.ts';
 
 /** IRQs of PIRQA-D without firmware. */
 export const DEFAULT_PIRQ_IRQS: readonly number[] = [10, 10, 11, 11];
@@ -111,7 +111,8 @@ export class PciRoot implements Stateful<PciRootState> {
       return value;
     }
     if (offset === 0 && size === 4) return this.#address;
-    if (offset === 1 && size === 1 && this.#options.resetControl) return this.#options.resetControl.read(0, 1);
+    if (offset === 1 && size === 1 && this.#options.resetControl)
+      return this.#options.resetControl.read(0, 1);
     return allOnes(size);
   }
 

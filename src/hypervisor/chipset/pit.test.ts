@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { Pit, PIT_HZ } from './pit.ts';
+import { PIT_HZ, Pit } from './pit.ts';
 import { HandClock, ListBus, Probe } from './testing.ts';
 import { tickScale } from './ticks.ts';
 
@@ -194,7 +194,12 @@ test('port 61h: refresh toggles every 15 µs', () => {
 });
 
 test('no sequence of guest accesses throws; state survives save and restore', () => {
-  const step = fc.tuple(fc.boolean(), fc.constantFrom(0x40, 0x41, 0x42, 0x43, 0x61), fc.nat(255), fc.nat(100_000));
+  const step = fc.tuple(
+    fc.boolean(),
+    fc.constantFrom(0x40, 0x41, 0x42, 0x43, 0x61),
+    fc.nat(255),
+    fc.nat(100_000),
+  );
   fc.assert(
     fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
       const one = setup();

@@ -17,7 +17,7 @@ function setup(ramBytes = 256 * 2 ** 20) {
     irq,
     ramBytes,
     bootDevices: [3, 2],
-    bytes: { 0x60: 7 },
+    bytes: { 96: 7 },
     onNmiMask: (masked) => masks.push(masked),
   });
   rtc.attach(io);
@@ -144,7 +144,12 @@ test('CMOS: memory size, boot order, checksum, the second bank, and the NMI mask
 });
 
 test('no sequence of guest accesses throws; state survives save and restore', () => {
-  const step = fc.tuple(fc.boolean(), fc.oneof(fc.nat(0x0e), fc.constantFrom(0x32, 0x7f)), fc.nat(255), fc.nat(3e9));
+  const step = fc.tuple(
+    fc.boolean(),
+    fc.oneof(fc.nat(0x0e), fc.constantFrom(0x32, 0x7f)),
+    fc.nat(255),
+    fc.nat(3e9),
+  );
   fc.assert(
     fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
       const one = setup();

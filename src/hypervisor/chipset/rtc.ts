@@ -343,7 +343,7 @@ export class Rtc implements Stateful<RtcState> {
 
   #encode(value: number): number {
     if (this.#ram[Reg.b] & BINARY) return value;
-    return ((Math.floor(value / 10) % 10) << 4) | value % 10;
+    return ((Math.floor(value / 10) % 10) << 4) | (value % 10);
   }
 
   #decode(value: number): number {
@@ -380,11 +380,7 @@ export class Rtc implements Stateful<RtcState> {
   #setFromRegisters(): void {
     const field = (index: number): number => this.#decode(this.#ram[index]);
     const date = new Date(0);
-    date.setUTCFullYear(
-      field(Reg.century) * 100 + field(Reg.year),
-      field(Reg.month) - 1,
-      field(Reg.day),
-    );
+    date.setUTCFullYear(field(Reg.century) * 100 + field(Reg.year), field(Reg.month) - 1, field(Reg.day));
     date.setUTCHours(this.#decodeHour(this.#ram[Reg.hours]), field(Reg.minutes), field(Reg.seconds));
     this.#offset += date.getTime() - this.#second() * 1000;
     this.#dayOffset = (((field(Reg.dayOfWeek) - 1 - date.getUTCDay()) % 7) + 7) % 7;
