@@ -19,9 +19,12 @@ export interface PciCapability {
   readonly id: number;
   /** What follows the id and the next pointer. */
   readonly body: Uint8Array;
-  /** Live parts: returns undefined (or false) to leave the access to plain storage of `body`, read-only. */
+  /** Which bits of `body` a guest may write. */
+  readonly writeMask?: Uint8Array;
+  /** Before bytes are read: their present value, or undefined where `body` has it. */
   read?(offset: number, size: AccessSize): number | undefined;
-  write?(offset: number, size: AccessSize, value: number): boolean;
+  /** After bytes were written. */
+  write?(offset: number, size: AccessSize, value: number): void;
 }
 
 /** A base address register: memory space, below 4 GiB. */
@@ -219,7 +222,13 @@ export class VirtioPci implements Stateful<VirtioPciState> {
     this.#slot = slot;
   }
 
-  /** § 2.4: everything back to power-on. Also what a PCI bus reset does. */
+  /** A reset of the PCI bus: the device and what it keeps for configuration space. */
+  pciReset(): void {
+    new Uint8Array(this.#access.buffer).fill(0);
+    this.reset();
+  }
+
+  /** § 2.4: the device back to power-on, as the driver asks for it by status 0. */
   reset(): void {
     this.#status = 0;
     this.#deviceFeatureSelect = 0;
@@ -284,6 +293,7 @@ export class VirtioPci implements Stateful<VirtioPciState> {
       capability(CAP_DEVICE, CONFIG_AT, configLength),
       {
         ...window,
+        writeMask: new Uint8Array(18).fill(0xff, 2),
         read: (offset, size) => this.#readWindow(offset, size),
         write: (offset, size, value) => this.#writeWindow(offset, size, value),
       },
@@ -300,13 +310,12 @@ export class VirtioPci implements Stateful<VirtioPciState> {
     return offset === 16 && this.#windowOpen(size) ? this.#readBar(this.#windowOffset, size) : undefined;
   }
 
-  #writeWindow(offset: number, size: AccessSize, value: number): boolean {
+  #writeWindow(offset: number, size: AccessSize, value: number): void {
     if (offset >= 4 && offset + size <= 16) {
       for (let i = 0; i < size; i++) this.#access.setUint8(offset - 4 + i, (value >>> (8 * i)) & 0xff);
     } else if (offset === 16 && this.#windowOpen(size)) {
       this.#writeBar(this.#windowOffset, size, value);
     }
-    return true;
   }
 
   get #windowOffset(): number {
