@@ -227,7 +227,7 @@ export class ApicTimer {
   #armDeadline(): void {
     const ns = Math.ceil(this.#tsc.ticksToNs(this.#deadline));
     // Beyond the exact range of a number lie 104 days of machine time: look again then.
-    const bounded = ns < Number.MAX_SAFE_INTEGER ? ns : Number.MAX_SAFE_INTEGER;
+    const bounded = Math.min(ns, Number.MAX_SAFE_INTEGER);
     this.#timer.arm(Math.max(bounded, this.#clock.now() + 1));
   }
 }

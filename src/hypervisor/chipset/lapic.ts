@@ -11,6 +11,9 @@
  *   the manual calls them invalid.
  * - NMI and INIT pins and messages are edges: a second NMI merges with one that waits.
  * - The APIC ID can be written in xAPIC mode.
+ *
+ * The file is long because this is one state machine: every register write may
+ * change what is pending, and all of it shares the same few fields.
  */
 import type { AccessSize, Bus, BusDevice, BusRange } from '../machine/bus.ts';
 import type { Clock } from '../machine/door.ts';

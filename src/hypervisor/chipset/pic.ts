@@ -11,6 +11,8 @@
  * - ICW1's LTIM and ICW3 are accepted and ignored: the PIIX3 takes the trigger
  *   mode from ELCR and has its cascade wired to IR2.
  * - 8080/8085 mode (ICW4 bit 0 clear) is not modelled: vectors are always 8086's.
+ * - Before its first ICW1, where the data sheet leaves the state open, every
+ *   input is masked.
  * - IR2 of the first controller follows the second one's INT as a level, which
  *   stands for the pulse that the second one gives on each acknowledge.
  */
@@ -48,7 +50,7 @@ class Pic8259 {
   readonly #changed: () => void;
   #irr = 0;
   #isr = 0;
-  #imr = 0;
+  #imr = 0xff;
   /** Levels of the inputs, for edge detection and level mode. */
   #lines = 0;
   #elcr = 0;
@@ -77,6 +79,7 @@ class Pic8259 {
   /** Power-on and bus reset. Input lines keep their levels: those belong to the sources. */
   reset(): void {
     this.#initialize();
+    this.#imr = 0xff;
     this.#base = 0;
     this.#initStep = 0;
     this.#needsIcw4 = false;
