@@ -61,7 +61,8 @@ const LINEAR_ADDRESS_BITS = 48;
  * is behind the model's page-size erratum (Linux disables PSE up to 2).
  */
 const VENDOR = 'GenuineIntel';
-const SIGNATURE = 6 << 8 | 1 << 16 | 0xc << 4 | 10;
+/** CPUID.1:EAX; EDX after a reset. */
+export const CPU_SIGNATURE = 6 << 8 | 1 << 16 | 0xc << 4 | 10;
 
 export interface CpuidOptions {
   readonly features?: readonly string[];
@@ -154,7 +155,7 @@ export class CpuidTable {
     const ebx = (apicId & 0xff) << 24 | (vcpus & 0xff) << 16 | 8 << 8;
     const osxsave = state.osxsave && this.has('xsave') ? 1 << 27 : 0;
     const htt = vcpus > 1 ? 1 << 28 : 0;
-    return result(SIGNATURE, ebx, this.#mask(1, 'ecx') | osxsave, this.#mask(1, 'edx') | htt);
+    return result(CPU_SIGNATURE, ebx, this.#mask(1, 'ecx') | osxsave, this.#mask(1, 'edx') | htt);
   }
 
   /** Every vCPU is a core of its own in one package. */

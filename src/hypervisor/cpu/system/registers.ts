@@ -2,6 +2,9 @@ import { IOPL, VM } from '../flags.ts';
 import { CS, FLAT, FS, GS, S, SEG, SS, gpr, segment } from '../layout.ts';
 import type { CpuContext } from './context.ts';
 
+/** Whoever has the state block. */
+export type StateHolder = Pick<CpuContext, 'view'>;
+
 export const CR0 = {
   PE: 1 << 0, MP: 1 << 1, EM: 1 << 2, TS: 1 << 3, ET: 1 << 4, NE: 1 << 5, WP: 1 << 16, AM: 1 << 18,
   NW: 1 << 29, CD: 1 << 30, PG: 0x8000_0000,
@@ -29,37 +32,37 @@ export interface SegmentCache {
   readonly attributes: number;
 }
 
-export const cr0 = (ctx: CpuContext): number => ctx.view.getUint32(S.cr0, true);
-export const cr4 = (ctx: CpuContext): number => ctx.view.getUint32(S.cr4, true);
-export const efer = (ctx: CpuContext): number => ctx.view.getUint32(S.efer, true);
-export const eflags = (ctx: CpuContext): number => ctx.view.getUint32(S.eflags, true);
-export const setEflags = (ctx: CpuContext, value: number): void => ctx.view.setUint32(S.eflags, value >>> 0, true);
-export const cplOf = (ctx: CpuContext): number => ctx.view.getUint32(S.cpl, true);
-export const setCpl = (ctx: CpuContext, cpl: number): void => ctx.view.setUint32(S.cpl, cpl, true);
-export const iopl = (ctx: CpuContext): number => (eflags(ctx) & IOPL) >> 12;
+export const cr0 = (ctx: StateHolder): number => ctx.view.getUint32(S.cr0, true);
+export const cr4 = (ctx: StateHolder): number => ctx.view.getUint32(S.cr4, true);
+export const efer = (ctx: StateHolder): number => ctx.view.getUint32(S.efer, true);
+export const eflags = (ctx: StateHolder): number => ctx.view.getUint32(S.eflags, true);
+export const setEflags = (ctx: StateHolder, value: number): void => ctx.view.setUint32(S.eflags, value >>> 0, true);
+export const cplOf = (ctx: StateHolder): number => ctx.view.getUint32(S.cpl, true);
+export const setCpl = (ctx: StateHolder, cpl: number): void => ctx.view.setUint32(S.cpl, cpl, true);
+export const iopl = (ctx: StateHolder): number => (eflags(ctx) & IOPL) >> 12;
 
-export const isProtected = (ctx: CpuContext): boolean => (cr0(ctx) & CR0.PE) !== 0;
-export const isV86 = (ctx: CpuContext): boolean => isProtected(ctx) && (eflags(ctx) & VM) !== 0;
+export const isProtected = (ctx: StateHolder): boolean => (cr0(ctx) & CR0.PE) !== 0;
+export const isV86 = (ctx: StateHolder): boolean => isProtected(ctx) && (eflags(ctx) & VM) !== 0;
 /** Real-address or virtual-8086 mode: selectors are paragraph numbers. */
-export const hasParagraphs = (ctx: CpuContext): boolean => !isProtected(ctx) || (eflags(ctx) & VM) !== 0;
-export const isLongActive = (ctx: CpuContext): boolean => (efer(ctx) & EFER.LMA) !== 0;
-export const is64 = (ctx: CpuContext): boolean =>
+export const hasParagraphs = (ctx: StateHolder): boolean => !isProtected(ctx) || (eflags(ctx) & VM) !== 0;
+export const isLongActive = (ctx: StateHolder): boolean => (efer(ctx) & EFER.LMA) !== 0;
+export const is64 = (ctx: StateHolder): boolean =>
   isLongActive(ctx) && (ctx.view.getUint32(segment(CS) + SEG.attributes, true) & ATTR.l) !== 0;
 
-export const getGpr = (ctx: CpuContext, n: number): bigint => ctx.view.getBigUint64(gpr(n), true);
-export const setGpr = (ctx: CpuContext, n: number, value: bigint): void => ctx.view.setBigUint64(gpr(n), BigInt.asUintN(64, value), true);
-export const getGpr32 = (ctx: CpuContext, n: number): number => ctx.view.getUint32(gpr(n), true);
+export const getGpr = (ctx: StateHolder, n: number): bigint => ctx.view.getBigUint64(gpr(n), true);
+export const setGpr = (ctx: StateHolder, n: number, value: bigint): void => ctx.view.setBigUint64(gpr(n), BigInt.asUintN(64, value), true);
+export const getGpr32 = (ctx: StateHolder, n: number): number => ctx.view.getUint32(gpr(n), true);
 /** Writes 32 bits; the upper half becomes zero. */
-export const setGpr32 = (ctx: CpuContext, n: number, value: number): void => ctx.view.setBigUint64(gpr(n), BigInt(value >>> 0), true);
+export const setGpr32 = (ctx: StateHolder, n: number, value: number): void => ctx.view.setBigUint64(gpr(n), BigInt(value >>> 0), true);
 export const RAX = 0, RCX = 1, RDX = 2, RBX = 3, RSP = 4, RBP = 5, RSI = 6, RDI = 7;
 
-export const getRip = (ctx: CpuContext): bigint => ctx.view.getBigUint64(S.rip, true);
-export const setRip = (ctx: CpuContext, rip: bigint): void => ctx.view.setBigUint64(S.rip, BigInt.asUintN(64, rip), true);
+export const getRip = (ctx: StateHolder): bigint => ctx.view.getBigUint64(S.rip, true);
+export const setRip = (ctx: StateHolder, rip: bigint): void => ctx.view.setBigUint64(S.rip, BigInt.asUintN(64, rip), true);
 
 /** 48-bit canonical: bits 63:47 are all alike. */
 export const isCanonical = (linear: bigint): boolean => BigInt.asIntN(48, linear) === BigInt.asIntN(64, linear);
 
-export function readSegment(ctx: CpuContext, index: number): SegmentCache {
+export function readSegment(ctx: StateHolder, index: number): SegmentCache {
   const at = segment(index);
   const { view } = ctx;
   return {
@@ -70,7 +73,7 @@ export function readSegment(ctx: CpuContext, index: number): SegmentCache {
   };
 }
 
-export function writeSegment(ctx: CpuContext, index: number, cache: SegmentCache): void {
+export function writeSegment(ctx: StateHolder, index: number, cache: SegmentCache): void {
   const at = segment(index);
   const { view } = ctx;
   view.setBigUint64(at + SEG.base, BigInt.asUintN(64, cache.base), true);
@@ -87,7 +90,7 @@ export function writeSegment(ctx: CpuContext, index: number, cache: SegmentCache
  * in no check and their base counts as 0, so they are 0; FS and GS take part
  * in none either but have a base: they are 0 only when it is 0.
  */
-export function updateChecked(ctx: CpuContext, index: number): void {
+export function updateChecked(ctx: StateHolder, index: number): void {
   const at = segment(index);
   const base = ctx.view.getBigUint64(at + SEG.base, true);
   const attributes = ctx.view.getUint32(at + SEG.attributes, true);
@@ -109,7 +112,7 @@ export function modeChanged(ctx: CpuContext): void {
 }
 
 /** Bits of the stack pointer that count: 64 in 64-bit mode, else by SS.B. */
-export function stackBits(ctx: CpuContext): 16 | 32 | 64 {
+export function stackBits(ctx: StateHolder): 16 | 32 | 64 {
   if (is64(ctx)) return 64;
   return (ctx.view.getUint32(segment(SS) + SEG.attributes, true) & ATTR.db) !== 0 ? 32 : 16;
 }

@@ -1,6 +1,6 @@
 import { CS, DS, ES, FS, GS, SS } from '../layout.ts';
-import { GuestFault, VECTOR, gp, type CpuContext } from './context.ts';
-import { fetchDescriptor, isCode, isConforming, isNull, isWritableData, loadedCache, selectorError, type Descriptor } from './descriptors.ts';
+import { GuestFault, VECTOR, type CpuContext } from './context.ts';
+import { fetchDescriptor, isCode, isConforming, isNull, isWritableData, loadedCache, selectorError } from './descriptors.ts';
 import { ATTR, cplOf, dplOf, hasParagraphs, is64, isProtected, readSegment, setCpl, writeSegment, type SegmentCache } from './registers.ts';
 
 /** The hidden part after a null selector. The base of FS and GS becomes 0, as on Intel's processors. */
@@ -37,13 +37,19 @@ export function prepareStackSegment(
   return loadedCache(ctx, descriptor, selector);
 }
 
-function checkDataSegment(descriptor: Descriptor, selector: number, cpl: number): void {
-  const { attributes } = descriptor;
+/** Checks of DS, ES, FS and GS with a selector that is not null; `vector` and `ext` serve task switches. */
+export function prepareDataSegment(
+  ctx: CpuContext, selector: number, cpl: number, vector: number = VECTOR.GP, ext = 0,
+): SegmentCache {
+  const error = selectorError(selector, ext);
+  const descriptor = fetchDescriptor(ctx, selector, vector, ext);
   const code = isCode(descriptor);
-  const readable = descriptor.isSegment && (!code || (attributes & ATTR.readable) !== 0);
-  if (!readable) throw gp(selectorError(selector));
-  if ((!code || !isConforming(descriptor)) && Math.max(selector & 3, cpl) > descriptor.dpl) throw gp(selectorError(selector));
-  if (!descriptor.present) throw new GuestFault(VECTOR.NP, selectorError(selector));
+  const readable = descriptor.isSegment && (!code || (descriptor.attributes & ATTR.readable) !== 0);
+  if (!readable) throw new GuestFault(vector, error);
+  const conforming = code && isConforming(descriptor);
+  if (!conforming && Math.max(selector & 3, cpl) > descriptor.dpl) throw new GuestFault(vector, error);
+  if (!descriptor.present) throw new GuestFault(VECTOR.NP, error);
+  return loadedCache(ctx, descriptor, selector);
 }
 
 /**
@@ -58,9 +64,7 @@ export function prepareSegment(ctx: CpuContext, index: number, selector: number)
     return prepareStackSegment(ctx, selector, cpl);
   }
   if (isNull(selector)) return nullCache(selector);
-  const descriptor = fetchDescriptor(ctx, selector);
-  checkDataSegment(descriptor, selector, cpl);
-  return loadedCache(ctx, descriptor, selector);
+  return prepareDataSegment(ctx, selector, cpl);
 }
 
 /** On a return to an outer level: data segments that it may not use become null (SDM vol. 2, RET). */
