@@ -150,7 +150,7 @@ const SPACE_IO = 1;
 const FADT_LENGTH = 244;
 const CMOS_CENTURY = 0x32;
 
-/** 5.2.9, in the 244 bytes of revision 3. */
+/** 5.2.9, in the 244 bytes of revision 3. The FACS is named by its 32-bit field alone. */
 function fadt(p: AcpiPlatform, facs: number, dsdt: number): Uint8Array {
   const bytes = new Uint8Array(FADT_LENGTH - HEADER_LENGTH);
   const view = new DataView(bytes.buffer);
@@ -185,7 +185,6 @@ function fadt(p: AcpiPlatform, facs: number, dsdt: number): Uint8Array {
   u32(112, FADT_WBINVD | FADT_C1 | FADT_NO_SLEEP_BUTTON | FADT_RTC_WAKE_NOT_FIXED | FADT_RESET_REGISTER | timer32);
   register(116, p.reset.port, 8, 1);
   u8(128, p.reset.value);
-  u32(132, facs);
   u32(140, dsdt);
   register(148, p.pm.event, 32, 2);
   register(172, p.pm.control, 16, 2);
