@@ -22,7 +22,7 @@ export async function claimHome(home: string): Promise<() => Promise<void>> {
     }
     const pid = Number.parseInt(await readFile(path, 'utf8').catch(() => ''), 10);
     const command = pid === process.pid ? undefined : await commandLine(pid);
-    if (command?.includes('cli/setup/')) {
+    if (command?.some((word) => word.includes('cli/setup/'))) {
       throw new SetupError(
         `process ${pid} already runs Teremok in ${home}. Stop it, or set TEREMOK_HOME and PORT to run a second one.`,
       );

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { LONGEST_LOG_BYTES } from './managed-process.ts';
-import { forTerminal, LineLog } from './output.ts';
+import { forTerminal, LineLog, withoutRepeats } from './output.ts';
 
 describe('the output of the services', () => {
   it('reaches the terminal when it is meant for people', () => {
@@ -23,6 +23,19 @@ describe('the output of the services', () => {
   it('is one readable line when it is a warning', () => {
     const line = '{"level":50,"msg":"could not connect","err":{"message":"ECONNREFUSED"}}';
     assert.equal(forTerminal('worker', line), 'teremok worker: could not connect: ECONNREFUSED');
+  });
+
+  it('is shown once when it is the same over and over', () => {
+    const shown: string[] = [];
+    let time = 0;
+    const show = withoutRepeats(
+      (line) => shown.push(line),
+      () => time,
+    );
+    for (const line of ['a', 'a', 'a', 'b', 'a']) show(line);
+    time = 20_000;
+    show('a');
+    assert.deepEqual(shown, ['a', '(the same 2 times more)', 'b', 'a', 'a']);
   });
 
   it('does not fill the disk', async () => {

@@ -40,11 +40,50 @@ export function forTerminal(service: string, line: string): string | undefined {
   } catch {
     return line;
   }
-  const { level, msg, err } = record as { level?: unknown; msg?: unknown; err?: { message?: unknown } };
+  const {
+    level,
+    msg,
+    err,
+    error = err,
+  } = record as {
+    level?: unknown;
+    msg?: unknown;
+    err?: unknown;
+    error?: unknown;
+  };
   if (typeof level !== 'number') return line;
   if (level < WARNING) return undefined;
-  const cause = err?.message === undefined || err.message === msg ? '' : `: ${String(err.message)}`;
+  const reason = (error as { message?: unknown } | null)?.message ?? error;
+  const cause = typeof reason !== 'string' || reason === msg ? '' : `: ${reason}`;
   return `teremok ${service}: ${String(msg ?? 'warning')}${cause}`;
+}
+
+/** A line that was just shown is not shown again for this long; how often it came is told afterwards. */
+const REPEAT_MS = 10_000;
+
+/**
+ * Keeps a service that says the same thing over and over from filling the terminal.
+ * @param write shows a line
+ * @param now the time in milliseconds
+ */
+export function withoutRepeats(
+  write: (line: string) => void,
+  now = () => performance.now(),
+): (line: string) => void {
+  let last = '';
+  let since = 0;
+  let hidden = 0;
+  return (line) => {
+    if (line === last && now() - since < REPEAT_MS) {
+      hidden++;
+      return;
+    }
+    if (hidden > 0) write(`(the same ${hidden} times more)`);
+    hidden = 0;
+    last = line;
+    since = now();
+    write(line);
+  };
 }
 
 /**
@@ -59,10 +98,11 @@ export function relay(
   onLine: (line: string) => void = () => {},
 ): void {
   if (source === null) return;
+  const show = withoutRepeats((line) => terminal.write(`${line}\n`));
   createInterface({ input: source, crlfDelay: Number.POSITIVE_INFINITY }).on('line', (line) => {
     log.write(line);
     onLine(line);
     const shown = forTerminal(service, line);
-    if (shown !== undefined) terminal.write(`${shown}\n`);
+    if (shown !== undefined) show(shown);
   });
 }

@@ -15,6 +15,8 @@ const run = promisify(execFile);
 /** The owner of everything in the embedded PostgreSQL, and the database made in it. */
 const NAME = 'teremok';
 
+const STOP_TIMEOUT_MS = 20_000;
+
 /** What one embedded PostgreSQL needs. */
 export interface PostgresOptions {
   /** Folder of the server programs, from {@link providePostgres}. */
@@ -114,7 +116,7 @@ export async function startPostgres(options: PostgresOptions): Promise<ManagedPr
       account: options.account,
       logFile: options.logFile,
       stopSignal: 'SIGINT',
-      stopTimeoutMs: 20_000,
+      stopTimeoutMs: STOP_TIMEOUT_MS,
       pidFile: options.pidFile,
       prepare: () => clearStaleLock(options.data),
       ready: async (_child, signal) => {
@@ -193,9 +195,7 @@ async function initialize(options: PostgresOptions): Promise<void> {
  */
 async function clearStaleLock(data: string): Promise<void> {
   const lock = join(data, 'postmaster.pid');
-  const pid = Number.parseInt(await readFile(lock, 'utf8').catch(() => ''), 10);
-  if (Number.isNaN(pid)) return;
-  await endLeftover(pid, data, 'SIGINT');
+  await endLeftover(lock, data, 'SIGINT', STOP_TIMEOUT_MS);
   await rm(lock, { force: true });
 }
 

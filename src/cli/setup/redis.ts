@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { chown, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { chown, mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -31,6 +31,8 @@ export interface RedisOptions {
   logFile: string;
   pidFile: string;
 }
+
+const STOP_TIMEOUT_MS = 15_000;
 
 /** BullMQ's minimum. */
 const MINIMUM = [6, 2] as const;
@@ -129,11 +131,10 @@ export async function startRedis(options: RedisOptions): Promise<ManagedProcess>
       account,
       logFile: options.logFile,
       stopSignal: 'SIGTERM',
-      stopTimeoutMs: 15_000,
+      stopTimeoutMs: STOP_TIMEOUT_MS,
       pidFile: options.pidFile,
       prepare: async () => {
-        const pid = Number.parseInt(await readFile(join(data, 'redis.pid'), 'utf8').catch(() => ''), 10);
-        if (!Number.isNaN(pid)) await endLeftover(pid, data, 'SIGTERM');
+        await endLeftover(join(data, 'redis.pid'), data, 'SIGTERM', STOP_TIMEOUT_MS);
       },
       ready: async (_child, signal) => untilAnswering(options, signal),
     },

@@ -10,12 +10,23 @@ const supervisor = new Supervisor({
   worker: WORKER,
 });
 
+/** One Ctrl-C comes several times: from the terminal itself, from npm and from the launcher, each passing it on. */
+const SAME_REQUEST_MS = 2000;
+let asked: number | undefined;
+
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   process.on(signal, () => {
-    // Asked twice: what still runs gets its signal from the kernel when this process ends.
-    if (supervisor.stopping) process.exit(130);
-    say(`${signal}: shutting down`);
-    void supervisor.stop().then(() => process.exit(0));
+    if (asked !== undefined) {
+      // Asked again: what still runs gets its signal from the kernel when this process ends.
+      if (performance.now() - asked > SAME_REQUEST_MS) process.exit(130);
+      return;
+    }
+    asked = performance.now();
+    say(`${signal}: shutting down (once more to do it at once)`);
+    void supervisor.stop().then(() => {
+      say('stopped');
+      process.exit(0);
+    });
   });
 }
 

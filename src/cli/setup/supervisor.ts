@@ -3,6 +3,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { projectRoot, SetupError, say } from './bootstrap.js';
 import { claimHome } from './home-lock.ts';
+import { endLeftover } from './leftover.ts';
 import { ManagedProcess } from './managed-process.ts';
 import { LineLog, relay } from './output.ts';
 import { prepare, wantedServices } from './prepare.ts';
@@ -130,6 +131,7 @@ export class Supervisor {
 function keepRunning(program: Program, home: string, env: NodeJS.ProcessEnv): ManagedProcess {
   const log = new LineLog(join(home, 'logs', `${program.name}.log`));
   const { ready } = program;
+  const pidFile = join(home, 'run', `${program.name}.pid`);
   let sawReady: () => void = () => {};
   return new ManagedProcess(
     {
@@ -140,7 +142,10 @@ function keepRunning(program: Program, home: string, env: NodeJS.ProcessEnv): Ma
       env,
       stopSignal: 'SIGTERM',
       stopTimeoutMs: program.stopTimeoutMs,
-      pidFile: join(home, 'run', `${program.name}.pid`),
+      pidFile,
+      prepare: async () => {
+        await endLeftover(pidFile, program.file, 'SIGTERM', program.stopTimeoutMs);
+      },
       onSpawn: (child) => {
         relay(program.name, child.stdout, log, process.stdout, (line) => {
           if (ready?.test(line)) sawReady();
