@@ -2,8 +2,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Msix } from '../../src/hypervisor/chipset/msix.ts';
 import { PciFunction } from '../../src/hypervisor/chipset/pci-function.ts';
+import type { PciCapability, PciDescriptor } from '../../src/hypervisor/devices/pci.ts';
 import { VirtioEntropy } from '../../src/hypervisor/devices/virtio/entropy.ts';
-import { type PciCapability, type PciDescriptor, VirtioPci } from '../../src/hypervisor/devices/virtio/transport.ts';
+import { VirtioPci } from '../../src/hypervisor/devices/virtio/transport.ts';
 import type { AccessSize } from '../../src/hypervisor/machine/bus.ts';
 import { FlatMemory, HandDoor, KeptLog } from '../support/machine-parts.ts';
 

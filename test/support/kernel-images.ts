@@ -82,7 +82,13 @@ export function elfImage(parts: ElfParts = {}): Uint8Array {
     const at = headerSize + entrySize * i;
     const segment = segments[i] as (typeof segments)[number] | undefined;
     const physical = segment?.physical ?? 0;
-    const fields = [places[i], segment?.virtual ?? physical, physical, body.length, segment?.memorySize ?? body.length];
+    const fields = [
+      places[i],
+      segment?.virtual ?? physical,
+      physical,
+      body.length,
+      segment?.memorySize ?? body.length,
+    ];
     view.setUint32(at, segment === undefined ? 4 : 1, true);
     if (wide) fields.forEach((value, f) => u(at + 8 + 8 * f, value));
     else fields.forEach((value, f) => u(at + 4 + 4 * f, value));

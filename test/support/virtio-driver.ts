@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
+import type { PciSlot } from '../../src/hypervisor/devices/pci.ts';
+import type { VirtioDevice } from '../../src/hypervisor/devices/virtio/device.ts';
+import { VirtioPci } from '../../src/hypervisor/devices/virtio/transport.ts';
 import type { AccessSize } from '../../src/hypervisor/machine/bus.ts';
-import { type PciSlot, type VirtioDevice, VirtioPci } from '../../src/hypervisor/devices/virtio/transport.ts';
 import { FlatMemory, KeptLog } from './machine-parts.ts';
 
 const COMMON = 0;
@@ -117,7 +119,11 @@ export class VirtioDriver {
     const desc = this.alloc(16 * size, 16);
     const avail = this.alloc(6 + 2 * size, 2);
     const used = this.alloc(6 + 8 * size, 4);
-    for (const [gpa, length] of [[desc, 16 * size], [avail, 6 + 2 * size], [used, 6 + 8 * size]]) {
+    for (const [gpa, length] of [
+      [desc, 16 * size],
+      [avail, 6 + 2 * size],
+      [used, 6 + 8 * size],
+    ]) {
       this.memory.bytes.fill(0, gpa, gpa + length);
     }
     this.rings[index] = { size, desc, avail, used, lastUsed: 0, nextDescriptor: 0 };

@@ -1,4 +1,4 @@
-import { checkRange, DiskError, type DiskBackend } from './disk.ts';
+import { checkRange, type DiskBackend, DiskError } from './disk.ts';
 
 export interface OverlayOptions {
   /** Most bytes that may differ from the base; a write beyond fails with `DISK_FULL`. Default: the disk's size, at most 4 GiB. */

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { mkdtemp, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
-import { spawnSync } from 'node:child_process';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -170,7 +170,9 @@ test('an overlay keeps writes to itself and reads like a disk, whatever is done 
 test('writes to one block of an overlay at the same time are all kept', async () => {
   const path = await image('race', new Uint8Array(8192).fill(1));
   const overlay = new OverlayDisk(await openRawDisk(path, { readOnly: true }));
-  await Promise.all(Array.from({ length: 8 }, (_, i) => overlay.writeAt(i * 512, new Uint8Array(512).fill(10 + i))));
+  await Promise.all(
+    Array.from({ length: 8 }, (_, i) => overlay.writeAt(i * 512, new Uint8Array(512).fill(10 + i))),
+  );
   const got = new Uint8Array(4096);
   await overlay.readAt(0, got);
   for (let i = 0; i < 8; i++) assert.equal(got[i * 512], 10 + i);

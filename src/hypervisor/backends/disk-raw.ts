@@ -1,8 +1,8 @@
-import { constants } from 'node:fs';
-import { open, readFile, type FileHandle } from 'node:fs/promises';
 import type { BigIntStats } from 'node:fs';
-import { checkRange, DiskError, type DiskBackend } from './disk.ts';
-import { diskCalls, type DiskCalls } from './libc.ts';
+import { constants } from 'node:fs';
+import { type FileHandle, open, readFile } from 'node:fs/promises';
+import { checkRange, type DiskBackend, DiskError } from './disk.ts';
+import { type DiskCalls, diskCalls } from './libc.ts';
 
 export interface RawDiskOptions {
   readonly readOnly?: boolean;
@@ -57,7 +57,8 @@ async function openHandle(path: string, readOnly: boolean): Promise<FileHandle> 
     if (code === 'ENOENT' || code === 'ENOTDIR') {
       throw new DiskError('DISK_NOT_FOUND', `disk image ${path} does not exist`, { cause: error });
     }
-    if (code === 'EISDIR') throw new DiskError('DISK_KIND', `disk image ${path} is a directory`, { cause: error });
+    if (code === 'EISDIR')
+      throw new DiskError('DISK_KIND', `disk image ${path} is a directory`, { cause: error });
     const how = readOnly ? 'read' : 'opened for writing';
     throw new DiskError('DISK_ACCESS', `disk image ${path} cannot be ${how} (${code})`, { cause: error });
   }

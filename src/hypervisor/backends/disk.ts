@@ -51,5 +51,6 @@ export function checkRange(size: number, offset: number, length: number): void {
     offset >= 0 &&
     length >= 0 &&
     offset + length <= size;
-  if (!ok) throw new DiskError('DISK_RANGE', `disk access at ${offset}, ${length} bytes, is outside ${size} bytes`);
+  if (!ok)
+    throw new DiskError('DISK_RANGE', `disk access at ${offset}, ${length} bytes, is outside ${size} bytes`);
 }

@@ -2,9 +2,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { HandDoor, ProbeLine } from '../../../test/support/machine-parts.ts';
-import { RingSink, type ByteSink } from '../backends/streams.ts';
+import { type ByteSink, RingSink } from '../backends/streams.ts';
 import type { AccessSize } from '../machine/bus.ts';
-import { Serial16550, SERIAL_INPUT_LIMIT } from './serial.ts';
+import { HOST_INPUT_LIMIT } from './host-input.ts';
+import { Serial16550 } from './serial.ts';
 
 const text = (s: string): Uint8Array => new TextEncoder().encode(s);
 
@@ -193,10 +194,10 @@ test('more than 64 KiB is refused until the guest has read half', () => {
   serial.input.onDrained(() => {
     drained += 1;
   });
-  assert.equal(serial.input.offer(new Uint8Array(SERIAL_INPUT_LIMIT + 5)), SERIAL_INPUT_LIMIT);
+  assert.equal(serial.input.offer(new Uint8Array(HOST_INPUT_LIMIT + 5)), HOST_INPUT_LIMIT);
   assert.equal(serial.input.offer(Uint8Array.of(1)), 0);
   door.pump();
-  for (let i = 0; i < SERIAL_INPUT_LIMIT / 2 - 20; i++) read(0);
+  for (let i = 0; i < HOST_INPUT_LIMIT / 2 - 20; i++) read(0);
   assert.equal(drained, 0);
   for (let i = 0; i < 20; i++) read(0);
   assert.equal(drained, 1);

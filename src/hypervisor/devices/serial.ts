@@ -3,11 +3,10 @@ import type { AccessSize, BusDevice } from '../machine/bus.ts';
 import type { Door, DoorPort, Timer } from '../machine/door.ts';
 import type { IrqLine } from '../machine/irq.ts';
 import type { Stateful } from '../machine/state.ts';
+import { HostInput, type HostInputState, type Mark } from './host-input.ts';
 
 /** Bytes of I/O space a 16550A takes. */
 export const SERIAL_IO_LENGTH = 8;
-/** Most host bytes that may wait for the guest to read them. */
-export const SERIAL_INPUT_LIMIT = 65536;
 
 const FIFO_SIZE = 16;
 const OUTPUT_BATCH = 4096;
@@ -66,8 +65,8 @@ export interface SerialOptions {
   readonly sink: ByteSink;
 }
 
-/** What comes in: characters, a break condition, or the other end's modem lines (MSR bits 4 to 7). */
-type SerialInput = Uint8Array | { readonly break: true } | { readonly lines: number };
+/** What comes in: characters, a mark (LSR bits of a character that is none), or the other end's modem lines. */
+type SerialInput = Uint8Array | Mark | { readonly lines: number };
 
 interface Received {
   readonly byte: number;
@@ -91,7 +90,7 @@ export type SerialState = {
   readonly rxErrors: Uint8Array;
   readonly tx: Uint8Array;
   readonly txHeld: boolean;
-  readonly waiting: readonly (Uint8Array | number)[];
+  readonly waiting: HostInputState;
 };
 
 /**
@@ -113,6 +112,7 @@ export class Serial16550 implements BusDevice, Stateful<SerialState> {
   readonly #sink: ByteSink;
   readonly #port: DoorPort<SerialInput>;
   readonly #timer: Timer;
+  readonly #waiting: HostInput;
 
   #ier = 0;
   #fcr = 0;
@@ -132,14 +132,8 @@ export class Serial16550 implements BusDevice, Stateful<SerialState> {
   #tx: number[] = [];
   #txHeld = false;
 
-  /** Host bytes not yet in the receiver; a number is a break (its LSR bits). */
-  #waiting: (Uint8Array | number)[] = [];
   #output = new Uint8Array(OUTPUT_BATCH);
   #outputLength = 0;
-  /** Bytes offered by the host and not yet in the receiver, on either side of the door. */
-  #outstanding = 0;
-  #refused = false;
-  #drained: (() => void) | undefined;
 
   constructor(options: SerialOptions) {
     this.#door = options.door;
@@ -149,19 +143,13 @@ export class Serial16550 implements BusDevice, Stateful<SerialState> {
     this.#timer = options.door.clock.timer(`${options.name}.timeout`, () => this.#characterTimeout());
     const hold = options.door.port<boolean>(`${options.name}.tx`, (full) => this.#hold(full));
     this.#sink.onPressure?.((full) => hold.post(full));
-    this.input = {
-      offer: (bytes) => this.#offer(bytes),
-      onDrained: (listener) => {
-        this.#drained = listener;
-      },
-    };
+    this.#waiting = new HostInput(this.#port);
+    this.input = this.#waiting;
   }
 
   /** Sends a break condition to the guest, in order with the bytes offered. */
   sendBreak(): void {
-    if (this.#outstanding >= SERIAL_INPUT_LIMIT) return;
-    this.#outstanding += 1;
-    this.#port.post({ break: true });
+    this.#waiting.offerMark(LSR_BI);
   }
 
   /** Sets the modem lines of the other end: MSR bits 4 (CTS) to 7 (DCD). */
@@ -259,7 +247,7 @@ export class Serial16550 implements BusDevice, Stateful<SerialState> {
       rxErrors: Uint8Array.from(this.#rx, (c) => c.errors),
       tx: Uint8Array.from(this.#tx),
       txHeld: this.#txHeld,
-      waiting: this.#waiting.map((part) => (typeof part === 'number' ? part : part.slice())),
+      waiting: this.#waiting.save(),
     };
   }
 
@@ -280,8 +268,7 @@ export class Serial16550 implements BusDevice, Stateful<SerialState> {
     this.#tx = Array.from(state.tx).slice(0, FIFO_SIZE);
     // Whether the present sink wants to hold is the present sink's to say.
     this.#txHeld = false;
-    this.#waiting = state.waiting.map((part) => (typeof part === 'number' ? part : part.slice()));
-    this.#outstanding = this.#waiting.reduce<number>((n, p) => n + (typeof p === 'number' ? 1 : p.length), 0);
+    this.#waiting.restore(state.waiting);
     this.#timer.cancel();
     if (state.timeoutAt !== null) this.#timer.arm(state.timeoutAt);
     this.#drainTransmitter();
@@ -290,53 +277,28 @@ export class Serial16550 implements BusDevice, Stateful<SerialState> {
 
   // Receiver
 
-  #offer(bytes: Uint8Array): number {
-    const taken = Math.min(bytes.length, SERIAL_INPUT_LIMIT - this.#outstanding);
-    if (taken < bytes.length) this.#refused = true;
-    if (taken > 0) {
-      this.#outstanding += taken;
-      this.#port.post(bytes.slice(0, taken));
-    }
-    return taken;
-  }
-
   #arrive(payload: SerialInput): void {
-    if (payload instanceof Uint8Array) {
-      if (payload.length > 0) this.#waiting.push(payload);
-    } else if ('break' in payload) {
-      this.#waiting.push(LSR_BI);
-    } else {
-      this.#setExternalLines(payload.lines);
-    }
+    if (!(payload instanceof Uint8Array) && 'lines' in payload) this.#setExternalLines(payload.lines);
+    else this.#waiting.arrived(payload);
     this.#refill();
     this.#update();
   }
 
   /** Moves waiting bytes into the receiver as far as it has room. */
   #refill(): void {
-    if (this.#mcr & MCR_LOOP || this.#waiting.length === 0) return;
+    if (this.#mcr & MCR_LOOP || this.#waiting.empty) return;
+    const before = this.#rx.length;
     const room = this.#fcr & FCR_ENABLE ? FIFO_SIZE : 1;
-    let moved = false;
-    while (this.#rx.length < room && this.#waiting.length > 0) {
-      const part = this.#waiting[0];
-      if (typeof part === 'number') {
-        this.#rx.push({ byte: 0, errors: part });
-        this.#waiting.shift();
-      } else {
-        this.#rx.push({ byte: part[0], errors: 0 });
-        if (part.length > 1) this.#waiting[0] = part.subarray(1);
-        else this.#waiting.shift();
-      }
-      moved = true;
-      this.#outstanding -= 1;
+    for (;;) {
+      const item = this.#waiting.take(room - this.#rx.length);
+      if (item === undefined) break;
+      if (item instanceof Uint8Array) for (const byte of item) this.#rx.push({ byte, errors: 0 });
+      else this.#rx.push({ byte: 0, errors: item.mark & LSR_CHARACTER });
     }
-    if (!moved) return;
+    if (this.#rx.length === before) return;
     this.#shown();
     this.#restartTimeout();
-    if (this.#refused && this.#outstanding <= SERIAL_INPUT_LIMIT / 2) {
-      this.#refused = false;
-      this.#drained?.();
-    }
+    this.#waiting.relieve();
   }
 
   /** One character of the guest's own, in loopback: what finds no room is lost. */

@@ -90,7 +90,8 @@ function bytes(store: Uint8Array): BusDevice {
       return value;
     },
     write(offset, size, value) {
-      for (let i = 0; i < size && offset + i < store.length; i++) store[offset + i] = (value >>> (8 * i)) & 0xff;
+      for (let i = 0; i < size && offset + i < store.length; i++)
+        store[offset + i] = (value >>> (8 * i)) & 0xff;
     },
   };
 }

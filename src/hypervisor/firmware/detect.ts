@@ -27,7 +27,10 @@ export function detectKernel(file: Uint8Array): KernelKind {
     );
   }
   if (pvhEntry(parseElf(file)) !== undefined) return 'pvh';
-  throw new BootError('KERNEL_NO_ENTRY', 'the ELF kernel has neither a multiboot header nor a PVH entry note');
+  throw new BootError(
+    'KERNEL_NO_ENTRY',
+    'the ELF kernel has neither a multiboot header nor a PVH entry note',
+  );
 }
 
 /**

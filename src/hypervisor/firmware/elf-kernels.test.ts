@@ -27,18 +27,28 @@ test('PVH: segments, zeroed bss, start info with command line, module, memory ma
     const memory = new FlatMemory(32 * MIB);
     memory.bytes.fill(0xcc);
     const data = text('kernel text');
-    const kernel = elfImage({ bits, segments: [{ physical: 0x1000000, data, memorySize: 5000 }], pvhEntry: 0x1000040 });
+    const kernel = elfImage({
+      bits,
+      segments: [{ physical: 0x1000000, data, memorySize: 5000 }],
+      pvhEntry: 0x1000040,
+    });
     assert.equal(detectKernel(kernel), 'pvh');
     const initrd = text('initrd');
     const state = loadKernel(memory, { kernel, initrd, cmdline: 'quiet', rsdp: 0xe1230 });
-    assert.deepEqual([state.mode, state.rip, state.cr0, state.cr4, state.efer], ['protected', 0x1000040, 0x11, 0, 0]);
+    assert.deepEqual(
+      [state.mode, state.rip, state.cr0, state.cr4, state.efer],
+      ['protected', 0x1000040, 0x11, 0, 0],
+    );
     assert.deepEqual([state.cs.limit, state.tr.limit, state.tr.rights], [0xffffffff, 0x67, 0x8b]);
     assert.deepEqual(memory.view(0x1000000, data.length), data);
     assert.ok(memory.view(0x1000000 + data.length, 5000 - data.length)?.every((byte) => byte === 0));
     assert.equal(memory.readU8(0x1000000 + 5000), 0xcc);
 
     const info = state.rbx;
-    assert.deepEqual([memory.readU32(info), memory.readU32(info + 4), memory.readU32(info + 12)], [0x336ec578, 1, 1]);
+    assert.deepEqual(
+      [memory.readU32(info), memory.readU32(info + 4), memory.readU32(info + 12)],
+      [0x336ec578, 1, 1],
+    );
     assert.equal(string(memory, Number(memory.readU64(info + 24))), 'quiet');
     assert.equal(memory.readU64(info + 32), 0xe1230n);
     const module = Number(memory.readU64(info + 16));
@@ -93,7 +103,11 @@ test('multiboot by ELF: information structure as the specification and QEMU have
 test('multiboot by address fields, and a 64-bit ELF whose entry is virtual', () => {
   const memory = new FlatMemory(4 * MIB);
   const lead = new Uint8Array(64).fill(1);
-  const flat = joined(lead, multibootHeader(0x10000, [0x200040, 0x200000, 0x200100, 0x200800, 0x200060]), new Uint8Array(400).fill(7));
+  const flat = joined(
+    lead,
+    multibootHeader(0x10000, [0x200040, 0x200000, 0x200100, 0x200800, 0x200060]),
+    new Uint8Array(400).fill(7),
+  );
   memory.bytes.fill(0xcc);
   assert.equal(loadKernel(memory, { kernel: flat }).rip, 0x200060);
   assert.deepEqual(memory.view(0x200000, 0x100), flat.subarray(0, 0x100));
@@ -102,7 +116,9 @@ test('multiboot by address fields, and a 64-bit ELF whose entry is virtual', () 
   const high = elfImage({
     bits: 64,
     entry: 0x7fff80000010,
-    segments: [{ physical: 0x100000, virtual: 0x7fff80000000, data: joined(multibootHeader(0), new Uint8Array(64)) }],
+    segments: [
+      { physical: 0x100000, virtual: 0x7fff80000000, data: joined(multibootHeader(0), new Uint8Array(64)) },
+    ],
   });
   assert.equal(loadKernel(memory, { kernel: high }).rip, 0x100010);
 });
@@ -133,18 +149,49 @@ test('what cannot be started is refused with its reason', () => {
   refused('KERNEL_NO_ENTRY', start(elfImage({ machine: 183, pvhEntry: 1 })));
   refused('KERNEL_TOO_SHORT', start(elfImage({ pvhEntry: 0x100000 }).subarray(0, 50)));
   refused('KERNEL_MALFORMED', start(elfImage({ pvhEntry: 0x100000 }).subarray(0, 120)));
-  refused('MEMORY_TOO_SMALL', start(elfImage({ pvhEntry: 1, segments: [{ physical: 0x3ff000, data: new Uint8Array(4097) }] })));
-  refused('MEMORY_TOO_SMALL', start(elfImage({ pvhEntry: 1, segments: [{ physical: 0x100000, data: new Uint8Array(1), memorySize: 0xf0000000 }] })));
-  refused('KERNEL_MALFORMED', start(elfImage({ pvhEntry: 1, segments: [{ physical: 0x9f000, data: new Uint8Array(8192) }] })));
-  refused('KERNEL_MALFORMED', start(elfImage({ pvhEntry: 1, segments: [{ physical: 0x8000, data: new Uint8Array(8) }] })));
-  refused('KERNEL_MALFORMED', start(elfImage({ pvhEntry: 1, segments: [{ physical: 0x100000, data: new Uint8Array(9), memorySize: 3 }] })));
+  refused(
+    'MEMORY_TOO_SMALL',
+    start(elfImage({ pvhEntry: 1, segments: [{ physical: 0x3ff000, data: new Uint8Array(4097) }] })),
+  );
+  refused(
+    'MEMORY_TOO_SMALL',
+    start(
+      elfImage({
+        pvhEntry: 1,
+        segments: [{ physical: 0x100000, data: new Uint8Array(1), memorySize: 0xf0000000 }],
+      }),
+    ),
+  );
+  refused(
+    'KERNEL_MALFORMED',
+    start(elfImage({ pvhEntry: 1, segments: [{ physical: 0x9f000, data: new Uint8Array(8192) }] })),
+  );
+  refused(
+    'KERNEL_MALFORMED',
+    start(elfImage({ pvhEntry: 1, segments: [{ physical: 0x8000, data: new Uint8Array(8) }] })),
+  );
+  refused(
+    'KERNEL_MALFORMED',
+    start(
+      elfImage({ pvhEntry: 1, segments: [{ physical: 0x100000, data: new Uint8Array(9), memorySize: 3 }] }),
+    ),
+  );
   refused('INITRD_TOO_BIG', start(elfImage({ pvhEntry: 0x100000 }), new Uint8Array(4 * MIB)));
   refused('KERNEL_NO_ENTRY', start(elfImage({ segments: [{ physical: 0x100000, data: headed(0x8) }] })));
-  refused('INITRD_TOO_BIG', start(elfImage({ segments: [{ physical: 0x100000, data: headed(0) }] }), new Uint8Array(4 * MIB)));
-  refused('KERNEL_MALFORMED', start(elfImage({ entry: 5, segments: [{ physical: 0x100000, data: headed(0) }] })));
+  refused(
+    'INITRD_TOO_BIG',
+    start(elfImage({ segments: [{ physical: 0x100000, data: headed(0) }] }), new Uint8Array(4 * MIB)),
+  );
+  refused(
+    'KERNEL_MALFORMED',
+    start(elfImage({ entry: 5, segments: [{ physical: 0x100000, data: headed(0) }] })),
+  );
   refused('KERNEL_NOT_RECOGNIZED', start(headed(0)));
   refused('KERNEL_MALFORMED', start(multibootHeader(0x10000)));
-  refused('KERNEL_MALFORMED', start(joined(multibootHeader(0x10000, [0x100000, 0x200000, 0, 0, 0]), new Uint8Array(99))));
+  refused(
+    'KERNEL_MALFORMED',
+    start(joined(multibootHeader(0x10000, [0x100000, 0x200000, 0, 0, 0]), new Uint8Array(99))),
+  );
 });
 
 test('any bytes in headers, program headers and notes are refused or loaded, never anything else', () => {

@@ -54,7 +54,8 @@ export function parseElf(file: Uint8Array): ElfFile {
   const table = wide ? u(32) : u(28);
   const entrySize = view.getUint16(wide ? 54 : 42, true);
   const count = view.getUint16(wide ? 56 : 44, true);
-  if (count > HEADERS_LIMIT || entrySize < (wide ? 56 : 32)) throw malformed('its program header table is unusable');
+  if (count > HEADERS_LIMIT || entrySize < (wide ? 56 : 32))
+    throw malformed('its program header table is unusable');
   if (table + entrySize * count > file.length) throw malformed('its program header table is cut off');
 
   const segments: ElfSegment[] = [];
@@ -63,15 +64,30 @@ export function parseElf(file: Uint8Array): ElfFile {
     const at = table + entrySize * i;
     const type = view.getUint32(at, true);
     const header = wide
-      ? { offset: u(at + 8), virtual: u(at + 16), physical: u(at + 24), fileSize: u(at + 32), memorySize: u(at + 40) }
-      : { offset: u(at + 4), virtual: u(at + 8), physical: u(at + 12), fileSize: u(at + 16), memorySize: u(at + 20) };
+      ? {
+          offset: u(at + 8),
+          virtual: u(at + 16),
+          physical: u(at + 24),
+          fileSize: u(at + 32),
+          memorySize: u(at + 40),
+        }
+      : {
+          offset: u(at + 4),
+          virtual: u(at + 8),
+          physical: u(at + 12),
+          fileSize: u(at + 16),
+          memorySize: u(at + 20),
+        };
     const align = wide ? u(at + 48) : u(at + 28);
     if (type !== PT_LOAD && type !== PT_NOTE) continue;
     if (header.offset + header.fileSize > file.length) throw malformed('a segment is cut off');
     if (type === PT_NOTE) {
-      notes.push(...parseNotes(file.subarray(header.offset, header.offset + header.fileSize), align === 8 ? 8 : 4));
+      notes.push(
+        ...parseNotes(file.subarray(header.offset, header.offset + header.fileSize), align === 8 ? 8 : 4),
+      );
     } else if (header.memorySize > 0) {
-      if (header.fileSize > header.memorySize) throw malformed('a segment is larger in the file than in memory');
+      if (header.fileSize > header.memorySize)
+        throw malformed('a segment is larger in the file than in memory');
       segments.push(header);
     }
   }
@@ -91,7 +107,10 @@ function parseNotes(bytes: Uint8Array, align: number): ElfNote[] {
     const descriptionAt = at + up(12 + nameSize);
     const end = descriptionAt + descriptionSize;
     if (end > bytes.length) break;
-    const name = String.fromCharCode(...bytes.subarray(nameAt, nameAt + Math.min(nameSize, 32))).replace(/\0.*$/s, '');
+    const name = String.fromCharCode(...bytes.subarray(nameAt, nameAt + Math.min(nameSize, 32))).replace(
+      /\0.*$/s,
+      '',
+    );
     notes.push({ name, type, description: bytes.subarray(descriptionAt, end) });
     at = descriptionAt + up(descriptionSize);
   }

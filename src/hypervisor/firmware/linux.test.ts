@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { bzImage, type BzImageParts } from '../../../test/support/kernel-images.ts';
+import { type BzImageParts, bzImage } from '../../../test/support/kernel-images.ts';
 import { FlatMemory } from '../../../test/support/machine-parts.ts';
 import { BootError, type BootErrorCode } from './boot-state.ts';
 import { detectKernel, loadKernel } from './detect.ts';
@@ -18,7 +18,12 @@ test('64-bit entry: kernel, command line, initrd, zero page and processor state'
   const memory = new FlatMemory(64 * MIB);
   const payload = Uint8Array.from({ length: 5000 }, (_, i) => i);
   const initrd = new Uint8Array(10_000).fill(0x77);
-  const state = loadLinux(memory, { kernel: bzImage({ payload }), initrd, cmdline: 'console=ttyS0 ü', rsdp: 0xe0000 });
+  const state = loadLinux(memory, {
+    kernel: bzImage({ payload }),
+    initrd,
+    cmdline: 'console=ttyS0 ü',
+    rsdp: 0xe0000,
+  });
 
   assert.deepEqual(
     [state.mode, state.rip, state.cr0 >>> 0, state.cr4, state.efer, state.rflags],
@@ -64,7 +69,8 @@ test('identity paging covers the first 4 GiB in 2 MiB pages', () => {
     }
     return -1;
   };
-  for (const gva of [0, 0x1000200, 0x3fffffff, 0x40000000, 0xfee00000, 0xffffffff]) assert.equal(walk(gva), gva);
+  for (const gva of [0, 0x1000200, 0x3fffffff, 0x40000000, 0xfee00000, 0xffffffff])
+    assert.equal(walk(gva), gva);
 });
 
 test('32-bit entry where the kernel has no other', () => {
@@ -96,7 +102,12 @@ test('the setup header is copied up to where it says it ends, and never over the
   assert.equal(memory.readU64(rsi + 0x2d0), 0n);
 });
 
-const refusals: [string, BootErrorCode, BzImageParts | Uint8Array, { initrd?: number; cmdline?: string; mib?: number }?][] = [
+const refusals: [
+  string,
+  BootErrorCode,
+  BzImageParts | Uint8Array,
+  { initrd?: number; cmdline?: string; mib?: number }?,
+][] = [
   ['an empty file', 'KERNEL_TOO_SHORT', new Uint8Array()],
   ['a file without any signature', 'KERNEL_NOT_RECOGNIZED', new Uint8Array(100_000)],
   ['a header that is cut off', 'KERNEL_TOO_SHORT', bzImage().subarray(0, 0x210)],
@@ -106,7 +117,11 @@ const refusals: [string, BootErrorCode, BzImageParts | Uint8Array, { initrd?: nu
   ['init_size 0', 'KERNEL_MALFORMED', { initSize: 0 }],
   ['a kernel larger than memory', 'MEMORY_TOO_SMALL', { initSize: 100 * MIB }],
   ['a fixed kernel beyond memory', 'MEMORY_TOO_SMALL', { relocatable: false, prefAddress: 0x8000000n }],
-  ['an absurd preferred address', 'MEMORY_TOO_SMALL', { relocatable: false, prefAddress: 0xffffffffffffffffn }],
+  [
+    'an absurd preferred address',
+    'MEMORY_TOO_SMALL',
+    { relocatable: false, prefAddress: 0xffffffffffffffffn },
+  ],
   ['an initrd larger than memory', 'INITRD_TOO_BIG', {}, { initrd: 64 * MIB }],
   ['an initrd that reaches into the kernel', 'INITRD_TOO_BIG', {}, { initrd: 47 * MIB }],
   ['a command line that is too long', 'CMDLINE_TOO_LONG', { cmdlineSize: 10 }, { cmdline: '01234567890' }],

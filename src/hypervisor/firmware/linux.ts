@@ -81,20 +81,32 @@ export function isLinuxImage(file: Uint8Array): boolean {
  */
 export function parseLinuxHeader(file: Uint8Array): LinuxHeader {
   if (file.length < HDR_MIN_END) {
-    throw new BootError('KERNEL_TOO_SHORT', `the kernel file has ${file.length} bytes, too few for a Linux kernel`);
+    throw new BootError(
+      'KERNEL_TOO_SHORT',
+      `the kernel file has ${file.length} bytes, too few for a Linux kernel`,
+    );
   }
   const view = dataView(file);
   if (view.getUint32(HDR_MAGIC, true) !== MAGIC_HDRS || view.getUint16(HDR_BOOT_FLAG, true) !== 0xaa55) {
-    throw new BootError('KERNEL_NOT_RECOGNIZED', 'the kernel file is not a Linux bzImage (no HdrS signature)');
+    throw new BootError(
+      'KERNEL_NOT_RECOGNIZED',
+      'the kernel file is not a Linux bzImage (no HdrS signature)',
+    );
   }
   const version = view.getUint16(HDR_VERSION, true);
   if (version < VERSION_MIN) {
     const spelled = `${version >> 8}.${String(version & 0xff).padStart(2, '0')}`;
-    throw new BootError('KERNEL_TOO_OLD', `the kernel speaks boot protocol ${spelled}; 2.10 (Linux 2.6.31) or later is needed`);
+    throw new BootError(
+      'KERNEL_TOO_OLD',
+      `the kernel speaks boot protocol ${spelled}; 2.10 (Linux 2.6.31) or later is needed`,
+    );
   }
   const setupBytes = 512 * ((view.getUint8(HDR_SETUP_SECTS) || 4) + 1);
   if (file.length <= setupBytes) {
-    throw new BootError('KERNEL_TOO_SHORT', `the kernel file ends at ${file.length} bytes, before the kernel proper`);
+    throw new BootError(
+      'KERNEL_TOO_SHORT',
+      `the kernel file ends at ${file.length} bytes, before the kernel proper`,
+    );
   }
   const header: LinuxHeader = {
     version,
@@ -109,7 +121,8 @@ export function parseLinuxHeader(file: Uint8Array): LinuxHeader {
     prefAddress: Number(view.getBigUint64(HDR_PREF_ADDRESS, true)),
     initSize: view.getUint32(HDR_INIT_SIZE, true),
   };
-  if (!header.loadedHigh) throw new BootError('KERNEL_NO_ENTRY', 'the kernel is a zImage; only bzImage kernels can be started');
+  if (!header.loadedHigh)
+    throw new BootError('KERNEL_NO_ENTRY', 'the kernel is a zImage; only bzImage kernels can be started');
   if (header.headerEnd < HDR_MIN_END || header.initSize === 0) {
     throw new BootError('KERNEL_MALFORMED', 'the setup header of the kernel is damaged');
   }

@@ -38,7 +38,8 @@ export function memoryMap(size: number): MemoryRange[] {
     { base: LOW_RAM_END, length: 0xa0000 - LOW_RAM_END, type: E820_RESERVED },
     { base: ACPI_AREA, length: ACPI_AREA_LENGTH, type: E820_RESERVED },
   ];
-  if (size > HIGH_RAM_START) map.push({ base: HIGH_RAM_START, length: size - HIGH_RAM_START, type: E820_RAM });
+  if (size > HIGH_RAM_START)
+    map.push({ base: HIGH_RAM_START, length: size - HIGH_RAM_START, type: E820_RAM });
   return map;
 }
 
@@ -74,11 +75,15 @@ export function clear(memory: GuestMemory, gpa: number, length: number): void {
  * @param limit most bytes without the zero
  */
 export function commandLine(text: string, limit: number): Uint8Array {
-  if (text.includes('\0')) throw new BootError('CMDLINE_INVALID', 'the kernel command line contains a zero character');
+  if (text.includes('\0'))
+    throw new BootError('CMDLINE_INVALID', 'the kernel command line contains a zero character');
   const bytes = new TextEncoder().encode(`${text}\0`);
   const length = bytes.length - 1;
   if (length > limit) {
-    throw new BootError('CMDLINE_TOO_LONG', `the kernel command line has ${length} bytes; this kernel takes ${limit}`);
+    throw new BootError(
+      'CMDLINE_TOO_LONG',
+      `the kernel command line has ${length} bytes; this kernel takes ${limit}`,
+    );
   }
   return bytes;
 }
@@ -97,7 +102,12 @@ const DATA = 0xc093;
 /** Writes a flat GDT at `BOOT_GDT` and gives the segment registers that fit it. */
 export function flatSegments(memory: GuestMemory, mode: 'long' | 'protected') {
   const code = mode === 'long' ? CODE64 : CODE32;
-  const flat = (selector: number, rights: number): BootSegment => ({ selector, base: 0, limit: 0xffffffff, rights });
+  const flat = (selector: number, rights: number): BootSegment => ({
+    selector,
+    base: 0,
+    limit: 0xffffffff,
+    rights,
+  });
   const table = new DataView(new ArrayBuffer(0x20));
   table.setBigUint64(CODE_SELECTOR, descriptor(code), true);
   table.setBigUint64(DATA_SELECTOR, descriptor(DATA), true);

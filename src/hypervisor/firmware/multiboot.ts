@@ -9,8 +9,8 @@ import {
   flatSegments,
   HIGH_RAM_START,
   KIB,
-  load,
   LOW_RAM_END,
+  load,
   memoryMap,
   mib,
   PAGE,
@@ -77,10 +77,14 @@ export function parseModuleList(list: string): { path: string; cmdline: string }
  */
 export function loadMultiboot(memory: GuestMemory, request: BootRequest): BootState {
   const header = findMultibootHeader(request.kernel);
-  if (header === undefined) throw new BootError('KERNEL_NOT_RECOGNIZED', 'the kernel file has no multiboot header');
+  if (header === undefined)
+    throw new BootError('KERNEL_NOT_RECOGNIZED', 'the kernel file has no multiboot header');
   const unknown = header.flags & 0xffff & ~FLAGS_UNDERSTOOD;
   if (unknown !== 0) {
-    throw new BootError('KERNEL_NO_ENTRY', `the multiboot kernel asks for unknown features (0x${unknown.toString(16)})`);
+    throw new BootError(
+      'KERNEL_NO_ENTRY',
+      `the multiboot kernel asks for unknown features (0x${unknown.toString(16)})`,
+    );
   }
   const { entry, end } = loadKernel(memory, request.kernel, header);
   const info = writeInfo(memory, request, Math.max(end, HIGH_RAM_START));
@@ -100,7 +104,11 @@ export function loadMultiboot(memory: GuestMemory, request: BootRequest): BootSt
   };
 }
 
-function loadKernel(memory: GuestMemory, file: Uint8Array, header: MultibootHeader): { entry: number; end: number } {
+function loadKernel(
+  memory: GuestMemory,
+  file: Uint8Array,
+  header: MultibootHeader,
+): { entry: number; end: number } {
   if ((header.flags & FLAG_ADDRESSES) === 0) {
     const elf = parseElf(file);
     const end = loadElf(memory, file, elf);
@@ -147,7 +155,9 @@ function writeInfo(memory: GuestMemory, request: BootRequest, after: number): nu
 
   const name = request.kernelName ?? 'kernel';
   const line = [name, request.cmdline ?? ''].filter((part) => part !== '').join(' ');
-  const strings = [line, LOADER_NAME, ...modules.map((m) => m.cmdline)].map((s) => commandLine(s, BOOT_CMDLINE_LIMIT - 1));
+  const strings = [line, LOADER_NAME, ...modules.map((m) => m.cmdline)].map((s) =>
+    commandLine(s, BOOT_CMDLINE_LIMIT - 1),
+  );
   const map = memoryMap(memory.size);
   const modulesAt = at + INFO_LENGTH;
   const mapAt = modulesAt + MODULE_LENGTH * modules.length;
@@ -193,15 +203,22 @@ function writeInfo(memory: GuestMemory, request: BootRequest, after: number): nu
 }
 
 function modulesOf(request: BootRequest): readonly BootModule[] {
-  const modules = request.modules ?? (request.initrd === undefined ? [] : [{ data: request.initrd, cmdline: 'initrd' }]);
+  const modules =
+    request.modules ?? (request.initrd === undefined ? [] : [{ data: request.initrd, cmdline: 'initrd' }]);
   if (modules.length > MODULES_LIMIT) {
-    throw new BootError('INITRD_TOO_BIG', `${modules.length} modules; at most ${MODULES_LIMIT} can be loaded`);
+    throw new BootError(
+      'INITRD_TOO_BIG',
+      `${modules.length} modules; at most ${MODULES_LIMIT} can be loaded`,
+    );
   }
   return modules;
 }
 
 function noRoom(code: 'INITRD_TOO_BIG' | 'MEMORY_TOO_SMALL', what: string, memory: GuestMemory): BootError {
-  return new BootError(code, `the machine's ${mib(memory.size)} of memory have no room for the kernel and ${what}`);
+  return new BootError(
+    code,
+    `the machine's ${mib(memory.size)} of memory have no room for the kernel and ${what}`,
+  );
 }
 
 function malformed(why: string): BootError {

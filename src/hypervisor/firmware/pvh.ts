@@ -26,7 +26,11 @@ const MAP_ENTRY_LENGTH = 24;
 export function pvhEntry(elf: ElfFile): number | undefined {
   const note = elf.notes.find((n) => n.name === 'Xen' && n.type === NOTE_PHYS32_ENTRY);
   if (note === undefined || note.description.length < 4) return undefined;
-  const view = new DataView(note.description.buffer, note.description.byteOffset, note.description.byteLength);
+  const view = new DataView(
+    note.description.buffer,
+    note.description.byteOffset,
+    note.description.byteLength,
+  );
   return view.getUint32(0, true);
 }
 
@@ -42,7 +46,10 @@ export function loadPvh(memory: GuestMemory, request: BootRequest): BootState {
   if (entry === undefined) throw new BootError('KERNEL_NO_ENTRY', 'the ELF kernel has no PVH entry note');
   const infoEnd = BOOT_CMDLINE + BOOT_CMDLINE_LIMIT;
   if (elf.segments.some((s) => s.physical < infoEnd && s.physical + s.memorySize > BOOT_INFO)) {
-    throw new BootError('KERNEL_MALFORMED', 'the PVH kernel wants to lie where its start information is put, below 192 KiB');
+    throw new BootError(
+      'KERNEL_MALFORMED',
+      'the PVH kernel wants to lie where its start information is put, below 192 KiB',
+    );
   }
   const end = loadElf(memory, request.kernel, elf);
   const cmdline = commandLine(request.cmdline ?? '', BOOT_CMDLINE_LIMIT - 1);

@@ -89,7 +89,9 @@ function build(disk = new MemoryDisk(), features = F_FLUSH | (1n << 28n)) {
     driver.notify(0);
     await door.settle(() => driver.usedIndex(0) !== before);
     const used = driver.used(0).at(-1);
-    const bytes = buffers.map((b, i) => driver.memory.bytes.slice(places[i], places[i] + (typeof b === 'number' ? b : b.length)));
+    const bytes = buffers.map((b, i) =>
+      driver.memory.bytes.slice(places[i], places[i] + (typeof b === 'number' ? b : b.length)),
+    );
     return { status: driver.memory.readU8(places[buffers.length]), length: used?.length, bytes };
   };
   return { door, device, driver, disk, run };
@@ -206,7 +208,13 @@ test('many requests run side by side, and complete once each', async () => {
   assert.equal(disk.calls.length, 20);
   open();
   await door.settle(() => driver.usedIndex(0) === 20);
-  assert.deepEqual(driver.used(0).map((u) => u.head).sort((a, b) => a - b), heads);
+  assert.deepEqual(
+    driver
+      .used(0)
+      .map((u) => u.head)
+      .sort((a, b) => a - b),
+    heads,
+  );
   await device.quiesce();
 });
 
@@ -276,10 +284,16 @@ test('a request without header or status breaks the device', () => {
 });
 
 test('no request throws, whatever its header and buffers are', async () => {
-  const buffer: fc.Arbitrary<Buffer> = fc.oneof(fc.uint8Array({ minLength: 1, maxLength: 600 }), fc.integer({ min: 1, max: 1100 }));
+  const buffer: fc.Arbitrary<Buffer> = fc.oneof(
+    fc.uint8Array({ minLength: 1, maxLength: 600 }),
+    fc.integer({ min: 1, max: 1100 }),
+  );
   const type = fc.oneof(fc.constantFrom(IN, OUT, FLUSH, GET_ID, DISCARD, WRITE_ZEROES), fc.nat(0xffffffff));
   const sector = fc.oneof(fc.nat(4), fc.nat(4000), fc.constant(2 ** 53));
-  const requests = fc.array(fc.tuple(type, sector, fc.array(buffer, { maxLength: 4 })), { minLength: 1, maxLength: 8 });
+  const requests = fc.array(fc.tuple(type, sector, fc.array(buffer, { maxLength: 4 })), {
+    minLength: 1,
+    maxLength: 8,
+  });
   await fc.assert(
     fc.asyncProperty(requests, async (list) => {
       const { door, driver, device } = build(new MemoryDisk(1 << 18));

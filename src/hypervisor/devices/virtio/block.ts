@@ -2,8 +2,8 @@ import type { DiskBackend } from '../../backends/disk.ts';
 import type { AccessSize } from '../../machine/bus.ts';
 import type { Door, DoorPort } from '../../machine/door.ts';
 import { readBytes } from './config.ts';
+import type { VirtioDevice, VirtioHost } from './device.ts';
 import type { DescriptorChain } from './queue.ts';
-import type { VirtioDevice, VirtioHost } from './transport.ts';
 
 const DEVICE_TYPE = 2;
 /** Mass storage controller, SCSI: what guests are used to see a virtio disk as. */
@@ -235,7 +235,9 @@ export class VirtioBlock implements VirtioDevice<VirtioBlockState> {
       case T_IN:
         return this.#transfer(chain, type, sector, room);
       case T_OUT:
-        return this.#disk.readOnly ? this.#finish(chain, S_IOERR, 0) : this.#transfer(chain, type, sector, out);
+        return this.#disk.readOnly
+          ? this.#finish(chain, S_IOERR, 0)
+          : this.#transfer(chain, type, sector, out);
       case T_FLUSH:
         return this.#begin(chain, type, 0, 0, []);
       case T_GET_ID:
@@ -275,12 +277,22 @@ export class VirtioBlock implements VirtioDevice<VirtioBlockState> {
       if (sectors > MAX_DISCARD_SECTORS || sector + sectors > this.#capacity()) {
         return this.#finish(chain, S_IOERR, 0);
       }
-      segments.push({ offset: sector * SECTOR_BYTES, length: sectors * SECTOR_BYTES, unmap: (flags & FLAG_UNMAP) !== 0 });
+      segments.push({
+        offset: sector * SECTOR_BYTES,
+        length: sectors * SECTOR_BYTES,
+        unmap: (flags & FLAG_UNMAP) !== 0,
+      });
     }
     this.#begin(chain, type, 0, 0, segments);
   }
 
-  #begin(chain: DescriptorChain, type: number, offset: number, length: number, segments: readonly Segment[]): void {
+  #begin(
+    chain: DescriptorChain,
+    type: number,
+    offset: number,
+    length: number,
+    segments: readonly Segment[],
+  ): void {
     const id = this.#nextId++;
     const held = Math.min(length, PIECE_BYTES);
     this.#heldBytes += held;

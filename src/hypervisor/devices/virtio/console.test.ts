@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { HandDoor } from '../../../../test/support/machine-parts.ts';
 import { VirtioDriver } from '../../../../test/support/virtio-driver.ts';
-import { RingSink, type ByteSink } from '../../backends/streams.ts';
+import { type ByteSink, RingSink } from '../../backends/streams.ts';
 import { VirtioConsole } from './console.ts';
 
 const F_SIZE = 1n;

@@ -1,8 +1,9 @@
 import type { ByteInput, ByteSink } from '../../backends/streams.ts';
 import type { AccessSize } from '../../machine/bus.ts';
 import type { Door, DoorPort } from '../../machine/door.ts';
+import { HostInput, type HostInputState, type Mark } from '../host-input.ts';
 import { readBytes } from './config.ts';
-import type { VirtioDevice, VirtioHost } from './transport.ts';
+import type { VirtioDevice, VirtioHost } from './device.ts';
 
 const DEVICE_TYPE = 3;
 /** Communication controller, other. */
@@ -18,7 +19,6 @@ const F_EMERG_WRITE = 1n << 2n;
 const CONFIG_LENGTH = 12;
 const CONFIG_EMERG_WRITE = 8;
 
-const INPUT_LIMIT = 65536;
 const OUTPUT_BATCH = 16384;
 /** Of one request: drivers send a page or a few; a chain could name RAM many times over. */
 const TRANSMIT_LIMIT = 1 << 20;
@@ -35,7 +35,7 @@ export interface VirtioConsoleOptions {
 export type VirtioConsoleState = {
   readonly columns: number;
   readonly rows: number;
-  readonly waiting: readonly Uint8Array[];
+  readonly waiting: HostInputState;
 };
 
 /**
@@ -54,16 +54,13 @@ export class VirtioConsole implements VirtioDevice<VirtioConsoleState> {
   readonly input: ByteInput;
 
   readonly #sink: ByteSink;
+  readonly #waiting: HostInput;
   readonly #size: DoorPort<readonly number[]>;
   #host: VirtioHost | undefined;
   #active = false;
   #columns: number;
   #rows: number;
   #held = false;
-  #waiting: Uint8Array[] = [];
-  #outstanding = 0;
-  #refused = false;
-  #drained: (() => void) | undefined;
   #output: Uint8Array[] = [];
   #outputLength = 0;
 
@@ -72,8 +69,8 @@ export class VirtioConsole implements VirtioDevice<VirtioConsoleState> {
     this.#columns = options.columns ?? 80;
     this.#rows = options.rows ?? 25;
     const { door, name } = options;
-    const receive = door.port<Uint8Array>(`${name}.rx`, (bytes) => {
-      this.#waiting.push(bytes);
+    const receive = door.port<Uint8Array | Mark>(`${name}.rx`, (bytes) => {
+      this.#waiting.arrived(bytes);
       this.#receive();
     });
     const hold = door.port<boolean>(`${name}.tx`, (full) => {
@@ -86,12 +83,8 @@ export class VirtioConsole implements VirtioDevice<VirtioConsoleState> {
       this.#host?.configChanged();
     });
     this.#sink.onPressure?.((full) => hold.post(full));
-    this.input = {
-      offer: (bytes) => this.#offer(receive, bytes),
-      onDrained: (listener) => {
-        this.#drained = listener;
-      },
-    };
+    this.#waiting = new HostInput(receive);
+    this.input = this.#waiting;
   }
 
   /** Tells the guest the size of the host's terminal, in characters. */
@@ -141,51 +134,34 @@ export class VirtioConsole implements VirtioDevice<VirtioConsoleState> {
   }
 
   save(): VirtioConsoleState {
-    return { columns: this.#columns, rows: this.#rows, waiting: this.#waiting.map((bytes) => bytes.slice()) };
+    return { columns: this.#columns, rows: this.#rows, waiting: this.#waiting.save() };
   }
 
   restore(state: VirtioConsoleState): void {
     this.#columns = state.columns;
     this.#rows = state.rows;
-    this.#waiting = state.waiting.map((bytes) => bytes.slice());
-    this.#outstanding = this.#waiting.reduce((sum, bytes) => sum + bytes.length, 0);
+    this.#waiting.restore(state.waiting);
     this.#held = false;
     this.#transmit();
-  }
-
-  #offer(port: DoorPort<Uint8Array>, bytes: Uint8Array): number {
-    const taken = Math.min(bytes.length, INPUT_LIMIT - this.#outstanding);
-    if (taken < bytes.length) this.#refused = true;
-    if (taken > 0) {
-      this.#outstanding += taken;
-      port.post(bytes.slice(0, taken));
-    }
-    return taken;
   }
 
   #receive(): void {
     const host = this.#host;
     if (host === undefined || !this.#active) return;
-    while (this.#waiting.length > 0) {
+    while (!this.#waiting.empty) {
       const chain = host.queue(RECEIVE).pop();
       if (chain === undefined) break;
-      let filled = 0;
-      while (this.#waiting.length > 0 && filled < chain.writableLength) {
-        const part = this.#waiting[0];
-        const taken = chain.write(filled, part);
-        filled += taken;
-        if (taken === part.length) this.#waiting.shift();
-        else this.#waiting[0] = part.subarray(taken);
-      }
-      this.#outstanding -= filled;
-      host.complete(RECEIVE, chain.head, filled);
       // A buffer with no room would otherwise be asked for again and again.
-      if (filled === 0) return host.fail('receive buffer without a writable part');
+      if (chain.writableLength === 0) return host.fail('receive buffer without a writable part');
+      let filled = 0;
+      for (;;) {
+        const bytes = this.#waiting.take(chain.writableLength - filled);
+        if (!(bytes instanceof Uint8Array)) break;
+        filled += chain.write(filled, bytes);
+      }
+      host.complete(RECEIVE, chain.head, filled);
     }
-    if (this.#refused && this.#outstanding <= INPUT_LIMIT / 2) {
-      this.#refused = false;
-      this.#drained?.();
-    }
+    this.#waiting.relieve();
   }
 
   #transmit(): void {

@@ -1,6 +1,6 @@
 import type { AccessSize } from '../../machine/bus.ts';
 import type { Door } from '../../machine/door.ts';
-import type { VirtioDevice, VirtioHost } from './transport.ts';
+import type { VirtioDevice, VirtioHost } from './device.ts';
 
 const DEVICE_TYPE = 4;
 /** "Other" system peripheral is what entropy devices are given. */

@@ -59,13 +59,22 @@ test('a chain is read and written across its buffers', () => {
   assert.equal(memory.readU8(0xa003), 7);
   assert.equal(memory.readU16(0xb000), 0x0908);
   assert.equal(memory.readU8(0xb003), 1);
-  assert.deepEqual(chain.readableSpans().map((s) => s.length), [3, 2]);
-  assert.deepEqual(chain.writableSpans().map((s) => s.length), [4, 4]);
+  assert.deepEqual(
+    chain.readableSpans().map((s) => s.length),
+    [3, 2],
+  );
+  assert.deepEqual(
+    chain.writableSpans().map((s) => s.length),
+    [4, 4],
+  );
   assert.equal(queue.push(chain.head, 6), true);
   assert.deepEqual([memory.readU16(USED + 2), memory.readU32(USED + 4), memory.readU32(USED + 8)], [1, 3, 6]);
   assert.equal(queue.pop(), undefined);
   assert.deepEqual(broken, []);
-  assert.ok(memory.told.some((t) => t.gpa === 0xa003 && t.length === 1), 'DMA is told to the processor');
+  assert.ok(
+    memory.told.some((t) => t.gpa === 0xa003 && t.length === 1),
+    'DMA is told to the processor',
+  );
 });
 
 test('an indirect table is followed; a request can be put back and opened again', () => {
@@ -118,30 +127,120 @@ test('interrupts: the flag without EVENT_IDX, the used event with it', () => {
 const breaks: [string, (b: ReturnType<typeof build>) => void, RegExp][] = [
   ['available index too far ahead', (b) => b.memory.writeU16(AVAIL + 2, SIZE + 1), /available index/],
   ['head out of range', (b) => b.offer(SIZE), /descriptor index/],
-  ['loop in the chain', (b) => (b.put(0, 0x8000, 1, NEXT, 1), b.put(1, 0x8000, 1, NEXT, 0), b.offer(0)), /loops/],
-  ['next out of range', (b) => (b.put(0, 0x8000, 1, NEXT, SIZE), b.offer(0)), /next descriptor/],
-  ['zero length', (b) => (b.put(0, 0x8000, 0, 0), b.offer(0)), /zero length/],
-  ['buffer outside RAM', (b) => (b.put(0, (1 << 20) - 1, 2, 0), b.offer(0)), /not in RAM/],
-  ['address of 64 bits', (b) => (b.put(0, 2 ** 52, 2, 0), b.offer(0)), /not in RAM/],
-  ['huge length', (b) => (b.put(0, 0x8000, 0xffffffff, WRITE), b.offer(0)), /not in RAM/],
+  [
+    'loop in the chain',
+    (b) => {
+      b.put(0, 0x8000, 1, NEXT, 1);
+      b.put(1, 0x8000, 1, NEXT, 0);
+      b.offer(0);
+    },
+    /loops/,
+  ],
+  [
+    'next out of range',
+    (b) => {
+      b.put(0, 0x8000, 1, NEXT, SIZE);
+      b.offer(0);
+    },
+    /next descriptor/,
+  ],
+  [
+    'zero length',
+    (b) => {
+      b.put(0, 0x8000, 0, 0);
+      b.offer(0);
+    },
+    /zero length/,
+  ],
+  [
+    'buffer outside RAM',
+    (b) => {
+      b.put(0, (1 << 20) - 1, 2, 0);
+      b.offer(0);
+    },
+    /not in RAM/,
+  ],
+  [
+    'address of 64 bits',
+    (b) => {
+      b.put(0, 2 ** 52, 2, 0);
+      b.offer(0);
+    },
+    /not in RAM/,
+  ],
+  [
+    'huge length',
+    (b) => {
+      b.put(0, 0x8000, 0xffffffff, WRITE);
+      b.offer(0);
+    },
+    /not in RAM/,
+  ],
   [
     'readable after writable',
-    (b) => (b.put(0, 0x8000, 1, WRITE | NEXT, 1), b.put(1, 0x8000, 1, 0), b.offer(0)),
+    (b) => {
+      b.put(0, 0x8000, 1, WRITE | NEXT, 1);
+      b.put(1, 0x8000, 1, 0);
+      b.offer(0);
+    },
     /readable buffer after/,
   ],
   [
     'indirect inside indirect',
-    (b) => (b.put(0, 0x5000, 16, INDIRECT), b.put(0, 0x6000, 16, INDIRECT, 0, 0x5000), b.offer(0)),
+    (b) => {
+      b.put(0, 0x5000, 16, INDIRECT);
+      b.put(0, 0x6000, 16, INDIRECT, 0, 0x5000);
+      b.offer(0);
+    },
     /inside an indirect/,
   ],
-  ['indirect with next', (b) => (b.put(0, 0x5000, 16, INDIRECT | NEXT, 1), b.offer(0)), /with a next/],
-  ['indirect of odd length', (b) => (b.put(0, 0x5000, 17, INDIRECT), b.offer(0)), /indirect table of 17/],
-  ['empty indirect table', (b) => (b.put(0, 0x5000, 0, INDIRECT), b.offer(0)), /indirect table of 0/],
-  ['huge indirect table', (b) => (b.put(0, 0x5000, 16 * 4096, INDIRECT), b.offer(0)), /indirect table of/],
-  ['indirect table outside RAM', (b) => (b.put(0, 2 ** 40, 16, INDIRECT), b.offer(0)), /not in RAM/],
+  [
+    'indirect with next',
+    (b) => {
+      b.put(0, 0x5000, 16, INDIRECT | NEXT, 1);
+      b.offer(0);
+    },
+    /with a next/,
+  ],
+  [
+    'indirect of odd length',
+    (b) => {
+      b.put(0, 0x5000, 17, INDIRECT);
+      b.offer(0);
+    },
+    /indirect table of 17/,
+  ],
+  [
+    'empty indirect table',
+    (b) => {
+      b.put(0, 0x5000, 0, INDIRECT);
+      b.offer(0);
+    },
+    /indirect table of 0/,
+  ],
+  [
+    'huge indirect table',
+    (b) => {
+      b.put(0, 0x5000, 16 * 4096, INDIRECT);
+      b.offer(0);
+    },
+    /indirect table of/,
+  ],
+  [
+    'indirect table outside RAM',
+    (b) => {
+      b.put(0, 2 ** 40, 16, INDIRECT);
+      b.offer(0);
+    },
+    /not in RAM/,
+  ],
   [
     'loop in an indirect table',
-    (b) => (b.put(0, 0x5000, 32, INDIRECT), b.put(0, 0x8000, 1, NEXT, 0, 0x5000), b.offer(0)),
+    (b) => {
+      b.put(0, 0x5000, 32, INDIRECT);
+      b.put(0, 0x8000, 1, NEXT, 0, 0x5000);
+      b.offer(0);
+    },
     /loops/,
   ],
 ];

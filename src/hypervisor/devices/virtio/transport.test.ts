@@ -3,10 +3,10 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { FlatMemory, HandDoor } from '../../../../test/support/machine-parts.ts';
 import { VirtioDriver } from '../../../../test/support/virtio-driver.ts';
-import type { AccessSize } from '../../machine/bus.ts';
-import { VirtioEntropy } from './entropy.ts';
-import { VirtioConsole } from './console.ts';
 import { RingSink } from '../../backends/streams.ts';
+import type { AccessSize } from '../../machine/bus.ts';
+import { VirtioConsole } from './console.ts';
+import { VirtioEntropy } from './entropy.ts';
 
 const VERSION_1 = 1n << 32n;
 const RING_RESET = 1n << 40n;
@@ -15,7 +15,8 @@ const RING_RESET = 1n << 40n;
 class FlatNoise extends FlatMemory {
   constructor(noise: Uint8Array) {
     super(0x10000);
-    for (let at = 0; at + noise.length <= this.size && noise.length > 0; at += noise.length) this.bytes.set(noise, at);
+    for (let at = 0; at + noise.length <= this.size && noise.length > 0; at += noise.length)
+      this.bytes.set(noise, at);
   }
 }
 

@@ -2,95 +2,9 @@ import type { AccessSize, BusDevice } from '../../machine/bus.ts';
 import type { GuestLog } from '../../machine/log.ts';
 import type { GuestMemory } from '../../machine/memory.ts';
 import type { Stateful, StateValue } from '../../machine/state.ts';
+import type { PciCapability, PciDescriptor, PciSlot } from '../pci.ts';
+import type { VirtioDevice } from './device.ts';
 import { RING_EVENT_IDX, RING_INDIRECT_DESC, Virtqueue, type VirtqueueState } from './queue.ts';
-
-/** What the wiring gives a PCI function of ours: the way to its interrupts. */
-export interface PciSlot {
-  /** Whether the guest has turned MSI-X on in this function. */
-  readonly msixEnabled: boolean;
-  /** Sends the message of an MSI-X table entry (or marks it pending while masked). */
-  notify(vector: number): void;
-  /** Drives the function's INTx pin. */
-  setIntx(asserted: boolean): void;
-}
-
-/** A capability of configuration space. Offsets count from its first byte (the id). */
-export interface PciCapability {
-  readonly id: number;
-  /** What follows the id and the next pointer. */
-  readonly body: Uint8Array;
-  /** Which bits of `body` a guest may write. */
-  readonly writeMask?: Uint8Array;
-  /** Before bytes are read: their present value, or undefined where `body` has it. */
-  read?(offset: number, size: AccessSize): number | undefined;
-  /** After bytes were written. */
-  write?(offset: number, size: AccessSize, value: number): void;
-}
-
-/** A base address register: memory space, below 4 GiB. */
-export interface PciBar {
-  readonly index: number;
-  /** In bytes, a power of two ≥ 16. */
-  readonly size: number;
-  readonly device: BusDevice;
-}
-
-/** Everything the machine needs to make a PCI function of a device. */
-export interface PciDescriptor {
-  readonly name: string;
-  readonly vendorId: number;
-  readonly deviceId: number;
-  readonly revision: number;
-  /** Class, subclass and programming interface: 24 bits. */
-  readonly classCode: number;
-  readonly subsystemVendorId: number;
-  readonly subsystemId: number;
-  /** 1 is INTA. */
-  readonly interruptPin: number;
-  readonly bars: readonly PciBar[];
-  readonly capabilities: readonly PciCapability[];
-  /** Entries of the MSI-X table, and the memory BAR that is left to it. */
-  readonly msix: { readonly vectors: number; readonly bar: number };
-}
-
-/** What a virtio device is behind its transport. */
-export interface VirtioDevice<S extends StateValue = StateValue> extends Stateful<S> {
-  /** Virtio 1.2 § 5. */
-  readonly deviceType: number;
-  /** PCI class code, 24 bits. */
-  readonly classCode: number;
-  /** Feature bits of the device type; the transport adds its own. */
-  readonly features: bigint;
-  /** Greatest size of each queue: powers of two, at most 1024. */
-  readonly queueSizes: readonly number[];
-  /** Length of the device configuration, in bytes. */
-  readonly configLength: number;
-  readConfig(offset: number, size: AccessSize): number;
-  writeConfig(offset: number, size: AccessSize, value: number): void;
-  /** The one call before all others. */
-  connect(host: VirtioHost): void;
-  /** The driver set DRIVER_OK with these features. */
-  activate(features: bigint): void;
-  /** The driver made buffers available; called after `activate` alone. */
-  notified(queue: number): void;
-  /** The queue is taken away: requests of it are dropped. */
-  resetQueue(queue: number): void;
-  /** Back to power-on; requests in flight are dropped. */
-  reset(): void;
-}
-
-/** What the transport is to a device. */
-export interface VirtioHost {
-  readonly memory: GuestMemory;
-  readonly log: GuestLog;
-  queue(index: number): Virtqueue;
-  /** Gives a request back and interrupts the driver as it asked. */
-  complete(queue: number, head: number, written: number): void;
-  /** The device configuration changed by itself. */
-  configChanged(): void;
-  /** Sets DEVICE_NEEDS_RESET: the driver broke the rules. */
-  fail(reason: string): void;
-}
 
 const VENDOR_VIRTIO = 0x1af4;
 const DEVICE_ID_BASE = 0x1040;
@@ -531,7 +445,12 @@ export class VirtioPci implements Stateful<VirtioPciState> {
 }
 
 /** § 4.1.4, struct virtio_pci_cap, without its first two bytes. */
-function capability(type: number, offset: number, length: number, more: readonly number[] = []): PciCapability {
+function capability(
+  type: number,
+  offset: number,
+  length: number,
+  more: readonly number[] = [],
+): PciCapability {
   const bytes = 16 + 4 * more.length;
   const body = new Uint8Array(bytes - 2);
   const view = new DataView(body.buffer);

@@ -67,7 +67,8 @@ export function eisaId(id: string): Aml {
   const letters = [0, 1, 2].map((i) => id.charCodeAt(i) - 0x40);
   const vendor = (letters[0] << 10) | (letters[1] << 5) | letters[2];
   const product = Number.parseInt(id.slice(3), 16);
-  const value = ((vendor >> 8) | ((vendor & 0xff) << 8) | ((product >> 8) << 16) | ((product & 0xff) << 24)) >>> 0;
+  const value =
+    ((vendor >> 8) | ((vendor & 0xff) << 8) | ((product >> 8) << 16) | ((product & 0xff) << 24)) >>> 0;
   return [0x0c, ...le(value, 4)];
 }
 

@@ -15,7 +15,12 @@ const PRESENT = 0x0b;
 export function dsdtBody(platform: AcpiPlatform): Uint8Array {
   const off = aml.integer(platform.sleepTypeOff);
   const terms: Aml[] = [
-    aml.scope('\\_SB', ...platform.apicIds.map(processor), pciBus(platform), ...LINKS.map((_, i) => link(platform, i))),
+    aml.scope(
+      '\\_SB',
+      ...platform.apicIds.map(processor),
+      pciBus(platform),
+      ...LINKS.map((_, i) => link(platform, i)),
+    ),
     aml.define('\\_S5', aml.pack(off, off, aml.integer(0), aml.integer(0))),
   ];
   return Uint8Array.from(terms.flat());
@@ -103,7 +108,14 @@ function isaBridge(platform: AcpiPlatform): Aml {
         ]
       : []),
     // Motherboard resources: the power management block and the interrupt edge/level registers.
-    isaDevice('MBRD', 'PNP0C02', 0, aml.ioPorts(platform.pm.base, platform.pm.length), aml.ioPorts(0xb2, 2), aml.ioPorts(0x4d0, 2)),
+    isaDevice(
+      'MBRD',
+      'PNP0C02',
+      0,
+      aml.ioPorts(platform.pm.base, platform.pm.length),
+      aml.ioPorts(0xb2, 2),
+      aml.ioPorts(0x4d0, 2),
+    ),
   );
 }
 

@@ -44,15 +44,29 @@ function tables(platform: Partial<AcpiPlatform> = {}) {
 }
 
 test('every table is reachable from the RSDP, and sums to zero', () => {
-  assert.deepEqual([...tables().found.keys()].sort(), ['APIC', 'DSDT', 'FACP', 'FACS', 'RSDT', 'WAET', 'XSDT']);
+  assert.deepEqual([...tables().found.keys()].sort(), [
+    'APIC',
+    'DSDT',
+    'FACP',
+    'FACS',
+    'RSDT',
+    'WAET',
+    'XSDT',
+  ]);
 });
 
 test('the FADT names the platform: power management block, reset register, SCI', () => {
   const { fadt } = tables();
   assert.equal(fadt.byteLength, 244);
   assert.equal(fadt.getUint16(46, true), 9);
-  assert.deepEqual([56, 64, 76, 80].map((at) => fadt.getUint32(at, true)), [0x600, 0x604, 0x608, 0x620]);
-  assert.deepEqual([88, 89, 91, 92].map((at) => fadt.getUint8(at)), [4, 2, 4, 4]);
+  assert.deepEqual(
+    [56, 64, 76, 80].map((at) => fadt.getUint32(at, true)),
+    [0x600, 0x604, 0x608, 0x620],
+  );
+  assert.deepEqual(
+    [88, 89, 91, 92].map((at) => fadt.getUint8(at)),
+    [4, 2, 4, 4],
+  );
   assert.deepEqual([fadt.getUint8(116), fadt.getUint32(120, true), fadt.getUint8(128)], [1, 0xcf9, 6]);
   assert.deepEqual([fadt.getUint32(48, true), fadt.getUint8(52), fadt.getUint8(53)], [0xb2, 0xf1, 0xf0]);
   assert.equal(fadt.getUint8(108), 0x32);
@@ -76,7 +90,8 @@ test('the MADT: processors, I/O APIC, overrides of the timer and the level inter
   assert.equal(view.getUint32(36, true), 0xfee00000);
   assert.equal(view.getUint32(40, true), 1);
   const entries: string[] = [];
-  for (let at = 44; at < madt.length; at += madt[at + 1]) entries.push([...madt.subarray(at, at + madt[at + 1])].join(' '));
+  for (let at = 44; at < madt.length; at += madt[at + 1])
+    entries.push([...madt.subarray(at, at + madt[at + 1])].join(' '));
   assert.deepEqual(entries, [
     '0 8 0 0 1 0 0 0',
     '0 8 1 1 1 0 0 0',
@@ -108,7 +123,10 @@ test('the DSDT: bus windows, routing by swizzle over links, serial port, RTC, S5
     return [...(names.get(`\\_SB.${link}._CRS`) as Uint8Array)];
   });
   // Extended interrupt: consumer, level, active high, shared.
-  assert.deepEqual(links.map((l) => l.slice(0, 9)), [10, 10, 11, 11].map((irq) => [0x89, 6, 0, 0x09, 1, irq, 0, 0, 0]));
+  assert.deepEqual(
+    links.map((l) => l.slice(0, 9)),
+    [10, 10, 11, 11].map((irq) => [0x89, 6, 0, 0x09, 1, irq, 0, 0, 0]),
+  );
 
   const crs = names.get('\\_SB.PCI0._CRS') as Uint8Array;
   const view = new DataView(crs.buffer);
@@ -148,7 +166,10 @@ test('255 processors fit; the tables never reach into what lies behind them', ()
 });
 
 test('integers, names and package lengths have the forms of the specification', () => {
-  assert.deepEqual([0, 1, 2, 255, 256, 65536, 2 ** 32].map((n) => aml.integer(n)[0]), [0, 1, 10, 10, 11, 12, 14]);
+  assert.deepEqual(
+    [0, 1, 2, 255, 256, 65536, 2 ** 32].map((n) => aml.integer(n)[0]),
+    [0, 1, 10, 10, 11, 12, 14],
+  );
   assert.deepEqual(aml.name('\\_SB.PCI0'), [0x5c, 0x2e, ...Buffer.from('_SB_PCI0')]);
   assert.deepEqual(aml.name('A.B.C'), [0x2f, 3, ...Buffer.from('A___B___C___')]);
   for (const length of [0, 57, 58, 59, 60, 4085, 4090, 70_000]) {

@@ -182,7 +182,10 @@ function fadt(p: AcpiPlatform, facs: number, dsdt: number): Uint8Array {
   u16(98, NO_C3);
   u8(108, CMOS_CENTURY);
   u16(109, BOOT_LEGACY_DEVICES | (p.keyboard ? BOOT_8042 : 0) | (p.vga ? 0 : BOOT_NO_VGA));
-  u32(112, FADT_WBINVD | FADT_C1 | FADT_NO_SLEEP_BUTTON | FADT_RTC_WAKE_NOT_FIXED | FADT_RESET_REGISTER | timer32);
+  u32(
+    112,
+    FADT_WBINVD | FADT_C1 | FADT_NO_SLEEP_BUTTON | FADT_RTC_WAKE_NOT_FIXED | FADT_RESET_REGISTER | timer32,
+  );
   register(116, p.reset.port, 8, 1);
   u8(128, p.reset.value);
   u32(140, dsdt);
@@ -215,7 +218,11 @@ function madt(p: AcpiPlatform): Uint8Array {
   for (const irq of [...new Set([p.sci, ...p.pirq])].sort((a, b) => a - b)) override(irq, irq, HIGH_LEVEL);
   // NMI at LINT1 of every processor.
   entries.push([4, 6, ALL_PROCESSORS, 0, 0, 1]);
-  return table('APIC', 3, Uint8Array.from([...le32(p.localApic), ...le32(MADT_8259_PRESENT), ...entries.flat()]));
+  return table(
+    'APIC',
+    3,
+    Uint8Array.from([...le32(p.localApic), ...le32(MADT_8259_PRESENT), ...entries.flat()]),
+  );
 }
 
 function checksum(bytes: Uint8Array): number {
