@@ -1,4 +1,4 @@
-import { FLAT, FS, GS, gpr, RECORD, S, SS, DS, xmm } from '../layout.ts';
+import { FLAT, FS, GS, gpr, RECORD, S, segment, SS, DS, xmm } from '../layout.ts';
 import { type Encoding, FORM, type FormKind, handlerKey, immediateBytes, operandBits, type OpcodeTable } from './encoding.ts';
 
 export const CODE16 = 0, CODE32 = 1, CODE64 = 2;
@@ -273,8 +273,9 @@ export class Decoder {
     if (this.form !== FORM.register) this.#writeAddress(view, record, offset);
     this.#writeRegisters(encoding, view, record);
     const [first = 0n, second] = this.#immediates;
-    const both = second === undefined ? first : (first & 0xffff_ffffn) | (second << 32n);
-    view.setBigInt64(record + RECORD.imm, BigInt.asIntN(64, both), true);
+    view.setBigInt64(record + RECORD.imm, BigInt.asIntN(64, first), true);
+    // No instruction with two immediates has a memory operand, so the displacement's place is free.
+    if (second !== undefined) view.setInt32(record + RECORD.disp, Number(second), true);
   }
 
   #writeAddress(view: DataView, record: number, offset: number): void {
@@ -291,6 +292,7 @@ export class Decoder {
       let number: number;
       if (spec.what.kind === 'modrm-reg') number = ((this.#modrm >> 3) & 7) | ((this.#rex & 4) << 1);
       else if (spec.what.kind === 'opcode-reg') number = this.#opcodeRegister() | ((this.#rex & 1) << 3);
+      else if (spec.what.kind === 'fixed-reg') number = spec.what.number;
       else if (spec.what.kind === 'modrm-rm' && this.form === FORM.register) number = (this.#modrm & 7) | ((this.#rex & 1) << 3);
       else continue;
       const address = this.#registerAddress(spec.file, number, operandBits(spec, this.opsize));
@@ -306,12 +308,12 @@ export class Decoder {
   #registerAddress(file: string, number: number, bits: number): number {
     switch (file) {
       case 'gpr':
-        if (bits === 8 && this.#rex === 0 && number >= 4) return gpr(number - 4) + 1;
+        if (bits === 8 && this.#rex === 0 && number >= 4 && number < 8) return gpr(number - 4) + 1;
         return gpr(number);
       case 'xmm': return xmm(number);
       case 'mmx': return S.fpr + (number & 7) * 16;
       case 'x87': return number & 7;
-      case 'segment': return number & 7;
+      case 'segment': return segment(number & 7);
       default: return number;
     }
   }

@@ -71,7 +71,7 @@ export class InterpreterBuilder implements Builder {
     let slot = 0;
     this.#slots = form.encoding.operands.map((spec) => {
       const register = spec.what.kind === 'modrm-reg' || spec.what.kind === 'opcode-reg' ||
-        (spec.what.kind === 'modrm-rm' && form.form === FORM.register);
+        spec.what.kind === 'fixed-reg' || (spec.what.kind === 'modrm-rm' && form.form === FORM.register);
       return register ? REGISTER_SLOTS[slot++] : undefined;
     });
   }
@@ -244,12 +244,10 @@ export class InterpreterBuilder implements Builder {
   immediate(index: number, type: ValType = I64): Val {
     const f = this.#f;
     const { immediates } = this.#form.encoding;
-    const position = immediates.indexOf(index);
-    if (immediates.length === 1) {
+    if (immediates.indexOf(index) === 0) {
       return type === I32 ? f.load('i32.load', this.#record, RECORD.imm) : f.load('i64.load', this.#record, RECORD.imm);
     }
-    const offset = RECORD.imm + 4 * position;
-    return type === I32 ? f.load('i32.load', this.#record, offset) : f.load('i64.load32_s', this.#record, offset);
+    return type === I32 ? f.load('i32.load', this.#record, RECORD.disp) : f.load('i64.load32_s', this.#record, RECORD.disp);
   }
 
   #zeroExtended(value: Val, bits: Size): Val {
@@ -268,6 +266,7 @@ export class InterpreterBuilder implements Builder {
       f.load('i64.load', entry, TLB.readTag).eq(lastPage(address, bytes)),
       () => f.set(host, address.wrap().add(f.load('i32.load', entry, TLB.addend))),
       () => {
+        f.store('i32.store', S.record, this.#record);
         f.set(host, f.call(this.#core.readable, address, i32(bytes)));
         f.if(host.eqz(), () => this.#leave(LEAVE.fault));
       },
@@ -294,6 +293,7 @@ export class InterpreterBuilder implements Builder {
       f.load('i64.load', entry, TLB.writeTag).eq(lastPage(address, bytes)),
       () => f.set(host, address.wrap().add(f.load('i32.load', entry, TLB.addend))),
       () => {
+        f.store('i32.store', S.record, this.#record);
         f.set(host, f.call(this.#core.writable, address, i32(bytes), i32(keep ? 1 : 0)));
         f.if(host.eqz(), () => this.#leave(LEAVE.fault));
         f.set(slow, i32(1));
@@ -304,11 +304,7 @@ export class InterpreterBuilder implements Builder {
 
   #finishStore(name: StoreName, target: Target, value: Val): void {
     this.#f.store(name, target.host, value);
-    this.#f.if(target.slow, () => {
-      // What a device does in the commit may ask to stop behind this instruction.
-      this.#f.store('i32.store', S.record, this.#record);
-      this.#f.run(this.#core.commit);
-    });
+    this.#f.if(target.slow, () => this.#f.run(this.#core.commit));
   }
 
   checkAligned(linear: Val, bytes: number): void {
@@ -585,6 +581,8 @@ export class InterpreterBuilder implements Builder {
     this.#f.if(this.#f.call(this.#function(name), ...args), () => this.#leave(LEAVE.fault));
   }
   system(name: string): void {
+    // The routine looks at the form's operand size.
+    this.traits.readsOpsize = true;
     this.#f.store('i32.store', S.systemRoutine, i32(this.#routine(name)));
     this.#leave(LEAVE.system);
     this.#ended();

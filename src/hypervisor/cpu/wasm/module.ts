@@ -109,6 +109,7 @@ export class ModuleBuilder {
       if (!body) throw new Error(`${ref.name} was declared and never defined`);
       return body;
     });
+    const signatures = this.#functions.map(({ ref }) => uleb(this.typeIndex(ref)));
     const out: number[] = [0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00];
     const chunks: Uint8Array[] = [];
     const section = (id: number, items: readonly (readonly number[])[]): void => {
@@ -119,7 +120,7 @@ export class ModuleBuilder {
     };
     section(1, this.#types.map((t) => [0x60, ...uleb(t.params.length), ...t.params, ...uleb(t.results.length), ...t.results]));
     section(2, this.#imports);
-    section(3, this.#functions.map(({ ref }) => uleb(this.typeIndex(ref))));
+    section(3, signatures);
     const ownTable = this.#elements.length > 0 && this.#importedTables === 0;
     if (ownTable) {
       section(4, [[0x70, 0x00, ...uleb(this.#elements.length)]]);

@@ -1,0 +1,130 @@
+import { type Encoding, FORM, type FormKind, handlerKey, OpcodeTable } from '../decode/encoding.ts';
+import { allInstructions } from '../isa/index.ts';
+import type { FormInfo, OperandInfo } from '../system/instruction.ts';
+import type { FunctionRef } from '../wasm/function.ts';
+import { ModuleBuilder } from '../wasm/module.ts';
+import { I32 } from '../wasm/opcodes.ts';
+import { type Form, InterpreterBuilder, type Traits } from './builder.ts';
+import { addCore, type Core, HANDLER } from './core.ts';
+import { addRuntime } from './runtime/index.ts';
+
+/** A generated handler: the form it was made for, and what its record means to TypeScript. */
+export interface Handler {
+  readonly form: Form;
+  readonly info: FormInfo;
+  readonly ends: boolean;
+}
+
+/** The interpreter: its module's bytes and the tables that go with them. */
+export interface GeneratedInterpreter {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly table: OpcodeTable;
+  /** By element of the function table; undefined for the core's own. */
+  readonly handlers: readonly (Handler | undefined)[];
+  /** Names of the TypeScript routines, by S.systemRoutine. */
+  readonly routines: readonly string[];
+  readonly slots: Core['slots'];
+}
+
+const REGISTER_SLOT_NAMES = ['r1', 'r2', 'r3'] as const;
+
+/** Operand facts for the routines of cpu/system. */
+function formInfo(form: Form): FormInfo {
+  let slot = 0;
+  const operands = form.encoding.operands.map((spec): OperandInfo => {
+    const { kind } = spec.what;
+    const size = operandSizeOf(spec.width, form.opsize);
+    if (kind === 'immediate') return { kind: 'imm', size };
+    if (kind === 'relative') return { kind: 'rel', size };
+    if (kind === 'moffs' || (kind === 'modrm-rm' && form.form !== FORM.register)) return { kind: 'mem', size };
+    if (kind === 'constant') return { kind: 'imm', size };
+    const name = REGISTER_SLOT_NAMES[slot++] ?? 'r3';
+    return { kind: 'reg', size, slot: name };
+  });
+  return { opsize: form.opsize, operands };
+}
+
+function operandSizeOf(width: Encoding['operands'][number]['width'], opsize: 16 | 32 | 64): 8 | 16 | 32 | 64 {
+  switch (width) {
+    case 8: case 16: case 32: case 64: return width;
+    case 'z': return opsize === 16 ? 16 : 32;
+    case 'y': return opsize === 64 ? 64 : 32;
+    case 'ss': return 32;
+    case 'sd': return 64;
+    default: return opsize;
+  }
+}
+
+/** The forms that an encoding can take. */
+function* formsOf(encoding: Encoding): Generator<Form> {
+  const rm = encoding.operands.find((o) => o.what.kind === 'modrm-rm')?.what;
+  const memory = rm?.kind === 'modrm-rm' ? rm.memory && encoding.mod !== 'reg' : encoding.mod === 'mem';
+  const register = rm?.kind === 'modrm-rm' ? rm.register && encoding.mod !== 'mem' : encoding.mod !== 'mem';
+  for (const long of [true, false]) {
+    if (encoding.mode === (long ? 'i64' : 'o64')) continue;
+    for (const opsize of long ? ([32, 64, 16] as const) : ([32, 16] as const)) {
+      if (encoding.onlySize !== undefined && encoding.onlySize !== opsize) continue;
+      const kinds: FormKind[] = [];
+      if (register) kinds.push(FORM.register);
+      if (memory) kinds.push(...(long ? [FORM.base, FORM.indexed, FORM.general] : [FORM.general]));
+      for (const form of kinds) yield { encoding, long, opsize, form };
+    }
+  }
+}
+
+/** Generates the interpreter from the instruction table. Deterministic: the same table gives the same bytes. */
+export function generateInterpreter(): GeneratedInterpreter {
+  const table = new OpcodeTable(allInstructions);
+  const m = new ModuleBuilder();
+  m.importMemory('env', 'memory', 1, 65536);
+  const imported = (name: string, params: number): FunctionRef =>
+    m.importFunction('env', name, new Array(params).fill(I32), name.startsWith('mmio') || name === 'invalidate' ? [] : [I32]);
+  const core = addCore(m, {
+    mmioRead: imported('mmioRead', 2), mmioWrite: imported('mmioWrite', 2), invalidate: imported('invalidate', 2),
+    codePage: imported('codePage', 1), decode: imported('decode', 0), fault: imported('fault', 0), system: imported('system', 0),
+  });
+  const runtime = addRuntime(m, core);
+  const routines: string[] = [];
+  const routine = (name: string): number => {
+    const known = routines.indexOf(name);
+    return known >= 0 ? known : routines.push(name) - 1;
+  };
+  const handlers: (Handler | undefined)[] = new Array(m.elementCount).fill(undefined);
+  for (const encoding of table.encodings) generateEncoding(encoding, m, core, runtime, routine, handlers);
+  return { bytes: m.finish({ names: true }), table, handlers, routines, slots: core.slots };
+}
+
+/** One function for each form whose semantics differ: forms that ask for neither mode nor operand size share. */
+function generateEncoding(
+  encoding: Encoding, m: ModuleBuilder, core: Core, runtime: ReadonlyMap<string, FunctionRef>,
+  routine: (name: string) => number, handlers: (Handler | undefined)[],
+): void {
+  const made: { form: Form; traits: Traits; slot: number }[] = [];
+  for (const form of formsOf(encoding)) {
+    const shared = made.find(
+      (other) => other.form.form === form.form && (other.form.long === form.long || !other.traits.readsLong) &&
+        (other.form.opsize === form.opsize || !other.traits.readsOpsize),
+    );
+    const key = handlerKey(form.long, form.opsize, form.form);
+    if (shared) {
+      encoding.handlers[key] = shared.slot;
+      continue;
+    }
+    const name = `${encoding.instruction.name} ${encoding.text} ${form.long ? 64 : 32}/${form.opsize}/${form.form}`;
+    const ref = m.declare(name, HANDLER.params, HANDLER.results);
+    let traits: Traits = { readsLong: false, readsOpsize: false, ends: false };
+    try {
+      m.define(ref, (f) => {
+        const builder = new InterpreterBuilder(f, form, core, runtime, routine);
+        builder.emit();
+        traits = builder.traits;
+      });
+    } catch (cause) {
+      throw new Error(`${name}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+    }
+    const slot = m.element(ref);
+    handlers[slot] = { form, info: formInfo(form), ends: traits.ends };
+    encoding.handlers[key] = slot;
+    made.push({ form, traits, slot });
+  }
+}

@@ -1,0 +1,15 @@
+import { arithmeticInstructions } from './integer/arithmetic.ts';
+import { flowInstructions } from './integer/flow.ts';
+import { moveInstructions } from './integer/move.ts';
+import { shiftInstructions } from './integer/shift.ts';
+import { stringInstructions } from './integer/string.ts';
+import type { Instruction } from './rows.ts';
+
+/** The one table: every instruction that the processor has. */
+export const allInstructions: readonly Instruction[] = [
+  ...arithmeticInstructions,
+  ...flowInstructions,
+  ...moveInstructions,
+  ...shiftInstructions,
+  ...stringInstructions,
+];
