@@ -56,7 +56,7 @@ export async function buildApp(deps: AppDeps): Promise<App> {
     loggerInstance,
     genReqId: requestId,
     bodyLimit: 1024 * 1024,
-    requestTimeout: 0, // an upload may take long; headers have their own limit
+    requestTimeout: 30 * 60_000, // an upload may take long; headers have their own, shorter limit
     connectionTimeout: 0,
     forceCloseConnections: 'idle',
     return503OnClosing: false, // the hook below answers with a problem

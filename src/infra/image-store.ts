@@ -47,7 +47,7 @@ export function createImageStore(directory: string): ImageStore {
         const meter = createMeter(limits.maxBytes);
         const file = await open(partial, 'wx', 0o600);
         try {
-          await pipeline(source, meter.stream, file.createWriteStream({ autoClose: false }));
+          await pipeline(source, meter.stream, (chunks: AsyncIterable<Buffer>) => file.writeFile(chunks));
           await file.sync();
         } finally {
           await file.close();

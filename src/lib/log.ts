@@ -14,6 +14,11 @@ export function createLogger(name: string, level: LogLevel): Logger {
   return pino({
     name,
     level,
-    redact: { paths: ['*.authorization', '*.cookie', 'req.headers', 'headers.authorization'], remove: true },
+    redact: { paths: ['*.authorization', '*.cookie', 'headers.authorization'], remove: true },
+    serializers: { req: describeRequest },
   });
+}
+
+function describeRequest(request: { readonly method?: string; readonly url?: string; readonly ip?: string }) {
+  return { method: request.method, path: request.url?.split('?')[0], from: request.ip };
 }
