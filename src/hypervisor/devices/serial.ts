@@ -89,7 +89,7 @@ export type SerialState = {
   readonly rxBytes: Uint8Array;
   readonly rxErrors: Uint8Array;
   readonly tx: Uint8Array;
-  readonly txHeld: boolean;
+  readonly rbr: number;
   readonly waiting: HostInputState;
 };
 
@@ -179,8 +179,19 @@ export class Serial16550 implements BusDevice, Stateful<SerialState> {
     this.#update();
   }
 
-  read(offset: number, _size: AccessSize): number {
-    switch (offset & 7) {
+  /** A wider access is as many byte accesses, lowest first, as on the ISA bus. */
+  read(offset: number, size: AccessSize): number {
+    let value = 0;
+    for (let i = 0; i < size; i++) value += this.#readRegister(offset + i) * 2 ** (8 * i);
+    return value;
+  }
+
+  write(offset: number, size: AccessSize, value: number): void {
+    for (let i = 0; i < size; i++) this.#writeRegister(offset + i, (value >>> (8 * i)) & 0xff);
+  }
+
+  #readRegister(offset: number): number {
+    switch (offset) {
       case 0:
         return this.#lcr & LCR_DLAB ? this.#divisor & 0xff : this.#readReceiver();
       case 1:
@@ -195,14 +206,15 @@ export class Serial16550 implements BusDevice, Stateful<SerialState> {
         return this.#readLsr();
       case 6:
         return this.#readMsr();
-      default:
+      case 7:
         return this.#scr;
+      default:
+        return 0xff;
     }
   }
 
-  write(offset: number, _size: AccessSize, value: number): void {
-    const byte = value & 0xff;
-    switch (offset & 7) {
+  #writeRegister(offset: number, byte: number): void {
+    switch (offset) {
       case 0:
         if (this.#lcr & LCR_DLAB) this.#divisor = (this.#divisor & 0xff00) | byte;
         else this.#transmit(byte);
@@ -246,7 +258,7 @@ export class Serial16550 implements BusDevice, Stateful<SerialState> {
       rxBytes: Uint8Array.from(this.#rx, (c) => c.byte),
       rxErrors: Uint8Array.from(this.#rx, (c) => c.errors),
       tx: Uint8Array.from(this.#tx),
-      txHeld: this.#txHeld,
+      rbr: this.#rbr,
       waiting: this.#waiting.save(),
     };
   }
@@ -266,6 +278,7 @@ export class Serial16550 implements BusDevice, Stateful<SerialState> {
     const rx = Array.from(state.rxBytes, (byte, i) => ({ byte, errors: state.rxErrors[i] ?? 0 }));
     this.#rx = rx.slice(0, FIFO_SIZE);
     this.#tx = Array.from(state.tx).slice(0, FIFO_SIZE);
+    this.#rbr = state.rbr & 0xff;
     // Whether the present sink wants to hold is the present sink's to say.
     this.#txHeld = false;
     this.#waiting.restore(state.waiting);

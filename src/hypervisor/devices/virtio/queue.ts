@@ -115,6 +115,7 @@ export interface Register64 {
 export type VirtqueueState = {
   readonly size: number;
   readonly enabled: boolean;
+  readonly stopped: boolean;
   readonly vector: number;
   readonly desc: readonly [number, number];
   readonly driver: readonly [number, number];
@@ -197,6 +198,11 @@ export class Virtqueue {
     this.#signalled = undefined;
   }
 
+  /** Hands out and takes back nothing more, until a reset. */
+  stop(): void {
+    this.#stopped = true;
+  }
+
   /** The next request, or undefined when there is none (or the queue is stopped). */
   pop(): DescriptorChain | undefined {
     if (!this.#running()) return undefined;
@@ -246,6 +252,7 @@ export class Virtqueue {
     return {
       size: this.size,
       enabled: this.#enabled,
+      stopped: this.#stopped,
       vector: this.vector,
       desc: [this.desc.low, this.desc.high],
       driver: [this.driver.low, this.driver.high],
@@ -268,6 +275,7 @@ export class Virtqueue {
     this.#usedIndex = state.usedIndex & 0xffff;
     this.#signalled = state.signalled ?? undefined;
     if (state.enabled) this.enable();
+    if (state.stopped) this.stop();
   }
 
   #running(): boolean {

@@ -172,6 +172,7 @@ export class VirtioPci implements Stateful<VirtioPciState> {
     };
   }
 
+  /** After the state of the PCI function and of its MSI-X table was restored. */
   restore(state: VirtioPciState): void {
     if (state.deviceVersion !== this.#device.stateVersion || state.queues.length !== this.#queues.length) {
       throw new Error(`${this.#name}: the saved state is of another version (${state.deviceVersion})`);
@@ -424,6 +425,7 @@ export class VirtioPci implements Stateful<VirtioPciState> {
   #fail(reason: string): void {
     if (this.#status & STATUS_NEEDS_RESET) return;
     this.#status |= STATUS_NEEDS_RESET;
+    for (const queue of this.#queues) queue.stop();
     this.#log.guest(`${this.#name}: the driver broke the rules, device needs reset`, { reason });
     if (this.#status & STATUS_DRIVER_OK) this.#interrupt(this.#configVector, ISR_CONFIG);
   }

@@ -49,10 +49,6 @@ export function method(path: string, args: number, ...terms: readonly Aml[]): Am
   return [0x14, ...sized([...name(path), args & 7, ...terms.flat()])];
 }
 
-export function giveBack(value: Aml): Aml {
-  return [0xa4, ...value];
-}
-
 /** At most 255 elements. */
 export function pack(...elements: readonly Aml[]): Aml {
   return [0x12, ...sized([elements.length & ONES8, ...elements.flat()])];
