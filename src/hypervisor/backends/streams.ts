@@ -6,7 +6,8 @@ export interface ByteSink {
   write(bytes: Uint8Array): void;
   /**
    * Asks to be told when the sink has more than it wants (`true`) and when it
-   * has room again (`false`). A sink without this method always has room.
+   * has room again (`false`), at once if it is full now. Replaces an earlier
+   * listener. A sink without this method always has room.
    */
   onPressure?(listener: (full: boolean) => void): void;
 }
@@ -117,6 +118,7 @@ export class StreamSink implements ByteSink {
 
   onPressure(listener: (full: boolean) => void): void {
     this.#listener = listener;
+    if (this.#full) listener(true);
   }
 
   #leave(): void {

@@ -10,6 +10,8 @@ export const SERIAL_IO_LENGTH = 8;
 
 const FIFO_SIZE = 16;
 const OUTPUT_BATCH = 4096;
+/** Most characters kept for a sink that asked to hold; more are lost. */
+const HELD_LIMIT = 65536;
 /** 1.8432 MHz / 16: the baud rate of divisor 1. */
 const BASE_BAUD = 115200;
 
@@ -277,7 +279,7 @@ export class Serial16550 implements BusDevice, Stateful<SerialState> {
     this.#timeoutPending = state.timeoutPending;
     const rx = Array.from(state.rxBytes, (byte, i) => ({ byte, errors: state.rxErrors[i] ?? 0 }));
     this.#rx = rx.slice(0, FIFO_SIZE);
-    this.#tx = Array.from(state.tx).slice(0, FIFO_SIZE);
+    this.#tx = Array.from(state.tx.subarray(0, HELD_LIMIT));
     this.#rbr = state.rbr & 0xff;
     // Whether the present sink wants to hold is the present sink's to say.
     this.#txHeld = false;
@@ -382,10 +384,8 @@ export class Serial16550 implements BusDevice, Stateful<SerialState> {
     this.#threPending = false;
     this.#update();
     if (this.#txHeld && (this.#mcr & MCR_LOOP) === 0) {
-      const room = this.#fcr & FCR_ENABLE ? FIFO_SIZE : 1;
-      // On the real part too, a write to a full transmitter overwrites.
-      if (this.#tx.length >= room) this.#tx.pop();
-      this.#tx.push(byte);
+      // Deeper than the real FIFO: drivers that give up waiting for THRE write all the same.
+      if (this.#tx.length < HELD_LIMIT) this.#tx.push(byte);
       return;
     }
     this.#send(byte);
