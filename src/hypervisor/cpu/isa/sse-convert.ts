@@ -217,27 +217,41 @@ const packed: readonly Instruction[] = [
 
 const mmx = (cpuid: string): InstructionOptions => ({ cpuid, unit: 'mmx' });
 
-/** Conversions with an MMX register on one side. */
+/**
+ * CVTPI2PS: the low half alone is written. Processors leave x87 mode once an MMX
+ * register is read or the source of one is there, even when #XM comes of it; so do these.
+ */
+function convertPairToSingles(b: Builder): void {
+  const source = b.let(fromLow(b.read(1)));
+  if (!b.isMemory(1)) enterMmx(b);
+  const r = packedFromInteger(b, source);
+  b.write(0, setLow64(b.read(0), low64(r)));
+}
+
+function pairToMmx(b: Builder, bits: 32 | 64, truncate: boolean): void {
+  const source = b.read(1);
+  enterMmx(b);
+  const lanesIn = source.type === I64 ? b.let(fromLow(source)) : source;
+  writeMmx(b, 0, low64(packedToInteger(b, bits, truncate, lanesIn)));
+}
+
+/** Conversions with an MMX register on one side. From memory no MMX register takes part, and the x87 stack stays as it is. */
 const withMmx: readonly Instruction[] = [
-  instruction('cvtpi2ps', 'NP 0F 2A Vx,Qq', (b) => {
-    const r = packedFromInteger(b, b.let(fromLow(b.read(1))));
-    b.write(0, setLow64(b.read(0), low64(r)));
-    enterMmx(b);
-  }, mmx('SSE')),
+  instruction('cvtpi2ps', 'NP 0F 2A Vx,Nq', convertPairToSingles, mmx('SSE')),
+  instruction('cvtpi2ps', 'NP 0F 2A Vx,Wq mem', convertPairToSingles, sse('SSE')),
   instruction('cvtpi2pd', '66 0F 2A Vx:w,Nq', (b) => {
     b.write(0, simd('f64x2.convert_low_i32x4_s', [fromLow(b.read(1))]));
     enterMmx(b);
   }, mmx('SSE2')),
-  // From memory no MMX register takes part, and the x87 stack stays as it is (SDM vol. 2, CVTPI2PD).
   instruction('cvtpi2pd', '66 0F 2A Vx:w,Wq mem', (b) => {
     b.write(0, simd('f64x2.convert_low_i32x4_s', [fromLow(b.read(1))]));
   }, sse('SSE2')),
   ...([false, true] as const).flatMap((truncate) => [
     instruction(`cvt${truncate ? 't' : ''}ps2pi`, `NP 0F ${truncate ? '2C' : '2D'} Pq:w,Wq`, (b) => {
-      writeMmx(b, 0, low64(packedToInteger(b, 32, truncate, b.let(fromLow(b.read(1))))));
+      pairToMmx(b, 32, truncate);
     }, mmx('SSE')),
     instruction(`cvt${truncate ? 't' : ''}pd2pi`, `66 0F ${truncate ? '2C' : '2D'} Pq:w,Wx`, (b) => {
-      writeMmx(b, 0, low64(packedToInteger(b, 64, truncate, b.read(1))));
+      pairToMmx(b, 64, truncate);
     }, mmx('SSE2')),
   ]),
 ];

@@ -97,7 +97,10 @@ const mmxMoves: readonly Instruction[] = [
     enterMmx(b);
   }, { cpuid: 'SSE2', unit: 'mmx' }),
   instruction('movdq2q', 'F2 0F D6 Pq:w,Uq', (b) => writeMmx(b, 0, b.read(1)), { cpuid: 'SSE2', unit: 'mmx' }),
-  instruction('emms', 'NP 0F 77', (b) => b.setState('i32.store', S.fpuEmpty, i32(255)), MMX),
+  instruction('emms', 'NP 0F 77', (b) => {
+    enterMmx(b);
+    b.setState('i32.store', S.fpuEmpty, i32(255));
+  }, MMX),
   instruction('maskmovq', 'NP 0F F7 Pq:r,Nq', (b) => {
     maskedStore(b, fromLow(b.read(0)), simd('i8x16.bitmask', [fromLow(b.read(1))], I32), 8);
     enterMmx(b);

@@ -1,0 +1,163 @@
+import type { HostState } from '../../../../test/native/host-cpu.ts';
+import { type Encoding, FORM, type FormKind, handlerKey, OpcodeTable } from '../decode/encoding.ts';
+import { CODE64, Decoder } from '../decode/decoder.ts';
+import { readRflags, writeRflags } from '../flags.ts';
+import { addCore } from '../interpret/core.ts';
+import { InterpreterBuilder } from '../interpret/builder.ts';
+import { addSseRuntime } from '../interpret/runtime/sse-runtime.ts';
+import { CS, gpr, RAM, RECORD, RECORDS, S, SEG, segment, TLB, xmm } from '../layout.ts';
+import type { FunctionRef } from '../wasm/function.ts';
+import { ModuleBuilder } from '../wasm/module.ts';
+import { I32 } from '../wasm/opcodes.ts';
+import type { Instruction } from './rows.ts';
+
+/**
+ * Runs single instructions of a list of rows in 64-bit mode, without an engine around them: each row's handler is
+ * called on a record of its own, over the same registers and memory that the host's processor gets.
+ */
+export interface Testbed {
+  readonly table: OpcodeTable;
+  /** Guest memory that lies at `memoryAddress` of the instructions. */
+  readonly memory: Uint8Array;
+  readonly view: DataView;
+  /** Decodes and runs one instruction from `before`; gives the state after it and the exception, if any. */
+  run(code: Uint8Array, before: HostState): TestbedResult;
+}
+
+export interface TestbedResult extends HostState {
+  fault?: { vector: number; errorCode: number | undefined };
+}
+
+const LEAVE_FAULT = 1;
+const KINDS: readonly FormKind[] = [FORM.register, FORM.base];
+
+function importsOf(m: ModuleBuilder): Parameters<typeof addCore>[1] {
+  const imported = (name: string, params: number, results: number): FunctionRef =>
+    m.importFunction('env', name, new Array<typeof I32>(params).fill(I32), new Array<typeof I32>(results).fill(I32));
+  return {
+    mmioRead: imported('mmioRead', 2, 0),
+    mmioWrite: imported('mmioWrite', 2, 0),
+    invalidate: imported('invalidate', 2, 0),
+    codePage: imported('codePage', 1, 1),
+    decode: imported('decode', 0, 1),
+    fault: imported('fault', 0, 1),
+    system: imported('system', 0, 1),
+  };
+}
+
+function generate(table: OpcodeTable): { bytes: Uint8Array<ArrayBuffer>; stop: number } {
+  const m = new ModuleBuilder();
+  m.importMemory('env', 'memory', 1, 65536);
+  const core = addCore(m, importsOf(m));
+  const runtime = new Map(Object.entries(addSseRuntime(m)));
+  runtime.set('unitFault', m.fn('unitFault', [I32], [I32], (f) => f.return(1)));
+  for (const encoding of table.encodings) {
+    for (const opsize of [32, 64] as const) {
+      for (const form of KINDS) generateForm(m, encoding, opsize, form, core, runtime);
+    }
+  }
+  return { bytes: m.finish(), stop: core.slots.stop };
+}
+
+function generateForm(
+  m: ModuleBuilder, encoding: Encoding, opsize: 32 | 64, form: FormKind, core: ReturnType<typeof addCore>,
+  runtime: ReadonlyMap<string, FunctionRef>,
+): void {
+  const rm = encoding.operands.find((o) => o.what.kind === 'modrm-rm')?.what;
+  const memory = rm?.kind === 'modrm-rm' ? rm.memory && encoding.mod !== 'reg' : encoding.mod === 'mem';
+  const register = rm?.kind === 'modrm-rm' ? rm.register && encoding.mod !== 'mem' : encoding.mod !== 'mem';
+  if (form === FORM.register ? !register : !memory) return;
+  const ref = m.declare(encoding.text, [I32], [I32]);
+  m.define(ref, (f) => new InterpreterBuilder(f, { encoding, long: true, opsize, form }, core, runtime, () => 0).emit());
+  encoding.handlers[handlerKey(true, opsize, form)] = m.element(ref);
+}
+
+/** FXSAVE64 image to the state block, and back (SDM vol. 1, table 10-3). */
+function loadFx(view: DataView, fx: DataView): void {
+  const status = fx.getUint16(2, true);
+  const top = (status >> 11) & 7;
+  view.setUint32(S.fpuControl, fx.getUint16(0, true), true);
+  view.setUint32(S.fpuStatus, status & ~0x3800, true);
+  view.setUint32(S.fpuTop, top, true);
+  view.setUint32(S.fpuEmpty, fx.getUint8(4) ^ 255, true);
+  view.setUint32(S.mxcsr, fx.getUint32(24, true), true);
+  for (let i = 0; i < 8; i += 1) {
+    const at = S.fpr + ((top + i) & 7) * 16;
+    view.setBigUint64(at, fx.getBigUint64(32 + i * 16, true), true);
+    view.setUint16(at + 8, fx.getUint16(40 + i * 16, true), true);
+  }
+  for (let i = 0; i < 16; i += 1) {
+    view.setBigUint64(xmm(i), fx.getBigUint64(160 + i * 16, true), true);
+    view.setBigUint64(xmm(i) + 8, fx.getBigUint64(168 + i * 16, true), true);
+  }
+}
+
+function storeFx(view: DataView, fx: DataView): void {
+  const top = view.getUint32(S.fpuTop, true);
+  fx.setUint16(0, view.getUint32(S.fpuControl, true), true);
+  fx.setUint16(2, view.getUint32(S.fpuStatus, true) | (top << 11), true);
+  fx.setUint8(4, view.getUint32(S.fpuEmpty, true) ^ 255);
+  fx.setUint32(24, view.getUint32(S.mxcsr, true), true);
+  for (let i = 0; i < 8; i += 1) {
+    const at = S.fpr + ((top + i) & 7) * 16;
+    fx.setBigUint64(32 + i * 16, view.getBigUint64(at, true), true);
+    fx.setUint16(40 + i * 16, view.getUint16(at + 8, true), true);
+  }
+  for (let i = 0; i < 16; i += 1) {
+    fx.setBigUint64(160 + i * 16, view.getBigUint64(xmm(i), true), true);
+    fx.setBigUint64(168 + i * 16, view.getBigUint64(xmm(i) + 8, true), true);
+  }
+}
+
+/** `memoryBytes` of guest memory appear at `memoryAddress`; anything else faults. */
+export function createTestbed(rows: readonly Instruction[], memoryAddress: number, memoryBytes: number): Testbed {
+  const table = new OpcodeTable(rows);
+  const { bytes, stop } = generate(table);
+  const memory = new WebAssembly.Memory({ initial: RAM / 65536 + 16, maximum: RAM / 65536 + 16, shared: true });
+  const ignore = (): number => 0;
+  const env = { memory, mmioRead: ignore, mmioWrite: ignore, invalidate: ignore, codePage: ignore, decode: ignore, fault: ignore, system: ignore };
+  const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), { env });
+  const functions = instance.exports['table'] as WebAssembly.Table;
+  const view = new DataView(memory.buffer);
+  const record = RECORDS.base;
+  const decoder = new Decoder(table);
+
+  view.setUint32(S.codeMode, 2, true);
+  view.setUint32(S.cr4, (1 << 9) | (1 << 10) | (1 << 18), true);
+  view.setUint32(S.cr0, 1, true);
+  view.setUint32(S.xcr0, 3, true);
+  view.setUint32(S.tlbView, TLB.base, true);
+  view.setUint32(segment(CS) + SEG.attributes, 0xa09b, true);
+  new Uint8Array(memory.buffer, TLB.base, TLB.entries * TLB.stride).fill(255);
+  for (let page = memoryAddress; page < memoryAddress + memoryBytes; page += 4096) {
+    const entry = TLB.base + ((page >>> 12) % TLB.entries) * TLB.stride;
+    view.setBigUint64(entry + TLB.readTag, BigInt(page), true);
+    view.setBigUint64(entry + TLB.writeTag, BigInt(page), true);
+    view.setInt32(entry + TLB.addend, RAM - memoryAddress, true);
+  }
+
+  const run = (code: Uint8Array, before: HostState): TestbedResult => {
+    const decoded = decoder.decode(code, 0, code.length, CODE64);
+    if (decoded !== 'ok' || decoder.length !== code.length) throw new Error(`${Buffer.from(code).toString('hex')} decodes as ${decoded}`);
+    const handler = decoder.handler(CODE64);
+    if (handler === 0) throw new Error(`no handler for ${decoder.encoding?.text}`);
+    decoder.write(view, record, 0, 0);
+    view.setUint16(record + RECORD.handler, handler, true);
+    view.setUint16(record + RECORDS.bytes + RECORD.handler, stop, true);
+    for (let i = 0; i < 16; i += 1) view.setBigUint64(gpr(i), before.gpr[i] ?? 0n, true);
+    loadFx(view, new DataView(before.fx.buffer, before.fx.byteOffset));
+    writeRflags(view, before.rflags);
+    view.setUint32(S.faultVector, 0, true);
+    view.setUint32(S.faultHasCode, 0, true);
+    const left = (functions.get(handler) as (record: number) => number)(record);
+    const after: TestbedResult = { gpr: new BigUint64Array(16), rflags: readRflags(view), fx: before.fx.slice() };
+    for (let i = 0; i < 16; i += 1) after.gpr[i] = view.getBigUint64(gpr(i), true);
+    storeFx(view, new DataView(after.fx.buffer));
+    if (left === LEAVE_FAULT) {
+      const code = view.getUint32(S.faultHasCode, true) ? view.getUint32(S.faultCode, true) : undefined;
+      after.fault = { vector: view.getUint32(S.faultVector, true), errorCode: code };
+    }
+    return after;
+  };
+  return { table, memory: new Uint8Array(memory.buffer, RAM, memoryBytes), view, run };
+}
