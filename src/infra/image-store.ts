@@ -2,8 +2,7 @@ import { createHash, randomUUID } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
-import { Transform, type Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
+import type { Readable } from 'node:stream';
 import { Problem } from '../lib/errors.ts';
 
 export interface StoredFile {
@@ -47,7 +46,7 @@ export function createImageStore(directory: string): ImageStore {
         const meter = createMeter(limits.maxBytes);
         const file = await open(partial, 'wx', 0o600);
         try {
-          await pipeline(source, meter.stream, (chunks: AsyncIterable<Buffer>) => file.writeFile(chunks));
+          await file.writeFile(meter.read(source));
           await file.sync();
         } finally {
           await file.close();
@@ -97,22 +96,24 @@ function createMeter(maxBytes: number) {
   const hash = createHash('sha256');
   const head = Buffer.alloc(HEAD_BYTES);
   let sizeBytes = 0;
-  const stream = new Transform({
-    transform(chunk: Buffer, _encoding, done) {
+  /** Passes the chunks on. The source is left open when it is too large, so that its sender can be answered. */
+  async function* read(source: Readable): AsyncGenerator<Buffer> {
+    for await (const data of source.iterator({ destroyOnReturn: false })) {
+      const chunk: Buffer = data;
       if (sizeBytes < HEAD_BYTES) chunk.copy(head, sizeBytes);
       sizeBytes += chunk.length;
       if (sizeBytes > maxBytes) {
-        done(new Problem('body_too_large', `the file is larger than ${Math.floor(maxBytes / (1024 * 1024))} MiB`, {
+        throw new Problem('body_too_large', `the file is larger than ${Math.floor(maxBytes / (1024 * 1024))} MiB`, {
           hint: 'the limit is TEREMOK_MAX_IMAGE_MIB of the service, or what is left of the tenant’s quota',
-        }));
-        return;
+          headers: { connection: 'close' },
+        });
       }
       hash.update(chunk);
-      done(null, chunk);
-    },
-  });
+      yield chunk;
+    }
+  }
   return {
-    stream,
+    read,
     head: () => head.subarray(0, Math.min(sizeBytes, HEAD_BYTES)),
     result: () => ({ sizeBytes, sha256: hash.digest('hex') }),
   };
