@@ -4,6 +4,7 @@ import { access, constants, mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { SetupError, say } from './bootstrap.js';
+import { locked } from './lock.ts';
 
 const run = promisify(execFile);
 
@@ -20,6 +21,9 @@ interface AptIndex {
   options: string[];
 }
 
+/** Folders whose package lists this process has fetched. */
+const updated = new Set<string>();
+
 /**
  * Debian's package client, used without installing anything: packages are looked up, fetched and unpacked into
  * folders of ours. The machine's own package lists serve where they know the package; where they are missing or
@@ -28,7 +32,7 @@ interface AptIndex {
 export class DebianPackages {
   readonly #folder: string;
   readonly #architecture: string | undefined;
-  #private: Promise<AptIndex> | undefined;
+  #private: AptIndex | undefined;
 
   /**
    * @param folder where private package lists are kept
@@ -99,10 +103,9 @@ export class DebianPackages {
       // Unknown there, or gone from the mirror since the lists were made: fresh lists may know better.
     }
     try {
-      this.#private ??= this.#updatePrivate(common);
-      return await step(await this.#private);
+      this.#private ??= await this.#updatePrivate(common);
+      return await step(this.#private);
     } catch (error) {
-      this.#private = undefined;
       throw new SetupError(
         `Debian's package client could not provide what set-up needs: ${describe(error)}\n` +
           'Check that "apt-get update" works on this machine, then try again.',
@@ -121,8 +124,12 @@ export class DebianPackages {
       ...['-o', `Dir::Cache::archives=${join(this.#folder, 'archives')}`],
       ...['-o', 'Acquire::Languages=none'],
     ];
-    say('fetching package lists (apt-get update, into a folder of its own)');
-    await apt('apt-get', [...options, '-q', 'update']);
+    await locked(join(this.#folder, 'lock'), async () => {
+      if (updated.has(this.#folder)) return;
+      say('fetching package lists (apt-get update, into a folder of its own)');
+      await apt('apt-get', [...options, '-q', 'update']);
+      updated.add(this.#folder);
+    });
     return { options };
   }
 

@@ -8,6 +8,7 @@ import pg from 'pg';
 import { type Account, makeReadable, privateFolder } from './account.ts';
 import { projectRoot, SetupError, say } from './bootstrap.js';
 import { endLeftover } from './leftover.ts';
+import { locked } from './lock.ts';
 import { ManagedProcess, pause } from './managed-process.ts';
 
 const run = promisify(execFile);
@@ -51,12 +52,20 @@ export async function providePostgres(cache: string): Promise<string> {
   }
   const { version } = JSON.parse(await readFile(manifest, 'utf8')) as { version: string };
   const target = join(cache, `postgres-${version}-${process.arch}`);
-  if (existsSync(target)) return target;
+  if (!existsSync(target)) {
+    await locked(`${target}.lock`, async () => {
+      if (!existsSync(target)) await copyPrograms(manifest, target);
+    });
+  }
+  return target;
+}
+
+async function copyPrograms(manifest: string, target: string): Promise<void> {
   say('preparing PostgreSQL');
   const source = join(dirname(manifest), 'native');
   const work = `${target}.${process.pid}`;
   await rm(work, { recursive: true, force: true });
-  await mkdir(cache, { recursive: true });
+  await mkdir(dirname(target), { recursive: true });
   await cp(source, work, { recursive: true });
   const links = JSON.parse(await readFile(join(source, 'pg-symlinks.json'), 'utf8')) as {
     source: string;
@@ -69,12 +78,7 @@ export async function providePostgres(cache: string): Promise<string> {
     await symlink(relative(dirname(link.target), link.source), place);
   }
   await makeReadable(work);
-  await rename(work, target).catch(async (error) => {
-    // Another set-up was faster.
-    await rm(work, { recursive: true, force: true });
-    if (!existsSync(target)) throw error;
-  });
-  return target;
+  await rename(work, target);
 }
 
 /**

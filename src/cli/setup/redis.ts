@@ -8,6 +8,7 @@ import { type Account, makeReadable, privateFolder } from './account.ts';
 import { SetupError, say } from './bootstrap.js';
 import { DebianPackages, findProgram, unpack } from './debian.ts';
 import { endLeftover } from './leftover.ts';
+import { locked } from './lock.ts';
 import { ManagedProcess, pause } from './managed-process.ts';
 import { tail } from './postgres.ts';
 
@@ -54,6 +55,10 @@ export async function provideRedis(cache: string): Promise<RedisProgram> {
       `no Redis: install redis-server ${MINIMUM.join('.')} or newer with this machine's package manager, or set REDIS_URL`,
     );
   }
+  return locked(`${folder}.lock`, async () => (await unpackedRedis(folder)) ?? fetchRedis(cache, folder));
+}
+
+async function fetchRedis(cache: string, folder: string): Promise<RedisProgram> {
   say("fetching Redis (Debian's redis-server)");
   const work = `${folder}.${process.pid}`;
   await rm(work, { recursive: true, force: true });

@@ -6,6 +6,7 @@ import { basename, join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { SetupError, say } from '../bootstrap.js';
 import { DebianPackages, unpack } from '../debian.ts';
+import { locked } from '../lock.ts';
 import { type CpioEntry, writeCpio } from './cpio.ts';
 import { loadOrder } from './modules.ts';
 
@@ -49,8 +50,10 @@ export async function buildDebianBusybox(directory: string, cache: string): Prom
   const present = await readDescription(directory);
   if (present?.recipe === recipe) return present;
   const master = join(cache, 'images', IMAGE_NAME);
-  const made = await readDescription(master);
-  const description = made?.recipe === recipe ? made : await makeImage(master, cache, recipe);
+  const description = await locked(`${master}.lock`, async () => {
+    const made = await readDescription(master);
+    return made?.recipe === recipe ? made : makeImage(master, cache, recipe);
+  });
   await replaceFolder(directory, async (work) => {
     for (const file of [description.kernel, description.initrd, DESCRIPTION]) {
       // The files are never written again, so two names for one are as good as a copy.
