@@ -1,3 +1,4 @@
+import { PHYSICAL_ADDRESS_BITS } from '../system/cpuid.ts';
 import { RAM, S } from '../layout.ts';
 import type { FunctionBuilder, FunctionRef } from '../wasm/function.ts';
 import type { ModuleBuilder } from '../wasm/module.ts';
@@ -8,7 +9,7 @@ import { i32, i64, select, type Value } from '../wasm/value.ts';
 export const ACCESS = { write: 1, user: 2, fetch: 4, smap: 8 } as const;
 
 /** Physical address bits that CPUID reports; higher bits of an entry are reserved. */
-export const PHYSICAL_BITS = 36;
+export const PHYSICAL_BITS = PHYSICAL_ADDRESS_BITS;
 
 const CR0_WP = 1 << 16;
 const CR4 = { pse: 1 << 4, pae: 1 << 5, pge: 1 << 7, smep: 1 << 20 } as const;

@@ -1,0 +1,198 @@
+import { readFile } from 'node:fs/promises';
+import { randomFillSync } from 'node:crypto';
+import type { DiskBackend } from '../backends/disk.ts';
+import { openRawDisk } from '../backends/disk-raw.ts';
+import { type ByteSink, NullSink } from '../backends/streams.ts';
+import type { CpuPlatform } from '../cpu/system/context.ts';
+import { CpuidTable } from '../cpu/system/cpuid.ts';
+import { Interpreter } from '../cpu/interpret/engine.ts';
+import { CS, RAM, S, segment, SEG } from '../cpu/layout.ts';
+import { debugExitStatus } from '../devices/debug-exit.ts';
+import { installAcpi } from '../firmware/acpi/tables.ts';
+import { loadKernel } from '../firmware/detect.ts';
+import { parseModuleList } from '../firmware/multiboot.ts';
+import type { BootRequest } from '../firmware/boot-state.ts';
+import { applyBootState } from './boot.ts';
+import { type LogSink, RateLimitedLog } from './guest-log.ts';
+import { KvmClock } from './kvm-clock.ts';
+import { Machine } from './machine.ts';
+import { type HostSource, MachineDoor } from './machine-door.ts';
+import { buildPc, type Pc } from './pc.ts';
+import { Ram } from './ram.ts';
+import { Tsc } from './tsc.ts';
+
+const MIB = 1 << 20;
+const WASM_PAGE = 1 << 16;
+export const MEMORY_MIB = { least: 1, most: 3072 } as const;
+
+export interface MachineConfig {
+  /** 1 to 3072. */
+  readonly memoryMiB: number;
+  readonly boot: {
+    /** Path of a bzImage, or of an ELF with a PVH note or a multiboot header. */
+    readonly kernel: string;
+    /** Path; for a multiboot kernel, a comma-separated list of `path arguments`. */
+    readonly initrd?: string;
+    readonly cmdline?: string;
+  };
+  readonly disks?: readonly { readonly path: string; readonly readonly?: boolean }[];
+  readonly engine?: 'auto' | 'interpret';
+  /** QEMU's isa-debug-exit at port 0xf4. */
+  readonly debugExit?: boolean;
+  /** QEMU's pc-testdev. */
+  readonly testDevice?: boolean;
+  /** Ticks of the guest's TSC a second. */
+  readonly tscHz?: number;
+}
+
+export interface MachineBackends {
+  /** Where the serial line's output goes. */
+  readonly serial?: ByteSink;
+  /** With it, the machine has a virtio console too. */
+  readonly console?: ByteSink;
+  /** Lines of the machine and, at a bounded rate, of what the guest provokes. */
+  readonly log?: (message: string) => void;
+  /** The host's clocks and entropy; the real ones when not given. */
+  readonly host?: HostSource;
+}
+
+/** What cannot be built, told to the user. */
+export class MachineConfigError extends Error {}
+
+const REAL_HOST: HostSource = {
+  monotonic: () => Math.floor(performance.now() * 1e6),
+  calendar: () => Date.now(),
+  random: (target) => {
+    randomFillSync(target);
+  },
+};
+
+async function readBootFile(what: string, path: string): Promise<Uint8Array> {
+  try {
+    return await readFile(path);
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? String(error.code) : String(error);
+    throw new MachineConfigError(`the ${what} ${path} cannot be read (${code})`);
+  }
+}
+
+async function bootRequest(boot: MachineConfig['boot'], rsdp: number): Promise<BootRequest> {
+  const request: BootRequest = {
+    kernel: await readBootFile('kernel', boot.kernel),
+    kernelName: boot.kernel,
+    cmdline: boot.cmdline ?? '',
+    rsdp,
+  };
+  if (boot.initrd === undefined) return request;
+  const modules = parseModuleList(boot.initrd);
+  const [first, ...others] = modules;
+  if (!first) return request;
+  if (others.length === 0 && first.cmdline === '') return { ...request, initrd: await readBootFile('initrd', boot.initrd) };
+  return {
+    ...request,
+    modules: await Promise.all(
+      modules.map(async ({ path, cmdline }) => ({ data: await readBootFile('initrd', path), cmdline: cmdline === '' ? path : `${path} ${cmdline}` })),
+    ),
+  };
+}
+
+function allocate(ramBytes: number): WebAssembly.Memory {
+  const pages = (RAM + ramBytes) / WASM_PAGE;
+  try {
+    return new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+  } catch {
+    throw new MachineConfigError(`the host has no ${ramBytes / MIB} MiB of address space for this machine's memory`);
+  }
+}
+
+function cpuPlatform(pc: Pc, door: MachineDoor, tsc: Tsc, clock: KvmClock): CpuPlatform {
+  const entropy = new DataView(new ArrayBuffer(8));
+  const bytes = new Uint8Array(entropy.buffer);
+  return {
+    ioRead: (port, size) => pc.pio.read(port, size),
+    ioWrite: (port, size, value) => pc.pio.write(port, size, value),
+    msrRead: (index) => clock.read(index) ?? pc.lapic.readMsr(index),
+    msrWrite: (index, value) => clock.write(index, value) || pc.lapic.writeMsr(index, value),
+    tsc: () => tsc.now(),
+    setTsc: (value) => {
+      tsc.set(value);
+      pc.lapic.tscChanged();
+      clock.refresh();
+    },
+    random64: () => {
+      door.random(bytes);
+      return entropy.getBigUint64(0, true);
+    },
+    tprGet: () => pc.lapic.cr8,
+    tprSet: (value) => {
+      pc.lapic.cr8 = value;
+    },
+    cpuid: new CpuidTable({ tscHz: tsc.hz, apicHz: 1e9 }),
+  };
+}
+
+function checkConfig(config: MachineConfig): void {
+  const { memoryMiB } = config;
+  if (!Number.isInteger(memoryMiB) || memoryMiB < MEMORY_MIB.least || memoryMiB > MEMORY_MIB.most) {
+    throw new MachineConfigError(`a machine has ${MEMORY_MIB.least} to ${MEMORY_MIB.most} MiB of memory, not ${memoryMiB}`);
+  }
+}
+
+/**
+ * Builds a machine and loads its kernel; `start` runs it.
+ *
+ * @throws MachineConfigError, BootError or DiskError with a message for the user
+ */
+export async function createMachine(config: MachineConfig, backends: MachineBackends = {}): Promise<Machine> {
+  checkConfig(config);
+  const ramBytes = config.memoryMiB * MIB;
+  const memory = allocate(ramBytes);
+  const ram = new Ram(memory.buffer, RAM, ramBytes);
+  const door = new MachineDoor(backends.host ?? REAL_HOST);
+  const tsc = new Tsc(door.clock, config.tscHz ?? 1e9);
+  const sink: LogSink = ({ message, details }) => backends.log?.(details ? `${message} ${JSON.stringify(details)}` : message);
+  const log = new RateLimitedLog(sink, () => door.clock.now() / 1e6);
+  const clock = new KvmClock(door, ram, tsc);
+  const disks: DiskBackend[] = [];
+  try {
+    for (const disk of config.disks ?? []) disks.push(await openRawDisk(disk.path, { readOnly: disk.readonly ?? false }));
+    let engine: Interpreter | undefined;
+    let machine: Machine | undefined;
+    const pc = buildPc({
+      door, memory: ram, tsc, log, disks,
+      serial: backends.serial ?? new NullSink(),
+      console: backends.console,
+      debugExit: config.debugExit ?? false,
+      testDevice: config.testDevice ?? false,
+      events: {
+        powerOff: () => machine?.end({ kind: 'power-off' }),
+        reset: () => machine?.end({ kind: 'reset' }),
+        debugExit: (value) => machine?.end({ kind: 'debug-exit', status: debugExitStatus(value) }),
+        wake: () => engine?.interruptsChanged(),
+        a20: () => {},
+      },
+    });
+    engine = new Interpreter({
+      memory, ramBytes, mmio: pc.mmio, interrupts: pc.lapic, platform: cpuPlatform(pc, door, tsc, clock),
+    });
+    const processor = engine;
+    ram.onWritten((gpa, length) => processor.memoryWritten(gpa, length));
+    const rsdp = installAcpi(ram);
+    applyBootState(engine.view, loadKernel(ram, await bootRequest(config.boot, rsdp)));
+    engine.stateChanged();
+    machine = new Machine({
+      door, pc, engine, disks,
+      onResume: () => clock.refresh(),
+      whereabouts: () => whereabouts(processor.view),
+    });
+    return machine;
+  } catch (error) {
+    await Promise.all(disks.map((disk) => disk.close()));
+    throw error;
+  }
+}
+
+function whereabouts(view: DataView): string {
+  const hex = (offset: number): string => view.getBigUint64(offset, true).toString(16);
+  return `CS ${view.getUint16(segment(CS) + SEG.selector, true).toString(16)} RIP ${hex(S.rip)} CR2 ${hex(S.cr2)} CR3 ${hex(S.cr3)}`;
+}

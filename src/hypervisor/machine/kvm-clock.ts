@@ -1,0 +1,88 @@
+import type { Door } from './door.ts';
+import type { GuestMemory } from './memory.ts';
+import type { Stateful } from './state.ts';
+import type { Tsc } from './tsc.ts';
+
+/** MSRs of the KVM clock (Linux Documentation/virt/kvm/x86/msr.rst). */
+const MSR = { wallClock: 0x4b564d00, systemTime: 0x4b564d01 } as const;
+const TSC_STABLE = 1;
+
+export type KvmClockState = { readonly wallClock: bigint; readonly systemTime: bigint };
+
+/**
+ * The paravirtual clock: a structure in guest memory that turns the TSC into
+ * nanoseconds of machine time. Since the TSC runs at a fixed rate, it is
+ * written once for each write of its MSR, and again after a pause or restore.
+ */
+export class KvmClock implements Stateful<KvmClockState> {
+  readonly stateVersion = 1;
+  readonly #door: Door;
+  readonly #memory: GuestMemory;
+  readonly #tsc: Tsc;
+  #wallClock = 0n;
+  #systemTime = 0n;
+
+  constructor(door: Door, memory: GuestMemory, tsc: Tsc) {
+    this.#door = door;
+    this.#memory = memory;
+    this.#tsc = tsc;
+  }
+
+  read(index: number): bigint | undefined {
+    if (index === MSR.wallClock) return this.#wallClock;
+    if (index === MSR.systemTime) return this.#systemTime;
+    return undefined;
+  }
+
+  /** False when the MSR is not one of the clock's. */
+  write(index: number, value: bigint): boolean {
+    if (index === MSR.wallClock) {
+      this.#wallClock = value;
+      this.#writeWallClock(Number(value));
+      return true;
+    }
+    if (index === MSR.systemTime) {
+      this.#systemTime = value;
+      this.refresh();
+      return true;
+    }
+    return false;
+  }
+
+  /** Writes the time structure anew, if the guest asked for one. */
+  refresh(): void {
+    if ((this.#systemTime & 1n) === 0n) return;
+    const at = Number(this.#systemTime & ~1n);
+    const version = (this.#memory.readU32(at) & ~1) + 2;
+    const { multiplier, shift } = this.#tsc.scale();
+    const now = this.#door.clock.now();
+    // An odd version says that the structure is being written.
+    this.#memory.writeU32(at, version - 1);
+    this.#memory.writeU64(at + 8, this.#tsc.at(now));
+    this.#memory.writeU64(at + 16, BigInt(now));
+    this.#memory.writeU32(at + 24, multiplier);
+    this.#memory.writeU8(at + 28, shift & 0xff);
+    this.#memory.writeU8(at + 29, TSC_STABLE);
+    this.#memory.writeU32(at, version);
+  }
+
+  /** The calendar at machine time 0. */
+  #writeWallClock(at: number): void {
+    const milliseconds = this.#door.wallClock() - this.#door.clock.now() / 1e6;
+    const seconds = Math.floor(milliseconds / 1000);
+    this.#memory.writeU32(at, 1);
+    this.#memory.writeU32(at + 4, seconds >>> 0);
+    this.#memory.writeU32(at + 8, Math.floor((milliseconds - seconds * 1000) * 1e6));
+    this.#memory.writeU32(at, 2);
+  }
+
+  save(): KvmClockState {
+    return { wallClock: this.#wallClock, systemTime: this.#systemTime };
+  }
+
+  restore(state: KvmClockState): void {
+    this.#wallClock = state.wallClock;
+    this.#systemTime = state.systemTime;
+    this.refresh();
+  }
+}

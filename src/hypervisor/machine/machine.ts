@@ -1,0 +1,226 @@
+import type { ByteInput } from '../backends/streams.ts';
+import type { DiskBackend } from '../backends/disk.ts';
+import type { CpuEngine, SliceEnd } from '../cpu/engine.ts';
+import type { MachineDoor } from './machine-door.ts';
+import type { Pc } from './pc.ts';
+
+/** How a machine ended by itself. */
+export type MachineExit =
+  | { readonly kind: 'power-off' }
+  /** The guest asked for a reset: a new machine takes this one's place. */
+  | { readonly kind: 'reset' }
+  | { readonly kind: 'triple-fault'; readonly detail: string }
+  /** A write to isa-debug-exit; the status as a process would have it. */
+  | { readonly kind: 'debug-exit'; readonly status: number }
+  | { readonly kind: 'error'; readonly message: string };
+
+export interface MachineStats {
+  /** Since `start`, pauses included. */
+  readonly wallSeconds: number;
+  /** Host processor time of this process since then, user and system. */
+  readonly cpuSeconds: number;
+  /** Guest instructions retired. */
+  readonly instructions: number;
+  /** Instructions by engine tier. */
+  readonly tiers: Readonly<Record<string, number>>;
+  /** How often the engine was left, by reason. */
+  readonly exits: Readonly<Record<string, number>>;
+}
+
+/** A slice at least, and at most; between them, as long as until the next timer. Instructions. */
+const SLICE = { least: 2_000, most: 400_000, first: 20_000 } as const;
+/** Milliseconds of guest code between two turns of the event loop. */
+const TURN_MS = 4;
+
+export interface MachineParts {
+  readonly door: MachineDoor;
+  readonly pc: Pc;
+  readonly engine: CpuEngine;
+  readonly disks: readonly DiskBackend[];
+  /** What the guest's clock structures need after time stood still. */
+  readonly onResume: () => void;
+  /** The processor's position, for messages. */
+  readonly whereabouts: () => string;
+}
+
+/**
+ * A machine: its parts and the loop that runs them. Between two slices of the
+ * processor what came from outside is let in; a halted processor sleeps until
+ * the next timer or arrival.
+ */
+export class Machine {
+  /** Resolves once, when the machine ends by itself. */
+  readonly exited: Promise<MachineExit>;
+  /** Bytes for the serial line. */
+  readonly serialInput: ByteInput;
+  readonly #parts: MachineParts;
+  readonly #resolveExit: (exit: MachineExit) => void;
+  #exit: MachineExit | undefined;
+  #state: 'new' | 'running' | 'paused' | 'ended' = 'new';
+  #loop: Promise<void> = Promise.resolve();
+  #wake: (() => void) | undefined;
+  #startedAt = 0;
+  #cpuAtStart: NodeJS.CpuUsage = process.cpuUsage();
+  #halts = 0;
+  #slices = 0;
+  /** Instructions a millisecond, from the last slices. */
+  #rate = SLICE.first;
+
+  constructor(parts: MachineParts) {
+    this.#parts = parts;
+    this.serialInput = parts.pc.serial.input;
+    const { promise, resolve } = Promise.withResolvers<MachineExit>();
+    this.exited = promise;
+    this.#resolveExit = resolve;
+    parts.door.onArrival(() => this.#wake?.());
+  }
+
+  get state(): 'new' | 'running' | 'paused' | 'ended' {
+    return this.#state;
+  }
+
+  start(): void {
+    if (this.#state !== 'new') return;
+    this.#startedAt = performance.now();
+    this.#cpuAtStart = process.cpuUsage();
+    this.#run();
+  }
+
+  /** Resolves when no instruction runs any more; machine time stands still then. */
+  async pause(): Promise<void> {
+    if (this.#state !== 'running') return;
+    this.#state = 'paused';
+    this.#parts.engine.requestStop();
+    this.#wake?.();
+    await this.#loop;
+    this.#parts.door.pause();
+  }
+
+  resume(): void {
+    if (this.#state === 'paused') this.#run();
+  }
+
+  /** The reset button. */
+  reset(): void {
+    this.end({ kind: 'reset' });
+  }
+
+  /** Presses the ACPI power button: a guest that listens shuts down. */
+  powerButton(): void {
+    this.#parts.pc.acpi.pressPowerButton();
+    this.#wake?.();
+  }
+
+  /** Pulls the plug and gives everything back. */
+  async dispose(): Promise<void> {
+    if (this.#state === 'running') this.#parts.engine.requestStop();
+    this.#state = 'ended';
+    this.#wake?.();
+    await this.#loop;
+    this.#parts.pc.flush();
+    await Promise.all(this.#parts.disks.map((disk) => disk.close()));
+  }
+
+  /** Ends the machine from within; the first reason counts. */
+  end(exit: MachineExit): void {
+    if (this.#exit) return;
+    this.#exit = exit;
+    this.#parts.engine.requestStop();
+    this.#wake?.();
+    if (this.#state !== 'running') this.#finish(exit);
+  }
+
+  stats(): MachineStats {
+    const { engine, pc } = this.#parts;
+    const cpu = process.cpuUsage(this.#cpuAtStart);
+    return {
+      wallSeconds: this.#startedAt === 0 ? 0 : (performance.now() - this.#startedAt) / 1000,
+      cpuSeconds: (cpu.user + cpu.system) / 1e6,
+      instructions: engine.instructions,
+      tiers: { [engine.name]: engine.instructions },
+      exits: { slices: this.#slices, halts: this.#halts, pio: pc.pio.accesses, ...engine.counters() },
+    };
+  }
+
+  #run(): void {
+    this.#state = 'running';
+    this.#parts.door.resume();
+    this.#parts.onResume();
+    this.#loop = this.#turns().catch((error: unknown) => {
+      this.#exit ??= { kind: 'error', message: error instanceof Error ? (error.stack ?? error.message) : String(error) };
+    }).then(() => {
+      if (this.#exit) this.#finish(this.#exit);
+    });
+  }
+
+  #finish(exit: MachineExit): void {
+    this.#state = 'ended';
+    this.#parts.door.pause();
+    this.#parts.pc.flush();
+    this.#resolveExit(exit);
+  }
+
+  get #going(): boolean {
+    return this.#state === 'running' && !this.#exit;
+  }
+
+  /** Turns of the event loop, each with a few milliseconds of slices, until the machine pauses or ends. */
+  async #turns(): Promise<void> {
+    const { door, pc } = this.#parts;
+    while (this.#going) {
+      const end = performance.now() + TURN_MS;
+      let halted = false;
+      while (this.#going && !halted) {
+        door.pump();
+        halted = this.#slice() === 'halted';
+        if (performance.now() >= end || door.hasArrivals) break;
+      }
+      pc.flush();
+      if (!this.#going) return;
+      if (halted) await this.#sleep();
+      else await new Promise<void>((resolve) => setImmediate(resolve));
+    }
+  }
+
+  #slice(): SliceEnd {
+    const { door, engine } = this.#parts;
+    const before = performance.now();
+    const retired = engine.instructions;
+    const deadline = door.deadline;
+    const milliseconds = deadline === undefined ? 2 : Math.min(2, (deadline - door.clock.now()) / 1e6);
+    const budget = Math.min(SLICE.most, Math.max(SLICE.least, Math.floor(milliseconds * this.#rate)));
+    const end = engine.run(budget);
+    this.#slices += 1;
+    const took = performance.now() - before;
+    const done = engine.instructions - retired;
+    if (end === 'budget' && took > 0.01) this.#rate += (done / took - this.#rate) / 8;
+    if (end === 'triple-fault') {
+      this.end({ kind: 'triple-fault', detail: `a fault could not be delivered, nor the double fault; ${this.#parts.whereabouts()}` });
+    }
+    return end;
+  }
+
+  /** Until the next timer, an arrival, or whatever else wakes the machine. */
+  async #sleep(): Promise<void> {
+    const { door } = this.#parts;
+    if (door.hasArrivals) return;
+    this.#halts += 1;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#wake = resolve;
+    const deadline = door.deadline;
+    const left = deadline === undefined ? undefined : (deadline - door.clock.now()) / 1e6;
+    // Host timers have whole milliseconds; what is nearer than that waits for the next turn of the event loop.
+    const near = left !== undefined && left < 0.5 ? setImmediate(resolve) : undefined;
+    const timer = left !== undefined && !near ? setTimeout(resolve, Math.min(Math.ceil(left), 0x7fff_ffff)) : undefined;
+    // Without a timer nothing would keep the process up for a guest that only waits for input.
+    const alive = left === undefined ? setInterval(() => {}, 0x7fff_ffff) : undefined;
+    try {
+      await promise;
+    } finally {
+      this.#wake = undefined;
+      clearImmediate(near);
+      clearTimeout(timer);
+      clearInterval(alive);
+    }
+  }
+}

@@ -1,0 +1,140 @@
+import type { ByteInput, ByteSink } from '../backends/streams.ts';
+import type { DiskBackend } from '../backends/disk.ts';
+import { AcpiPm } from '../chipset/acpi.ts';
+import { InterruptBus } from '../chipset/apicbus.ts';
+import { IoApic } from '../chipset/ioapic.ts';
+import { LocalApic } from '../chipset/lapic.ts';
+import { fanOut, WiredOr } from '../chipset/lines.ts';
+import { DescribedFunction } from '../chipset/pci-described.ts';
+import { assignResources, HostBridge, IsaBridge, PciRoot } from '../chipset/pci.ts';
+import { PicPair } from '../chipset/pic.ts';
+import { Pit } from '../chipset/pit.ts';
+import { Rtc } from '../chipset/rtc.ts';
+import { SystemControl } from '../chipset/sysctl.ts';
+import { PHYSICAL_ADDRESS_BITS } from '../cpu/system/cpuid.ts';
+import { DEBUG_EXIT_BASE, DEBUG_EXIT_LENGTH, DebugExit } from '../devices/debug-exit.ts';
+import { SERIAL_IO_LENGTH, Serial16550 } from '../devices/serial.ts';
+import { TestDevice } from '../devices/test-device.ts';
+import { VirtioBlock } from '../devices/virtio/block.ts';
+import { VirtioConsole } from '../devices/virtio/console.ts';
+import type { VirtioDevice } from '../devices/virtio/device.ts';
+import { VirtioEntropy } from '../devices/virtio/entropy.ts';
+import { VirtioPci } from '../devices/virtio/transport.ts';
+import { AddressSpace } from './address-space.ts';
+import type { Door } from './door.ts';
+import type { IrqLine } from './irq.ts';
+import type { GuestLog } from './log.ts';
+import type { GuestMemory } from './memory.ts';
+import type { Tsc } from './tsc.ts';
+
+/** What a guest does to its machine as a whole. */
+export interface PcEvents {
+  powerOff(): void;
+  /** Of the processor alone, or of everything: here both begin the machine anew. */
+  reset(): void;
+  debugExit(value: number): void;
+  /** The local APIC has something for the processor. */
+  wake(): void;
+  a20(open: boolean): void;
+}
+
+export interface PcOptions {
+  readonly door: Door;
+  readonly memory: GuestMemory;
+  readonly tsc: Tsc;
+  readonly log: GuestLog;
+  readonly events: PcEvents;
+  readonly serial: ByteSink;
+  readonly disks: readonly DiskBackend[];
+  /** A virtio console beside the serial port. */
+  readonly console?: ByteSink | undefined;
+  readonly debugExit: boolean;
+  readonly testDevice: boolean;
+}
+
+/** The chipset and devices of the PC, wired. */
+export interface Pc {
+  readonly pio: AddressSpace;
+  readonly mmio: AddressSpace;
+  readonly lapic: LocalApic;
+  readonly acpi: AcpiPm;
+  readonly serial: Serial16550;
+  readonly consoleInput: ByteInput | undefined;
+  /** What devices hold back for a batch goes out: called between slices. */
+  flush(): void;
+}
+
+const COM1 = { base: 0x3f8, irq: 4 } as const;
+const PCI_IO = { base: 0xc000, limit: 0x1_0000 } as const;
+const PCI_MEMORY = { base: 0xc000_0000, limit: 0xfec0_0000 } as const;
+const FIRST_SLOT = 2;
+
+/** Builds the PC of the platform map (docs/architecture.md): i440FX and PIIX, as guests know it. */
+export function buildPc(options: PcOptions): Pc {
+  const { door, events, tsc } = options;
+  const pio = new AddressSpace();
+  const mmio = new AddressSpace();
+  const bus = new InterruptBus();
+  const lapic = new LocalApic({
+    id: 0, bootstrap: true, bus, clock: door.clock, tsc, onWake: events.wake, physicalBits: PHYSICAL_ADDRESS_BITS,
+  });
+  lapic.attach(mmio);
+  bus.addLocalApic(lapic);
+  const ioapic = new IoApic({ bus });
+  ioapic.attach(mmio);
+  bus.addIoApic(ioapic);
+  const pic = new PicPair({ output: lapic.lint0, levelIrqs: [9, 10, 11] });
+  pic.attach(pio);
+  bus.connectPic(pic);
+  const wires = Array.from({ length: 16 }, (_, irq) => new WiredOr(fanOut(pic.line(irq), ioapic.line(irq === 0 ? 2 : irq))));
+  const isaIrq = (irq: number): IrqLine => {
+    const wire = wires[irq];
+    if (!wire) throw new RangeError(`no ISA interrupt ${irq}`);
+    return wire.input();
+  };
+  new Pit({ clock: door.clock, irq0: isaIrq(0) }).attach(pio);
+  new Rtc({ door, irq: isaIrq(8), ramBytes: options.memory.size }).attach(pio);
+  const control = new SystemControl({ onReset: () => events.reset(), onA20: (open) => events.a20(open) });
+  control.attach(pio);
+
+  const isa = new IsaBridge({ isaLine: isaIrq });
+  const pci = new PciRoot({ io: pio, memory: mmio, pirq: (i) => isa.pirq(i), resetControl: control.resetControl });
+  const acpi = new AcpiPm({ clock: door.clock, sci: isaIrq(9), onPowerOff: () => events.powerOff() });
+  pci.add(0, 0, new HostBridge());
+  pci.add(1, 0, isa);
+  pci.add(1, 3, acpi);
+
+  const serial = new Serial16550({ name: 'serial0', door, irq: isaIrq(COM1.irq), sink: options.serial });
+  pio.claim('serial0', COM1.base, SERIAL_IO_LENGTH, serial);
+
+  let slot = FIRST_SLOT;
+  const plug = (name: string, device: VirtioDevice): void => {
+    const virtio = new VirtioPci({ name, device, memory: options.memory, log: options.log });
+    const fn = new DescribedFunction(virtio.descriptor, bus, () => virtio.pciReset());
+    virtio.attach(fn.slot);
+    pci.add(slot++, 0, fn);
+  };
+  plug('virtio-rng0', new VirtioEntropy(door));
+  options.disks.forEach((disk, i) => plug(`virtio-blk${i}`, new VirtioBlock({ name: `virtio-blk${i}`, door, disk })));
+  let console: VirtioConsole | undefined;
+  if (options.console) {
+    console = new VirtioConsole({ name: 'virtio-console0', door, sink: options.console });
+    plug('virtio-console0', console);
+  }
+  if (options.debugExit) {
+    pio.claim('debug-exit', DEBUG_EXIT_BASE, DEBUG_EXIT_LENGTH, new DebugExit((value) => events.debugExit(value)));
+  }
+  if (options.testDevice) {
+    const lines = Array.from({ length: 24 }, (_, i) => (i < 16 ? isaIrq(i) : ioapic.line(i)));
+    new TestDevice({ pio, mmio, memory: options.memory, lines });
+  }
+  // There is no firmware to do it.
+  assignResources(pci, { io: PCI_IO, memory: PCI_MEMORY });
+  return {
+    pio, mmio, lapic, acpi, serial, consoleInput: console?.input,
+    flush: () => {
+      serial.flush();
+      console?.flush();
+    },
+  };
+}
