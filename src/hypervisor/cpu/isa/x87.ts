@@ -1,0 +1,287 @@
+import { S } from '../layout.ts';
+import { i32, i64 } from '../wasm/value.ts';
+import type { Builder, Condition, Val } from './builder.ts';
+import { type Instruction, type InstructionOptions, instruction } from './rows.ts';
+
+/**
+ * The x87 instructions (SDM vol. 1, chapter 8; opcodes: vol. 2, tables A-7 to
+ * A-22). The arithmetic is in the wasm runtime (interpret/runtime/x87*.ts).
+ *
+ * Deviations: FERR#/IGNNE# are not there, so a pending exception raises #MF
+ * whatever CR0.NE says; FDS stays zero and FCS is kept, as processors with
+ * CPUID.(EAX=7,ECX=0):EBX[13] need neither. Encodings that the SDM marks
+ * reserved and processors treat as aliases are rows too.
+ */
+
+const X87: InstructionOptions = { unit: 'x87' };
+const CR0_MP = 2, CR0_TS = 8;
+
+/** #MF when an unmasked exception is pending: every x87 instruction but the FN forms begins so. */
+function wait(b: Builder): void {
+  b.if(b.state('i32.load', S.fpuStatus).and(0x80).ne(0), () => b.raise(16));
+}
+
+/** The last-instruction pointers, behind everything that can fault before the operation itself. */
+function pointers(b: Builder): void {
+  b.setState('i64.store', S.fpuIp, b.thisRip());
+  if (b.operandCount > 0 && b.isMemory(0)) b.setState('i64.store', S.fpuDp, b.offset(0));
+}
+
+/** Number of the ST(i) operand. */
+const sti = (b: Builder): Val => b.registerAddress(0);
+
+type Body = (b: Builder) => void;
+
+/** A waiting, non-control row. */
+function row(name: string, encodings: string | readonly string[], body: Body): Instruction {
+  return instruction(name, encodings, (b) => {
+    wait(b);
+    body(b);
+  }, X87);
+}
+
+/** A row without operands that calls one runtime function. */
+const plain = (name: string, encoding: string, target: string, ...args: number[]): Instruction =>
+  row(name, encoding, (b) => {
+    pointers(b);
+    b.run(target, ...args.map((a) => i32(a)));
+  });
+
+type MemoryForm = 'm32' | 'm64' | 'm80' | 'i16' | 'i32' | 'i64';
+
+/** Loads a memory operand as the runtime's functions take it. */
+function source(b: Builder, form: MemoryForm): Val[] {
+  const bytes = { m32: 4, m64: 8, m80: 10, i16: 2, i32: 4, i64: 8 }[form];
+  const linear = b.let(b.linear(0, bytes, 'r'));
+  switch (form) {
+    case 'm32': return [b.load('i32.load', linear)];
+    case 'i16': return [b.load('i64.load16_s', linear)];
+    case 'i32': return [b.load('i64.load32_s', linear)];
+    case 'm80': {
+      const significand = b.load('i64.load', linear);
+      return [significand, b.load('i32.load16_u', b.let(linear.add(8)))];
+    }
+    default: return [b.load('i64.load', linear)];
+  }
+}
+
+const memoryRow = (name: string, encoding: string, form: MemoryForm, target: string, ...args: number[]): Instruction =>
+  row(name, encoding, (b) => {
+    const values = source(b, form);
+    pointers(b);
+    b.run(target, ...values, ...args.map((a) => i32(a)));
+  });
+
+/** Stores: `target(…args)` prepares the value; it is written unless an unmasked exception forbids it. */
+const storeRow = (name: string, encoding: string, bytes: 2 | 4 | 8 | 10, pops: 0 | 1, target: string, ...args: number[]): Instruction =>
+  row(name, encoding, (b) => {
+    const linear = b.let(b.linear(0, bytes, 'w'));
+    pointers(b);
+    b.if(b.call(target, ...args.map((a) => i32(a))), () => {
+      const value = b.call('x87_result');
+      if (bytes === 10) storeExtended(b, linear, value);
+      else b.store(bytes === 2 ? 'i64.store16' : bytes === 4 ? 'i64.store32' : 'i64.store', linear, value);
+      b.run('x87_stored', i32(pops));
+    });
+  });
+
+/** On one page the second write cannot fault when the first did not. */
+function storeExtended(b: Builder, linear: Val, significand: Val): void {
+  b.if(linear.wrap().and(4095).leU(4086), () => {
+    b.store('i64.store', linear, significand);
+    b.store('i32.store16', b.let(linear.add(8)), b.call('x87_resultHigh'));
+  }, () => b.callFaulting('x87_write80', linear));
+}
+
+/** `target(i, …args)`. */
+const stackRow = (name: string, encodings: string | readonly string[], target: string, ...args: number[]): Instruction =>
+  row(name, encodings, (b) => {
+    const i = sti(b);
+    pointers(b);
+    b.run(target, i, ...args.map((a) => i32(a)));
+  });
+
+/** ModRM.reg of the D8 row, and of ST(i) forms where the reversed ones change places. */
+const ARITHMETIC = [
+  ['FADD', 'add', 0, 0], ['FMUL', 'mul', 1, 1], ['FSUB', 'sub', 4, 5], ['FSUBR', 'subr', 5, 4],
+  ['FDIV', 'div', 6, 7], ['FDIVR', 'divr', 7, 6],
+] as const;
+
+function arithmetic(): Instruction[] {
+  return ARITHMETIC.flatMap(([name, operation, forward, backward]) => {
+    const target = `x87_${operation}`;
+    const integer = name.replace('F', 'FI');
+    return [
+      memoryRow(name, `D8 /${forward} mem Md:r`, 'm32', `${target}_m32`),
+      memoryRow(name, `DC /${forward} mem Mq:r`, 'm64', `${target}_m64`),
+      memoryRow(integer, `DA /${forward} mem Md:r`, 'i32', `${target}_int`),
+      memoryRow(integer, `DE /${forward} mem Mw:r`, 'i16', `${target}_int`),
+      row(name, `D8 /${forward} reg T:r`, (b) => {
+        const i = sti(b);
+        pointers(b);
+        b.run(target, i32(0), i, i32(0));
+      }),
+      row(name, `DC /${backward} reg T:r`, (b) => {
+        const i = sti(b);
+        pointers(b);
+        b.run(target, i, i32(0), i32(0));
+      }),
+      row(`${name}P`, `DE /${backward} reg T:r`, (b) => {
+        const i = sti(b);
+        pointers(b);
+        b.run(target, i, i32(0), i32(1));
+      }),
+    ];
+  });
+}
+
+function comparisons(): Instruction[] {
+  const flags = (name: string, encoding: string, quiet: number, pops: number): Instruction =>
+    row(name, encoding, (b) => {
+      const i = sti(b);
+      pointers(b);
+      const c = b.let(b.call('x87_fcomi', i, i32(quiet), i32(pops)));
+      b.if(c.geS(0), () => {
+        b.flagsAll({
+          cf: c.shrU(8).and(1), pf: c.shrU(10).and(1), zf: c.shrU(14).and(1), af: i32(0), sf: i32(0), of: i32(0),
+        });
+      });
+    });
+  const pair = (name: string, encoding: string, quiet: number): Instruction =>
+    row(name, encoding, (b) => {
+      pointers(b);
+      b.run('x87_fcom', i32(1), i32(quiet), i32(2));
+    });
+  return [
+    memoryRow('FCOM', 'D8 /2 mem Md:r', 'm32', 'x87_fcom_m32', 0),
+    memoryRow('FCOMP', 'D8 /3 mem Md:r', 'm32', 'x87_fcom_m32', 1),
+    memoryRow('FCOM', 'DC /2 mem Mq:r', 'm64', 'x87_fcom_m64', 0),
+    memoryRow('FCOMP', 'DC /3 mem Mq:r', 'm64', 'x87_fcom_m64', 1),
+    memoryRow('FICOM', 'DA /2 mem Md:r', 'i32', 'x87_fcom_int', 0),
+    memoryRow('FICOMP', 'DA /3 mem Md:r', 'i32', 'x87_fcom_int', 1),
+    memoryRow('FICOM', 'DE /2 mem Mw:r', 'i16', 'x87_fcom_int', 0),
+    memoryRow('FICOMP', 'DE /3 mem Mw:r', 'i16', 'x87_fcom_int', 1),
+    stackRow('FCOM', ['D8 /2 reg T:r', 'DC /2 reg T:r'], 'x87_fcom', 0, 0),
+    stackRow('FCOMP', ['D8 /3 reg T:r', 'DC /3 reg T:r', 'DE /2 reg T:r'], 'x87_fcom', 0, 1),
+    stackRow('FUCOM', 'DD /4 reg T:r', 'x87_fcom', 1, 0),
+    stackRow('FUCOMP', 'DD /5 reg T:r', 'x87_fcom', 1, 1),
+    pair('FCOMPP', 'DE D9', 0),
+    pair('FUCOMPP', 'DA E9', 1),
+    flags('FCOMI', 'DB /6 reg T:r', 0, 0),
+    flags('FCOMIP', 'DF /6 reg T:r', 0, 1),
+    flags('FUCOMI', 'DB /5 reg T:r', 1, 0),
+    flags('FUCOMIP', 'DF /5 reg T:r', 1, 1),
+    plain('FTST', 'D9 E4', 'x87_ftst'),
+    plain('FXAM', 'D9 E5', 'x87_fxam'),
+  ];
+}
+
+/** Significand, exponent, and which way rounding to nearest went (SDM vol. 1, 8.3.4). */
+const CONSTANTS = [
+  ['FLD1', 'D9 E8', 0x8000_0000_0000_0000n, 0x3fff, 0],
+  ['FLDL2T', 'D9 E9', 0xd49a_784b_cd1b_8afen, 0x4000, -1],
+  ['FLDL2E', 'D9 EA', 0xb8aa_3b29_5c17_f0bcn, 0x3fff, 1],
+  ['FLDPI', 'D9 EB', 0xc90f_daa2_2168_c235n, 0x4000, 1],
+  ['FLDLG2', 'D9 EC', 0x9a20_9a84_fbcf_f799n, 0x3ffd, 1],
+  ['FLDLN2', 'D9 ED', 0xb172_17f7_d1cf_79acn, 0x3ffe, 1],
+  ['FLDZ', 'D9 EE', 0n, 0, 0],
+] as const;
+
+function moves(): Instruction[] {
+  const fcmov = (name: string, encoding: string, condition: Condition): Instruction =>
+    row(name, encoding, (b) => {
+      const i = sti(b);
+      pointers(b);
+      b.run('x87_fcmov', i, b.let(b.condition(condition)));
+    });
+  return [
+    memoryRow('FLD', 'D9 /0 mem Md:r', 'm32', 'x87_fld_m32'),
+    memoryRow('FLD', 'DD /0 mem Mq:r', 'm64', 'x87_fld_m64'),
+    memoryRow('FLD', 'DB /5 mem M:r', 'm80', 'x87_fld_m80'),
+    stackRow('FLD', 'D9 /0 reg T:r', 'x87_fld'),
+    memoryRow('FILD', 'DF /0 mem Mw:r', 'i16', 'x87_fild'),
+    memoryRow('FILD', 'DB /0 mem Md:r', 'i32', 'x87_fild'),
+    memoryRow('FILD', 'DF /5 mem Mq:r', 'i64', 'x87_fild'),
+    memoryRow('FBLD', 'DF /4 mem M:r', 'm80', 'x87_fbld'),
+    ...CONSTANTS.map(([name, encoding, significand, exponent, direction]) => row(name, encoding, (b) => {
+      pointers(b);
+      b.run('x87_fld_constant', i64(BigInt.asIntN(64, significand)), i32(exponent), i32(direction));
+    })),
+    storeRow('FST', 'D9 /2 mem Md:w', 4, 0, 'x87_fst_m32'),
+    storeRow('FSTP', 'D9 /3 mem Md:w', 4, 1, 'x87_fst_m32'),
+    storeRow('FST', 'DD /2 mem Mq:w', 8, 0, 'x87_fst_m64'),
+    storeRow('FSTP', 'DD /3 mem Mq:w', 8, 1, 'x87_fst_m64'),
+    storeRow('FSTP', 'DB /7 mem M:w', 10, 1, 'x87_fstp_m80'),
+    stackRow('FST', 'DD /2 reg T:w', 'x87_fst', 0),
+    stackRow('FSTP', ['DD /3 reg T:w', 'DF /2 reg T:w', 'DF /3 reg T:w'], 'x87_fst', 1),
+    stackRow('FSTP', 'D9 /3 reg T:w', 'x87_fst', 1),
+    storeRow('FIST', 'DF /2 mem Mw:w', 2, 0, 'x87_fist_m16', 0),
+    storeRow('FISTP', 'DF /3 mem Mw:w', 2, 1, 'x87_fist_m16', 0),
+    storeRow('FIST', 'DB /2 mem Md:w', 4, 0, 'x87_fist_m32', 0),
+    storeRow('FISTP', 'DB /3 mem Md:w', 4, 1, 'x87_fist_m32', 0),
+    storeRow('FISTP', 'DF /7 mem Mq:w', 8, 1, 'x87_fist_m64', 0),
+    storeRow('FISTTP', 'DF /1 mem Mw:w', 2, 1, 'x87_fist_m16', 1),
+    storeRow('FISTTP', 'DB /1 mem Md:w', 4, 1, 'x87_fist_m32', 1),
+    storeRow('FISTTP', 'DD /1 mem Mq:w', 8, 1, 'x87_fist_m64', 1),
+    storeRow('FBSTP', 'DF /6 mem M:w', 10, 1, 'x87_fbstp'),
+    stackRow('FXCH', ['D9 /1 reg T:rw', 'DD /1 reg T:rw', 'DF /1 reg T:rw'], 'x87_fxch'),
+    fcmov('FCMOVB', 'DA /0 reg T:r', 2),
+    fcmov('FCMOVE', 'DA /1 reg T:r', 4),
+    fcmov('FCMOVBE', 'DA /2 reg T:r', 6),
+    fcmov('FCMOVU', 'DA /3 reg T:r', 10),
+    fcmov('FCMOVNB', 'DB /0 reg T:r', 3),
+    fcmov('FCMOVNE', 'DB /1 reg T:r', 5),
+    fcmov('FCMOVNBE', 'DB /2 reg T:r', 7),
+    fcmov('FCMOVNU', 'DB /3 reg T:r', 11),
+    plain('FDECSTP', 'D9 F6', 'x87_rotate', 7),
+    plain('FINCSTP', 'D9 F7', 'x87_rotate', 1),
+    stackRow('FFREE', 'DD /0 reg T:w', 'x87_ffree', 0),
+    stackRow('FFREEP', 'DF /0 reg T:w', 'x87_ffree', 1),
+    row('FNOP', 'D9 D0', pointers),
+  ];
+}
+
+/** Instructions on ST(0), or ST(0) and ST(1), without operands. */
+const FUNCTIONS = [
+  ['FCHS', 'D9 E0'], ['FABS', 'D9 E1'], ['F2XM1', 'D9 F0'], ['FYL2X', 'D9 F1'], ['FPTAN', 'D9 F2'], ['FPATAN', 'D9 F3'],
+  ['FXTRACT', 'D9 F4'], ['FPREM1', 'D9 F5'], ['FPREM', 'D9 F8'], ['FYL2XP1', 'D9 F9'], ['FSQRT', 'D9 FA'],
+  ['FSINCOS', 'D9 FB'], ['FRNDINT', 'D9 FC'], ['FSCALE', 'D9 FD'], ['FSIN', 'D9 FE'], ['FCOS', 'D9 FF'],
+] as const;
+
+/** Control instructions: they leave the last-instruction pointers alone; the FN forms do not wait. */
+function control(): Instruction[] {
+  const quiet = (name: string, encodings: string | readonly string[], body: Body): Instruction =>
+    instruction(name, encodings, body, X87);
+  const image = (b: Builder, target: string, registers: number, access: 'r' | 'w'): void => {
+    const wide = b.opsize === 16 ? 0 : 1;
+    const linear = b.let(b.linear(0, (wide ? 28 : 14) + registers, access));
+    b.callFaulting(target, linear, i32(wide));
+  };
+  return [
+    instruction('FWAIT', '9B', (b) => {
+      const cr0 = b.state('i32.load', S.cr0);
+      b.if(cr0.and(CR0_MP | CR0_TS).eq(CR0_MP | CR0_TS), () => b.raise(7));
+      wait(b);
+    }),
+    quiet('FNINIT', 'DB E3', (b) => b.run('x87_fninit')),
+    quiet('FNCLEX', 'DB E2', (b) => b.run('x87_fnclex')),
+    quiet('FENI', ['DB E0', 'DB E1', 'DB E4'], () => undefined),
+    quiet('FNSTSW', 'DF E0', (b) => b.setGpr(0, 16, b.let(b.call('x87_statusWord')))),
+    quiet('FNSTSW', 'DD /7 mem Mw:w', (b) => b.write(0, b.let(b.call('x87_statusWord')))),
+    quiet('FNSTCW', 'D9 /7 mem Mw:w', (b) => b.write(0, b.state('i32.load', S.fpuControl))),
+    row('FLDCW', 'D9 /5 mem Mw:r', (b) => b.run('x87_fldcw', b.read(0))),
+    quiet('FNSTENV', 'D9 /6 mem M:w', (b) => image(b, 'x87_fnstenv', 0, 'w')),
+    row('FLDENV', 'D9 /4 mem M:r', (b) => image(b, 'x87_fldenv', 0, 'r')),
+    quiet('FNSAVE', 'DD /6 mem M:w', (b) => image(b, 'x87_fnsave', 80, 'w')),
+    row('FRSTOR', 'DD /4 mem M:r', (b) => image(b, 'x87_frstor', 80, 'r')),
+  ];
+}
+
+/** All x87 rows. */
+export const X87_INSTRUCTIONS: readonly Instruction[] = [
+  ...arithmetic(),
+  ...comparisons(),
+  ...moves(),
+  ...FUNCTIONS.map(([name, encoding]) => plain(name, encoding, `x87_${name.toLowerCase().replace('fsqrt', 'sqrt')}`)),
+  ...control(),
+];
