@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
-import { projectRoot, SetupError, say } from './bootstrap.js';
+import { projectRoot, SetupError, say, withLock } from './bootstrap.js';
 
 /**
  * Generates the Prisma client from prisma/schema.prisma, when the schema or Prisma changed since the last time.
@@ -17,8 +17,18 @@ export function generatePrismaClient(): void {
   const version = readFileSync(join(projectRoot, 'node_modules/prisma/package.json'), 'utf8');
   const wanted = createHash('sha256').update(text).update(version).digest('hex');
   const stamp = join(folder, '.made-from');
-  if (existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted) return;
-  say('generating the Prisma client');
+  const isCurrent = () => existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted;
+  if (isCurrent()) return;
+  withLock(join(projectRoot, '.teremok/locks/prisma'), () => {
+    if (isCurrent()) return;
+    say('generating the Prisma client');
+    generate(schema);
+    mkdirSync(folder, { recursive: true });
+    writeFileSync(stamp, wanted);
+  });
+}
+
+function generate(schema: string): void {
   const result = spawnSync(
     process.execPath,
     [join(projectRoot, 'node_modules/prisma/build/index.js'), 'generate', '--schema', schema],
@@ -37,6 +47,4 @@ export function generatePrismaClient(): void {
   if (result.status !== 0) {
     throw new SetupError(`prisma generate failed:\n${result.stdout}${result.stderr}`.trim());
   }
-  mkdirSync(folder, { recursive: true });
-  writeFileSync(stamp, wanted);
 }
