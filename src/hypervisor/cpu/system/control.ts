@@ -13,10 +13,10 @@ const CR0_WRITABLE = (CR0.PE | CR0.MP | CR0.EM | CR0.TS | CR0.NE | CR0.WP | CR0.
 
 /** CR4 bits and the CPUID features that they come with. */
 const CR4_FEATURES: readonly (readonly [bit: number, feature: string])[] = [
-  [CR4.VME, 'vme'], [CR4.PVI, 'vme'], [CR4.TSD, 'tsc'], [CR4.DE, 'de'], [CR4.PSE, 'pse'], [CR4.PAE, 'pae'],
-  [CR4.MCE, 'mce'], [CR4.PGE, 'pge'], [CR4.PCE, 'msr'], [CR4.OSFXSR, 'fxsr'], [CR4.OSXMMEXCPT, 'sse'],
-  [CR4.UMIP, 'umip'], [CR4.FSGSBASE, 'fsgsbase'], [CR4.PCIDE, 'pcid'], [CR4.OSXSAVE, 'xsave'],
-  [CR4.SMEP, 'smep'], [CR4.SMAP, 'smap'],
+  [CR4.VME, 'VME'], [CR4.PVI, 'VME'], [CR4.TSD, 'TSC'], [CR4.DE, 'DE'], [CR4.PSE, 'PSE'], [CR4.PAE, 'PAE'],
+  [CR4.MCE, 'MCE'], [CR4.PGE, 'PGE'], [CR4.PCE, 'MSR'], [CR4.OSFXSR, 'FXSR'], [CR4.OSXMMEXCPT, 'SSE'],
+  [CR4.UMIP, 'UMIP'], [CR4.FSGSBASE, 'FSGSBASE'], [CR4.PCIDE, 'PCID'], [CR4.OSXSAVE, 'XSAVE'],
+  [CR4.SMEP, 'SMEP'], [CR4.SMAP, 'SMAP'],
 ];
 
 function cr4Allowed(ctx: CpuContext): number {
@@ -186,7 +186,7 @@ function invlpg(ctx: CpuContext, insn: SystemInstruction): void {
 function invpcid(ctx: CpuContext, insn: SystemInstruction): void {
   if (isV86(ctx)) throw gp();
   requireCpl0(ctx);
-  const kind = insn.readOperand(0);
+  const kind = is64(ctx) ? insn.readOperand(0) : insn.readOperand(0) & 0xffff_ffffn;
   const low = insn.readMemory(1, 8);
   const linear = insn.readMemory(1, 8, 8);
   if (kind > 3n || low >> 12n !== 0n) throw gp();
@@ -208,15 +208,6 @@ function cacheControl(ctx: CpuContext, insn: SystemInstruction): void {
 
 function requireOsxsave(ctx: CpuContext): void {
   if ((cr4(ctx) & CR4.OSXSAVE) === 0) throw ud();
-}
-
-function xgetbv(ctx: CpuContext, insn: SystemInstruction): void {
-  requireOsxsave(ctx);
-  if (getGpr32(ctx, RCX) !== 0) throw gp();
-  const value = ctx.view.getBigUint64(S.xcr0, true);
-  ctx.view.setBigUint64(S.gpr + RAX * 8, value & 0xffff_ffffn, true);
-  ctx.view.setBigUint64(S.gpr + RDX * 8, value >> 32n, true);
-  setRip(ctx, insn.nextRip);
 }
 
 function xsetbv(ctx: CpuContext, insn: SystemInstruction): void {
@@ -304,6 +295,6 @@ export function enabledBreakpoints(view: DataView): { code: boolean; data: boole
 
 export const controlRoutines: Readonly<Record<string, SystemRoutine>> = {
   mov_to_cr: movToControl, mov_from_cr: movFromControl, mov_to_dr: movToDebug, mov_from_dr: movFromDebug,
-  clts, lmsw, invlpg, invpcid, invd: cacheControl, wbinvd: cacheControl, xgetbv, xsetbv,
+  clts, lmsw, invlpg, invpcid, invd: cacheControl, wbinvd: cacheControl, xsetbv,
   clac: setAlignmentFlag(false), stac: setAlignmentFlag(true),
 };

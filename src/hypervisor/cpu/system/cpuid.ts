@@ -14,24 +14,26 @@ export interface CpuidResult {
   readonly edx: number;
 }
 
-/** Feature name (as in the SDM, lower case) to its place: leaf, register, bit. Several places: the bit is shown in each. */
+/** Feature name (the SDM's, as instruction rows write it) to its place: leaf, register, bit. Several places: the bit is shown in each. */
 const FEATURES: Readonly<Record<string, readonly [leaf: number, register: Register, bit: number][]>> = {
-  fpu: [[1, 'edx', 0]], vme: [[1, 'edx', 1]], de: [[1, 'edx', 2]], pse: [[1, 'edx', 3]], tsc: [[1, 'edx', 4]],
-  msr: [[1, 'edx', 5]], pae: [[1, 'edx', 6]], mce: [[1, 'edx', 7]], cx8: [[1, 'edx', 8]], apic: [[1, 'edx', 9]],
-  sep: [[1, 'edx', 11]], mtrr: [[1, 'edx', 12]], pge: [[1, 'edx', 13]], mca: [[1, 'edx', 14]], cmov: [[1, 'edx', 15]],
-  pat: [[1, 'edx', 16]], pse36: [[1, 'edx', 17]], clfsh: [[1, 'edx', 19]], mmx: [[1, 'edx', 23]], fxsr: [[1, 'edx', 24]],
-  sse: [[1, 'edx', 25]], sse2: [[1, 'edx', 26]],
-  sse3: [[1, 'ecx', 0]], pclmulqdq: [[1, 'ecx', 1]], ssse3: [[1, 'ecx', 9]], cx16: [[1, 'ecx', 13]],
-  pcid: [[1, 'ecx', 17]], 'sse4.1': [[1, 'ecx', 19]], 'sse4.2': [[1, 'ecx', 20]], x2apic: [[1, 'ecx', 21]],
-  movbe: [[1, 'ecx', 22]], popcnt: [[1, 'ecx', 23]], 'tsc-deadline': [[1, 'ecx', 24]], aes: [[1, 'ecx', 25]],
-  xsave: [[1, 'ecx', 26]], rdrand: [[1, 'ecx', 30]], hypervisor: [[1, 'ecx', 31]],
-  arat: [[6, 'eax', 2]],
-  fsgsbase: [[7, 'ebx', 0]], smep: [[7, 'ebx', 7]], erms: [[7, 'ebx', 9]], invpcid: [[7, 'ebx', 10]],
-  rdseed: [[7, 'ebx', 18]], adx: [[7, 'ebx', 19]], smap: [[7, 'ebx', 20]], umip: [[7, 'ecx', 2]],
-  lahf: [[0x8000_0001, 'ecx', 0]], prefetchw: [[0x8000_0001, 'ecx', 8]],
-  syscall: [[0x8000_0001, 'edx', 11]], nx: [[0x8000_0001, 'edx', 20]], pdpe1gb: [[0x8000_0001, 'edx', 26]],
-  rdtscp: [[0x8000_0001, 'edx', 27]], lm: [[0x8000_0001, 'edx', 29]],
-  'invariant-tsc': [[0x8000_0007, 'edx', 8]],
+  FPU: [[1, 'edx', 0]], VME: [[1, 'edx', 1]], DE: [[1, 'edx', 2]], PSE: [[1, 'edx', 3]], TSC: [[1, 'edx', 4]],
+  MSR: [[1, 'edx', 5]], PAE: [[1, 'edx', 6]], MCE: [[1, 'edx', 7]], CX8: [[1, 'edx', 8]], APIC: [[1, 'edx', 9]],
+  SEP: [[1, 'edx', 11]], MTRR: [[1, 'edx', 12]], PGE: [[1, 'edx', 13]], MCA: [[1, 'edx', 14]], CMOV: [[1, 'edx', 15]],
+  PAT: [[1, 'edx', 16]], PSE36: [[1, 'edx', 17]], CLFSH: [[1, 'edx', 19]], MMX: [[1, 'edx', 23]], FXSR: [[1, 'edx', 24]],
+  SSE: [[1, 'edx', 25]], SSE2: [[1, 'edx', 26]],
+  SSE3: [[1, 'ecx', 0]], PCLMULQDQ: [[1, 'ecx', 1]], SSSE3: [[1, 'ecx', 9]], CX16: [[1, 'ecx', 13]],
+  PCID: [[1, 'ecx', 17]], SSE4_1: [[1, 'ecx', 19]], SSE4_2: [[1, 'ecx', 20]], X2APIC: [[1, 'ecx', 21]],
+  MOVBE: [[1, 'ecx', 22]], POPCNT: [[1, 'ecx', 23]], TSC_DEADLINE: [[1, 'ecx', 24]], AESNI: [[1, 'ecx', 25]],
+  XSAVE: [[1, 'ecx', 26]], RDRAND: [[1, 'ecx', 30]], HYPERVISOR: [[1, 'ecx', 31]],
+  ARAT: [[6, 'eax', 2]],
+  // Leaf 0Dh, sub-leaf 1.
+  XSAVEOPT: [[0xd, 'eax', 0]], XSAVEC: [[0xd, 'eax', 1]],
+  FSGSBASE: [[7, 'ebx', 0]], SMEP: [[7, 'ebx', 7]], ERMS: [[7, 'ebx', 9]], INVPCID: [[7, 'ebx', 10]],
+  RDSEED: [[7, 'ebx', 18]], ADX: [[7, 'ebx', 19]], SMAP: [[7, 'ebx', 20]], UMIP: [[7, 'ecx', 2]],
+  LAHF: [[0x8000_0001, 'ecx', 0]], PREFETCHW: [[0x8000_0001, 'ecx', 8]],
+  SYSCALL: [[0x8000_0001, 'edx', 11]], NX: [[0x8000_0001, 'edx', 20]], PDPE1GB: [[0x8000_0001, 'edx', 26]],
+  RDTSCP: [[0x8000_0001, 'edx', 27]], LM: [[0x8000_0001, 'edx', 29]],
+  INVARIANT_TSC: [[0x8000_0007, 'edx', 8]],
 };
 
 /**
@@ -40,14 +42,14 @@ const FEATURES: Readonly<Record<string, readonly [leaf: number, register: Regist
  * MONITOR, VMX, AVX.
  */
 export const PORTABLE_FEATURES: readonly string[] = [
-  'fpu', 'vme', 'de', 'pse', 'tsc', 'msr', 'pae', 'mce', 'cx8', 'apic', 'sep', 'mtrr', 'pge', 'mca', 'cmov', 'pat',
-  'clfsh', 'mmx', 'fxsr', 'sse', 'sse2', 'sse3', 'ssse3', 'cx16', 'pcid', 'sse4.1', 'sse4.2', 'x2apic', 'popcnt',
-  'tsc-deadline', 'xsave', 'rdrand', 'hypervisor', 'arat', 'fsgsbase', 'smep', 'invpcid', 'rdseed', 'smap', 'umip',
-  'lahf', 'syscall', 'nx', 'rdtscp', 'lm', 'invariant-tsc',
+  'FPU', 'VME', 'DE', 'PSE', 'TSC', 'MSR', 'PAE', 'MCE', 'CX8', 'APIC', 'SEP', 'MTRR', 'PGE', 'MCA', 'CMOV', 'PAT',
+  'CLFSH', 'MMX', 'FXSR', 'SSE', 'SSE2', 'SSE3', 'SSSE3', 'CX16', 'PCID', 'SSE4_1', 'SSE4_2', 'X2APIC', 'POPCNT',
+  'TSC_DEADLINE', 'XSAVE', 'XSAVEOPT', 'XSAVEC', 'RDRAND', 'HYPERVISOR', 'ARAT', 'FSGSBASE', 'SMEP', 'INVPCID', 'RDSEED', 'SMAP', 'UMIP',
+  'LAHF', 'PREFETCHW', 'SYSCALL', 'NX', 'RDTSCP', 'LM', 'INVARIANT_TSC',
 ];
 
 /** Width of a physical address; a page-table entry's bits above it are reserved. */
-export const PHYSICAL_ADDRESS_BITS = 40;
+export const PHYSICAL_ADDRESS_BITS = 36;
 const LINEAR_ADDRESS_BITS = 48;
 
 /**
@@ -113,7 +115,9 @@ export class CpuidTable {
     }
   }
 
+  /** Throws RangeError for a name that no profile could have, so that a misspelt one is found. */
   has(name: string): boolean {
+    if (!(name in FEATURES)) throw new RangeError(`no CPUID feature ${name}`);
     return this.features.has(name);
   }
 
@@ -139,7 +143,7 @@ export class CpuidTable {
       case 6: return result(this.#mask(6, 'eax'), 0, 0, 0);
       case 7: return subleaf === 0 ? result(0, this.#mask(7, 'ebx'), this.#mask(7, 'ecx'), 0) : NOTHING;
       case 0xb: return this.#topology(subleaf);
-      case 0xd: return this.has('xsave') ? xsaveLeaf(subleaf) : NOTHING;
+      case 0xd: return this.has('XSAVE') ? xsaveLeaf(subleaf, this.#mask(0xd, 'eax')) : NOTHING;
       case 0x15: return ratioLeaf(tscHz, apicHz);
       case 0x16: {
         const mhz = Math.round(tscHz / 1e6);
@@ -153,7 +157,7 @@ export class CpuidTable {
     const { apicId = 0, vcpus = 1 } = this.#options;
     // EBX: initial APIC id, logical processors, CLFLUSH line in units of 8 bytes.
     const ebx = (apicId & 0xff) << 24 | (vcpus & 0xff) << 16 | 8 << 8;
-    const osxsave = state.osxsave && this.has('xsave') ? 1 << 27 : 0;
+    const osxsave = state.osxsave && this.has('XSAVE') ? 1 << 27 : 0;
     const htt = vcpus > 1 ? 1 << 28 : 0;
     return result(CPU_SIGNATURE, ebx, this.#mask(1, 'ecx') | osxsave, this.#mask(1, 'edx') | htt);
   }
@@ -183,7 +187,7 @@ export class CpuidTable {
   }
 
   #hypervisor(leaf: number): CpuidResult {
-    if (!this.has('hypervisor')) return NOTHING;
+    if (!this.has('HYPERVISOR')) return NOTHING;
     const { tscHz, apicHz } = this.#options;
     switch (leaf) {
       case 0x4000_0000: {
@@ -214,8 +218,9 @@ function cacheLeaf(subleaf: number): CpuidResult {
 export const XCR0_SUPPORTED = 3n;
 const XSAVE_AREA = 576;
 
-function xsaveLeaf(subleaf: number): CpuidResult {
-  return subleaf === 0 ? result(Number(XCR0_SUPPORTED), XSAVE_AREA, XSAVE_AREA, 0) : NOTHING;
+function xsaveLeaf(subleaf: number, options: number): CpuidResult {
+  if (subleaf === 0) return result(Number(XCR0_SUPPORTED), XSAVE_AREA, XSAVE_AREA, 0);
+  return subleaf === 1 ? result(options, XSAVE_AREA, 0, 0) : NOTHING;
 }
 
 /**

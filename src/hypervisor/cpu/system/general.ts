@@ -1,12 +1,12 @@
 import { CF, IF, RF, VIF, VIP, VM, readRflags, writeRflags } from '../flags.ts';
-import { FS, GS, S, SEG, SS, segment } from '../layout.ts';
+import { S, SS } from '../layout.ts';
 import { gp, ud, type CpuContext } from './context.ts';
 import type { SystemInstruction, SystemRoutine } from './instruction.ts';
 import { GuestStack, type Bytes } from './memory.ts';
 import { readMsr, writeMsr } from './msr.ts';
 import {
   CR4, EFER, RAX, RBX, RCX, RDX, RSP, cplOf, cr4, efer, eflags, getGpr, getGpr32, iopl, is64, isCanonical,
-  isLongActive, isProtected, isV86, modeChanged, setEflags, setGpr, setGpr32, setRip, updateChecked, writeSegment,
+  isLongActive, isProtected, isV86, modeChanged, setEflags, setGpr, setGpr32, setRip, writeSegment,
 } from './registers.ts';
 import { commitCode, flatCode, flatData } from './segments.ts';
 import { requireCpl0 } from './segment-instructions.ts';
@@ -55,15 +55,6 @@ function rdtscp(ctx: CpuContext, insn: SystemInstruction): void {
   setRip(ctx, insn.nextRip);
 }
 
-/** There are no performance counters: every index is out of range. */
-function rdpmc(): void {
-  throw gp();
-}
-
-function undefinedInstruction(): void {
-  throw ud();
-}
-
 function hlt(ctx: CpuContext, insn: SystemInstruction): void {
   requireCpl0(ctx);
   ctx.view.setUint32(S.halted, 1, true);
@@ -76,37 +67,6 @@ function hlt(ctx: CpuContext, insn: SystemInstruction): void {
 function random(ctx: CpuContext, insn: SystemInstruction): void {
   insn.writeOperand(0, ctx.platform.random64(), insn.opsize);
   writeRflags(ctx.view, (eflags(ctx) & ~0x8d5) | CF);
-  setRip(ctx, insn.nextRip);
-}
-
-/** RDFSBASE, RDGSBASE, WRFSBASE, WRGSBASE: 64-bit mode with CR4.FSGSBASE. */
-const readBase = (index: number): SystemRoutine => (ctx, insn) => {
-  requireBaseAccess(ctx);
-  insn.writeOperand(0, ctx.view.getBigUint64(segment(index) + SEG.base, true), insn.opsize === 64 ? 64 : 32);
-  setRip(ctx, insn.nextRip);
-};
-
-const writeBase = (index: number): SystemRoutine => (ctx, insn) => {
-  requireBaseAccess(ctx);
-  const value = BigInt.asUintN(insn.opsize === 64 ? 64 : 32, insn.readOperand(0));
-  if (!isCanonical(value)) throw gp();
-  ctx.view.setBigUint64(segment(index) + SEG.base, value, true);
-  updateChecked(ctx, index);
-  setRip(ctx, insn.nextRip);
-};
-
-function requireBaseAccess(ctx: CpuContext): void {
-  if (!is64(ctx) || (cr4(ctx) & CR4.FSGSBASE) === 0) throw ud();
-}
-
-function swapgs(ctx: CpuContext, insn: SystemInstruction): void {
-  if (!is64(ctx)) throw ud();
-  requireCpl0(ctx);
-  const at = segment(GS) + SEG.base;
-  const base = ctx.view.getBigUint64(at, true);
-  ctx.view.setBigUint64(at, ctx.view.getBigUint64(S.kernelGsBase, true), true);
-  ctx.view.setBigUint64(S.kernelGsBase, base, true);
-  updateChecked(ctx, GS);
   setRip(ctx, insn.nextRip);
 }
 
@@ -234,7 +194,6 @@ function popf(ctx: CpuContext, insn: SystemInstruction): void {
 }
 
 export const generalRoutines: Readonly<Record<string, SystemRoutine>> = {
-  cpuid, rdmsr, wrmsr, rdtsc, rdtscp, rdpmc, hlt, rdrand: random, rdseed: random, ud: undefinedInstruction, rsm: undefinedInstruction,
-  rdfsbase: readBase(FS), rdgsbase: readBase(GS), wrfsbase: writeBase(FS), wrgsbase: writeBase(GS),
-  swapgs, syscall, sysret, sysenter, sysexit, cli, sti, pushf, popf,
+  cpuid, rdmsr, wrmsr, rdtsc, rdtscp, hlt, rdrand: random, rdseed: random,
+  syscall, sysret, sysenter, sysexit, cli, sti, pushf, popf,
 };

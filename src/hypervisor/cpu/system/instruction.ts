@@ -127,7 +127,7 @@ export class SystemInstruction {
     const { view } = this.#ctx;
     const record = this.#record;
     const baseReg = view.getUint16(record + RECORD.baseReg, true);
-    const base = baseReg === S.rip ? this.nextRip : view.getBigUint64(baseReg, true);
+    const base = view.getBigUint64(baseReg, true);
     const index = view.getBigUint64(view.getUint16(record + RECORD.indexReg, true), true);
     const shift = BigInt(view.getUint8(record + RECORD.shift));
     const disp = BigInt(view.getInt32(record + RECORD.disp, true));

@@ -1,7 +1,7 @@
 import { FS, GS, S, SEG, segment } from '../layout.ts';
 import { gp, type CpuContext } from './context.ts';
 import { PHYSICAL_ADDRESS_BITS } from './cpuid.ts';
-import { CR0, EFER, cr0, efer, isCanonical, modeChanged, updateChecked } from './registers.ts';
+import { CR0, EFER, cr0, efer, isCanonical, modeChanged } from './registers.ts';
 
 /** Model-specific registers by number (Intel SDM vol. 4, tables 2-2 and on). */
 export const MSR = {
@@ -48,7 +48,6 @@ const segmentBase = (index: number): Register => ({
   write: (ctx, value) => {
     if (!isCanonical(value)) throw gp();
     ctx.view.setBigUint64(segment(index) + SEG.base, value, true);
-    updateChecked(ctx, index);
   },
 });
 
@@ -56,7 +55,7 @@ const below32 = (value: bigint): boolean => value >> 32n === 0n;
 
 function writeEfer(ctx: CpuContext, value: bigint): void {
   const { cpuid } = ctx.platform;
-  const allowed = (cpuid.has('syscall') ? EFER.SCE : 0) | (cpuid.has('lm') ? EFER.LME | EFER.LMA : 0) | (cpuid.has('nx') ? EFER.NXE : 0);
+  const allowed = (cpuid.has('SYSCALL') ? EFER.SCE : 0) | (cpuid.has('LM') ? EFER.LME | EFER.LMA : 0) | (cpuid.has('NX') ? EFER.NXE : 0);
   if ((value & ~BigInt(allowed)) !== 0n) throw gp();
   const old = efer(ctx);
   const next = (Number(value) & ~EFER.LMA) | (old & EFER.LMA);

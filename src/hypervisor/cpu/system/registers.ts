@@ -1,5 +1,5 @@
 import { IOPL, VM } from '../flags.ts';
-import { CS, FLAT, FS, GS, S, SEG, SS, gpr, segment } from '../layout.ts';
+import { CS, FLAT, GS, S, SEG, SS, gpr, segment } from '../layout.ts';
 import type { CpuContext } from './context.ts';
 
 /** Whoever has the state block. */
@@ -84,22 +84,19 @@ export function writeSegment(ctx: StateHolder, index: number, cache: SegmentCach
 }
 
 /**
- * SEG.checked: 0 when base + offset needs no check but paging's and no
- * truncation. Outside 64-bit mode that is a present, writable, expand-up data
- * segment of base 0 and limit 4 GiB - 1. In 64-bit mode ES CS SS DS take part
- * in no check and their base counts as 0, so they are 0; FS and GS take part
- * in none either but have a base: they are 0 only when it is 0.
+ * SEG.checked: 0 when an access at base + offset, cut to 32 bits outside
+ * 64-bit mode, needs no check but paging's. Outside 64-bit mode that is a
+ * present, writable, expand-up data segment of limit 4 GiB - 1, whatever its
+ * base; in 64-bit mode every segment.
  */
 export function updateChecked(ctx: StateHolder, index: number): void {
   const at = segment(index);
-  const base = ctx.view.getBigUint64(at + SEG.base, true);
   const attributes = ctx.view.getUint32(at + SEG.attributes, true);
   let free: boolean;
-  if (index === FLAT) free = true;
-  else if (is64(ctx)) free = index === FS || index === GS ? base === 0n : true;
+  if (index === FLAT || is64(ctx)) free = true;
   else {
     const want = ATTR.p | ATTR.s | ATTR.writable;
-    free = base === 0n && ctx.view.getUint32(at + SEG.limit, true) === 0xffff_ffff &&
+    free = ctx.view.getUint32(at + SEG.limit, true) === 0xffff_ffff &&
       (attributes & (want | ATTR.code | ATTR.expandDown)) === want;
   }
   ctx.view.setUint32(at + SEG.checked, free ? 0 : 1, true);

@@ -50,13 +50,6 @@ function storeSelector(insn: SystemInstruction, selector: number): void {
   insn.writeOperand(0, BigInt(selector), insn.isMemory(0) ? 16 : insn.opsize);
 }
 
-const pushSegment = (index: number): SystemRoutine => (ctx, insn) => {
-  const stack = GuestStack.current(ctx);
-  stack.push([BigInt(readSegment(ctx, index).selector)], (insn.opsize / 8) as Bytes);
-  stack.commit();
-  setRip(ctx, insn.nextRip);
-};
-
 const popSegment = (index: number): SystemRoutine => (ctx, insn) => {
   const next = insn.nextRip;
   const stack = GuestStack.current(ctx);
@@ -231,8 +224,6 @@ function smsw(ctx: CpuContext, insn: SystemInstruction): void {
 export const segmentRoutines: Readonly<Record<string, SystemRoutine>> = {
   mov_to_sreg: movToSegment,
   mov_from_sreg: movFromSegment,
-  push_es: pushSegment(ES), push_cs: pushSegment(CS), push_ss: pushSegment(SS),
-  push_ds: pushSegment(DS), push_fs: pushSegment(FS), push_gs: pushSegment(GS),
   pop_es: popSegment(ES), pop_ss: popSegment(SS), pop_ds: popSegment(DS), pop_fs: popSegment(FS), pop_gs: popSegment(GS),
   les: loadFarPointer(ES), lds: loadFarPointer(DS), lss: loadFarPointer(SS), lfs: loadFarPointer(FS), lgs: loadFarPointer(GS),
   lgdt: loadTableRegister(S.gdtrBase, S.gdtrLimit),
