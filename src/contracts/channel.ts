@@ -174,7 +174,8 @@ export interface VmStats {
 }
 
 export interface VmStatus {
-  readonly state: 'running' | 'paused';
+  /** `starting` until the machine is built. */
+  readonly state: 'starting' | 'running' | 'paused';
   readonly engine: string;
   /** How often the guest has reset the machine in this launch. */
   readonly resets: number;
@@ -300,7 +301,7 @@ export function parseClientMessage(payload: Uint8Array): ClientMessage {
 
 function parseStatus(fields: Fields): VmStatus {
   return {
-    state: oneOf(fields, 'state', ['running', 'paused'] as const),
+    state: oneOf(fields, 'state', ['starting', 'running', 'paused'] as const),
     engine: text(fields, 'engine', 64),
     resets: count(fields, 'resets'),
   };

@@ -25,6 +25,7 @@ export class VmClient {
   readonly closed: Promise<VmExit | undefined>;
   readonly #socket: Socket;
   readonly #pending = new Map<number, PromiseWithResolvers<VmStatus | VmStats>>();
+  readonly #started = Promise.withResolvers<void>();
   #nextId = 1;
   #status: VmStatus;
 
@@ -32,17 +33,21 @@ export class VmClient {
     this.#socket = socket;
     this.hello = hello;
     this.#status = hello.status;
+    this.#setStatus(hello.status);
     const closed = Promise.withResolvers<VmExit | undefined>();
     this.closed = closed.promise;
     let farewell: VmExit | undefined;
-    wire.receive = (message) => {
-      if (message.type === 'status') this.#status = message.status;
+    const receive = (message: VmMessage): void => {
+      if (message.type === 'status') this.#setStatus(message.status);
       else if (message.type === 'exited') farewell = message.exit;
       else if (message.type === 'reply') this.#settle(message);
     };
+    wire.receive = receive;
+    for (const message of wire.early.splice(0)) receive(message);
     const over = (): void => {
       for (const { reject } of this.#pending.values()) reject(new Error('the VM process has gone'));
       this.#pending.clear();
+      this.#started.resolve();
       closed.resolve(farewell);
     };
     if (socket.closed) over();
@@ -52,12 +57,13 @@ export class VmClient {
   /** Connects to a VM process's socket. Rejects when nobody, or somebody else, answers. */
   static async connect(path: string): Promise<VmClient> {
     const socket = connectUnix(path);
-    const wire: Wire = { receive: () => {} };
+    const wire: Wire = { receive: () => {}, early: [] };
     const greeted = Promise.withResolvers<Hello>();
     const decoder = new FrameDecoder();
     wire.receive = (message) => {
       if (message.type === 'hello') greeted.resolve(message);
       else if (message.type === 'error') greeted.reject(new ChannelError(message.code, message.message));
+      else wire.early.push(message);
     };
     socket.on('data', (chunk: Buffer) => {
       try {
@@ -84,11 +90,16 @@ export class VmClient {
     return this.#status;
   }
 
+  /** Resolves once the machine is built, or the connection is over. */
+  get started(): Promise<void> {
+    return this.#started.promise;
+  }
+
   /** Asks for something to be done. Rejects when it was refused, the process is gone or it hangs. */
   async request(operation: Exclude<VmOperation, 'stats'>): Promise<VmStatus> {
     const value = await this.#ask(operation);
     if (!('state' in value)) throw new ChannelError('malformed', 'a status was expected');
-    this.#status = value;
+    this.#setStatus(value);
     return value;
   }
 
@@ -115,6 +126,11 @@ export class VmClient {
     }
   }
 
+  #setStatus(status: VmStatus): void {
+    this.#status = status;
+    if (status.state !== 'starting') this.#started.resolve();
+  }
+
   #settle(message: VmMessage & { type: 'reply' }): void {
     const pending = this.#pending.get(message.id);
     if (message.ok) pending?.resolve(message.value);
@@ -125,4 +141,6 @@ export class VmClient {
 /** Where messages go: to the greeting first, then to the client. */
 interface Wire {
   receive: (message: VmMessage) => void;
+  /** What came close behind the hello, before the client was there. */
+  readonly early: VmMessage[];
 }

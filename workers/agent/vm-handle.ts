@@ -10,6 +10,8 @@ export type VmEnd = VmExit | { readonly kind: 'killed'; readonly message: string
 
 /** How long a process that has said farewell, or was told to stop, may take to be gone. */
 const LAST_WORDS_MS = 5_000;
+/** How long building a machine may take: reading its kernel, and making its memory. */
+const START_TIMEOUT_MS = 60_000;
 const POLL_MS = 20;
 const RECONNECTS = 3;
 
@@ -39,6 +41,14 @@ export class VmHandle {
 
   get status(): VmStatus {
     return this.#client.status;
+  }
+
+  /** Waits until the machine is built. False when the process ended first. */
+  async started(): Promise<boolean> {
+    const timer = setTimeout(() => this.kill('did not build its machine in time'), START_TIMEOUT_MS);
+    await Promise.race([this.#client.started, this.ended]);
+    clearTimeout(timer);
+    return this.#clientIsOpen && this.status.state !== 'starting';
   }
 
   /** Says what the system reported when this child of the worker ended. */

@@ -73,15 +73,17 @@ export class VmKeeper {
   async close(how: 'stop' | 'leave'): Promise<void> {
     this.#closing = true;
     clearTimeout(this.#timer);
+    // A look under way may wait for the very process that is to end.
+    const stopping = how === 'stop' && this.#handle !== undefined;
+    if (stopping) await this.#handle?.stop();
     await this.#looking;
-    const handle = this.#handle;
-    if (handle === undefined) return;
-    if (how === 'leave') return handle.release();
-    await handle.stop();
-    this.#handle = undefined;
-    const row = await this.#deps.records.find(this.#vmId);
-    // What the VM should be stays as it is: the next worker starts it again.
-    if (row !== null) await this.#write(row, 'stopped', { pid: null, startedAt: null });
+    if (how === 'leave') return this.#handle?.release();
+    await this.#handle?.stop();
+    const end = this.#unrecorded;
+    const row = end === undefined ? null : await this.#deps.records.find(this.#vmId);
+    if (end === undefined || row === null) return;
+    // What the VM should be stays as it is when this was the worker's doing: the next worker starts it again.
+    await this.#recordEnd(row, stopping && end.kind === 'killed' ? { kind: 'stop' } : end);
   }
 
   async #lookRepeatedly(): Promise<void> {
@@ -273,8 +275,12 @@ export class VmKeeper {
     try {
       const config = await this.#configure(row);
       if (config !== undefined) {
-        this.#hold(await this.#deps.launches.run(() => launch(this.#directory, config)));
-        return true;
+        return await this.#deps.launches.run(async () => {
+          const handle = await launch(this.#directory, config);
+          this.#hold(handle);
+          // A machine that cannot be built ends its process: the next look sees that.
+          return handle.started();
+        });
       }
       error = errorAt('no-kernel', 'the VM has no kernel: its image is gone or has none');
     } catch (cause) {
@@ -308,7 +314,7 @@ export class VmKeeper {
   /** With a process there: paused or not, reset and power button as asked for, and the row says so. */
   async #bringRunning(row: Vm): Promise<void> {
     const handle = this.#handle;
-    if (handle === undefined) return;
+    if (handle === undefined || !(await handle.started())) return;
     const startedNow = row.pid !== handle.process.pid || row.startedAt === null;
     if (row.bootEpoch > row.observedBootEpoch && !startedNow) await handle.request('reset');
     await this.#pressButton(row, handle);

@@ -3,7 +3,7 @@ import type { OperationTarget } from '../../src/contracts/reconcile.ts';
 import type { StoredError } from '../../src/contracts/states.ts';
 import { releaseCapacity } from '../../src/infra/capacity.ts';
 import { publishEvents, recordEvent } from '../../src/infra/events.ts';
-import type { Database, Prisma, Transaction, Vm } from '../../src/infra/prisma.ts';
+import type { Database, Operation, Prisma, Transaction, Vm } from '../../src/infra/prisma.ts';
 import type { Redis } from '../../src/infra/redis.ts';
 
 const UNFINISHED = ['queued', 'running'];
@@ -75,11 +75,9 @@ export class VmRecords {
       });
       const events: EventMessage[] = [];
       for (const operation of waiting) {
-        const { count } = await tx.operation.updateMany({
-          where: { id: operation.id, state: 'queued' },
-          data: { state: 'running', startedAt: new Date() },
-        });
-        if (count > 0) events.push(await recordOperation(tx, row, operation, 'running'));
+        const changed = { state: 'running', startedAt: new Date() };
+        const { count } = await tx.operation.updateMany({ where: { id: operation.id, state: 'queued' }, data: changed });
+        if (count > 0) events.push(await recordOperation(tx, row, operation, changed));
       }
       return events;
     });
@@ -120,7 +118,7 @@ export class VmRecords {
       if (count === 0) return [];
       const events = await finish(tx, row, ['deleted'], { state: 'succeeded' });
       events.push(...(await finish(tx, row, ['running', 'paused', 'stopped'], { state: 'cancelled' })));
-      const deleted = { tenantId: row.tenantId, vmId: row.id, type: 'vm.deleted' as const, data: { name: row.name } };
+      const deleted = { tenantId: row.tenantId, vmId: row.id, type: 'vm.deleted' as const, data: { id: row.id, name: row.name } };
       events.push(await recordEvent(tx, deleted));
       return events;
     });
@@ -133,10 +131,10 @@ export class VmRecords {
     });
     for (const operation of overdue) {
       await this.#commit(async (tx) => {
-        const error = overdueError(operation.kind);
+        const changed = { state: 'failed', finishedAt: new Date(), error: { ...overdueError(operation.kind) } };
         const { count } = await tx.operation.updateMany({
           where: { id: operation.id, state: { in: UNFINISHED } },
-          data: { state: 'failed', finishedAt: new Date(), error: { ...error } },
+          data: changed,
         });
         if (count === 0 || operation.vmId === null) return [];
         if (operation.kind === 'shutdown') {
@@ -146,7 +144,7 @@ export class VmRecords {
           });
         }
         const owner = { id: operation.vmId, tenantId: operation.tenantId };
-        return [await recordOperation(tx, owner, operation, 'failed')];
+        return [await recordOperation(tx, owner, operation, changed)];
       });
     }
   }
@@ -167,14 +165,17 @@ function overdueError(kind: string): StoredError {
 
 type Owner = Pick<Vm, 'id' | 'tenantId'>;
 
+/** The row is as it was before the change that `changed` names. */
 async function recordOperation(
   tx: Transaction,
   { id, tenantId }: Owner,
-  operation: { readonly id: string; readonly kind: string },
-  state: string,
+  row: Operation,
+  changed: Partial<Operation>,
 ): Promise<EventMessage> {
-  const data = { id: operation.id, kind: operation.kind, state };
-  return recordEvent(tx, { tenantId, vmId: id, type: 'operation.updated', data });
+  const { target: _target, generation: _generation, deadlineAt: _deadline, ...operation } = { ...row, ...changed };
+  // Dates become text, as the API shows them.
+  const shown = JSON.parse(JSON.stringify(operation)) as Prisma.InputJsonObject;
+  return recordEvent(tx, { tenantId, vmId: id, type: 'operation.updated', data: { operation: shown } });
 }
 
 async function recordState(tx: Transaction, row: Vm, { data, failed }: VmChange): Promise<EventMessage[]> {
@@ -210,17 +211,18 @@ async function finish(
   const events: EventMessage[] = [];
   for (const operation of operations) {
     const finishedAt = new Date();
+    const changed = {
+      state: outcome.state,
+      finishedAt,
+      startedAt: operation.startedAt ?? finishedAt,
+      ...(outcome.state === 'succeeded' ? { progress: 100 } : {}),
+      ...(outcome.error === undefined ? {} : { error: { ...outcome.error } }),
+    };
     const { count } = await tx.operation.updateMany({
       where: { id: operation.id, state: { in: UNFINISHED } },
-      data: {
-        state: outcome.state,
-        finishedAt,
-        startedAt: operation.startedAt ?? finishedAt,
-        ...(outcome.state === 'succeeded' ? { progress: 100 } : {}),
-        ...(outcome.error === undefined ? {} : { error: { ...outcome.error } }),
-      },
+      data: changed,
     });
-    if (count > 0) events.push(await recordOperation(tx, row, operation, outcome.state));
+    if (count > 0) events.push(await recordOperation(tx, row, operation, changed));
   }
   return events;
 }

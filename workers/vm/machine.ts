@@ -37,7 +37,7 @@ export async function openMachine(
   if (!isEngine(config.engine)) throw new Error(`the engine ${config.engine} is not available on this host`);
   const machine = await createMachine(
     { memoryMiB: config.memoryMiB, boot: config.boot, engine: config.engine },
-    { serial: { output }, log },
+    { serial: { write: output }, log },
   );
   return {
     engine: 'interpret',

@@ -120,7 +120,7 @@ export class VmProcess {
 
   #status(): VmStatus {
     return {
-      state: this.#paused ? 'paused' : 'running',
+      state: this.#machine === undefined ? 'starting' : this.#paused ? 'paused' : 'running',
       engine: this.#machine?.engine ?? 'none',
       resets: this.#resets,
     };

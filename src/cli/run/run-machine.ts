@@ -82,7 +82,7 @@ async function conclude(ending: Ending, console: RunConsole): Promise<number> {
       console.note(`the guest triple-faulted: ${ending.detail}`);
       return EXIT_RESET;
     case 'debug-exit':
-      return ending.status & 0xff;
+      return ending.status;
     case 'signal':
       return ending.status;
     case 'error':
