@@ -9,6 +9,8 @@ const program = fileURLToPath(new URL('../teremok.ts', import.meta.url));
 if (existsSync(program)) {
   await launch(program, process.argv.slice(2));
 } else {
-  say('this checkout has no command-line client (src/cli/teremok.ts is missing); run "git status" to see why');
+  say(
+    'this checkout has no command-line client (src/cli/teremok.ts is missing); run "git status" to see why',
+  );
   process.exitCode = 1;
 }
