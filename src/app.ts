@@ -9,7 +9,7 @@ import { createImageStore } from './infra/image-store.ts';
 import type { Database } from './infra/prisma.ts';
 import type { Queues } from './infra/queues.ts';
 import type { Redis } from './infra/redis.ts';
-import { Problem } from './lib/errors.ts';
+import { Problem, shuttingDown } from './lib/errors.ts';
 import type { Logger } from './lib/log.ts';
 import { createAccessService } from './modules/access/access.service.ts';
 import { eventRoutes } from './modules/events/events.routes.ts';
@@ -110,7 +110,7 @@ export function createVms(deps: Pick<AppDeps, 'db' | 'redis' | 'queues' | 'hub' 
 
 function refuseWhileClosing(app: App, closing: AbortSignal): void {
   app.addHook('onRequest', async () => {
-    if (closing.aborted) throw new Problem('shutting_down', 'the service is shutting down', { headers: { connection: 'close' } });
+    if (closing.aborted) throw shuttingDown();
   });
 }
 

@@ -107,3 +107,11 @@ export interface ProblemDocument {
 export function notFound(what: string, id: string): Problem {
   return new Problem('not_found', `there is no ${what} ${id}`);
 }
+
+/** 503 for a request that cannot be finished because this process ends. */
+export function shuttingDown(): Problem {
+  return new Problem('shutting_down', 'the service is shutting down', {
+    hint: 'try again: another process of the service, or the next one, answers',
+    headers: { connection: 'close', 'retry-after': '2' },
+  });
+}

@@ -112,6 +112,6 @@ export function toPage<Row extends { readonly id: string }, Item>(
 export async function refuseBody(request: FastifyRequest): Promise<void> {
   const { body } = request;
   if (body === undefined || body === null) return;
-  if (typeof body === 'object' && Object.keys(body).length === 0) return;
+  if (typeof body === 'object' && !Array.isArray(body) && Object.keys(body).length === 0) return;
   throw new Problem('invalid_request', 'this address takes no body', { hint: 'leave the body out' });
 }

@@ -3,7 +3,7 @@ import Type from 'typebox';
 import type { Database } from '../infra/prisma.ts';
 import type { Redis } from '../infra/redis.ts';
 import { withTimeout } from '../lib/time.ts';
-import { Problem } from '../lib/errors.ts';
+import { Problem, shuttingDown } from '../lib/errors.ts';
 import { type App, problems } from '../modules/http.ts';
 
 export interface ObservabilityDeps {
@@ -35,7 +35,7 @@ export function registerObservability(app: App, deps: ObservabilityDeps): void {
       const [database, redis] = await Promise.all([checkDatabase(deps.db), checkRedis(deps.redis)]);
       const checks = { database, redis };
       const missing = Object.entries(checks).filter(([, result]) => result !== 'ok');
-      if (deps.closing.aborted) throw new Problem('shutting_down', 'the service is shutting down');
+      if (deps.closing.aborted) throw shuttingDown();
       if (missing.length === 0) return { status: 'ready', checks };
       throw new Problem('unavailable', `missing: ${missing.map(([part]) => part).join(', ')}`, {
         hint: 'the service connects again by itself when it is back',

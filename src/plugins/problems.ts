@@ -63,6 +63,7 @@ function segmentPattern(segment: string): string {
 
 /** Answers with a problem. */
 export function sendProblem(reply: FastifyReply, request: FastifyRequest, problem: Problem): FastifyReply {
+  reply.header('x-request-id', request.id);
   for (const [name, value] of Object.entries(problem.options.headers ?? {})) reply.header(name, value);
   // Serialized here, so that no route's response schema can cut anything away.
   return reply.code(problem.status).type(PROBLEM_TYPE).send(JSON.stringify(problem.toJSON(request.id)));

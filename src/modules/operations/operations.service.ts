@@ -1,7 +1,7 @@
 import type { Operation as OperationView } from '../../contracts/operations.ts';
 import { type EventHub, waitUntil } from '../../infra/event-hub.ts';
 import type { Database, Operation } from '../../infra/prisma.ts';
-import { notFound, Problem } from '../../lib/errors.ts';
+import { notFound, Problem, shuttingDown } from '../../lib/errors.ts';
 import { ownedBy, type TenantScope } from '../access/principal.ts';
 import { toPage } from '../http.ts';
 import { toOperation } from './operations.view.ts';
@@ -58,6 +58,7 @@ export function createOperationsService(deps: {
         },
       });
       if (ended !== undefined) return toOperation(ended);
+      if (deps.closing.aborted) throw shuttingDown();
       throw new Problem('wait_timeout', `operation ${id} has not ended after ${timeoutMs / 1000} s`, {
         hint: 'it goes on; wait again',
       });

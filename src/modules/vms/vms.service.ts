@@ -7,7 +7,7 @@ import { publishEvents, recordEvent } from '../../infra/events.ts';
 import { type Database, Prisma, type Transaction } from '../../infra/prisma.ts';
 import type { Queues } from '../../infra/queues.ts';
 import type { Redis } from '../../infra/redis.ts';
-import { notFound, Problem } from '../../lib/errors.ts';
+import { notFound, Problem, shuttingDown } from '../../lib/errors.ts';
 import { newId } from '../../lib/ids.ts';
 import type { AccessService } from '../access/access.service.ts';
 import { ownedBy, type TenantScope } from '../access/principal.ts';
@@ -120,6 +120,7 @@ export function createVmsService(deps: VmsDeps): VmsService {
         },
       });
       if (found !== undefined) return toVm(found);
+      if (deps.closing.aborted) throw shuttingDown();
       throw new Problem('wait_timeout', `${id} is ${last}, not ${state}, after ${timeoutMs / 1000} s`, {
         hint: 'wait again, or look at its `lastError` and console',
       });
