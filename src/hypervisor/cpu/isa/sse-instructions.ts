@@ -1,3 +1,4 @@
+import { S } from '../layout.ts';
 import { fxsaveInstructions } from './fxsave.ts';
 import type { Instruction } from './rows.ts';
 import { sseArithmeticInstructions } from './sse-arith.ts';
@@ -5,6 +6,18 @@ import { sseConvertInstructions } from './sse-convert.ts';
 import { sseIntegerInstructions } from './sse-integer.ts';
 import { sseMoveInstructions } from './sse-move.ts';
 import { sseStringInstructions } from './sse-string.ts';
+
+const FSW_ES = 0x80;
+
+/** MMX instructions begin like waiting x87 ones: #MF when an unmasked x87 exception is pending (SDM vol. 3, table 12-3). */
+function waiting(row: Instruction): Instruction {
+  if (row.unit !== 'mmx') return row;
+  const semantics: Instruction['semantics'] = (b) => {
+    b.if(b.state('i32.load', S.fpuStatus).and(FSW_ES), () => b.raise(16));
+    row.semantics(b);
+  };
+  return { ...row, semantics };
+}
 
 /** Every row of MMX, SSE to SSE4.2, PCLMULQDQ, AES, FXSAVE, XSAVE, prefetches and fences. */
 export const sseInstructions: readonly Instruction[] = [
@@ -14,4 +27,4 @@ export const sseInstructions: readonly Instruction[] = [
   ...sseConvertInstructions,
   ...sseStringInstructions,
   ...fxsaveInstructions,
-];
+].map(waiting);

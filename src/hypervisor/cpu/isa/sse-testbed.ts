@@ -1,9 +1,9 @@
 import type { HostState } from '../../../../test/native/host-cpu.ts';
-import { type Encoding, FORM, type FormKind, handlerKey, OpcodeTable } from '../decode/encoding.ts';
-import { CODE64, Decoder } from '../decode/decoder.ts';
+import { FORM, type FormKind, handlerKey, OpcodeTable } from '../decode/encoding.ts';
+import { CODE32, CODE64, type CodeMode, Decoder } from '../decode/decoder.ts';
 import { readRflags, writeRflags } from '../flags.ts';
 import { addCore } from '../interpret/core.ts';
-import { InterpreterBuilder } from '../interpret/builder.ts';
+import { type Form, InterpreterBuilder } from '../interpret/builder.ts';
 import { addSseRuntime } from '../interpret/runtime/sse-runtime.ts';
 import { CS, gpr, RAM, RECORD, RECORDS, S, SEG, segment, TLB, xmm } from '../layout.ts';
 import type { FunctionRef } from '../wasm/function.ts';
@@ -20,8 +20,12 @@ export interface Testbed {
   /** Guest memory that lies at `memoryAddress` of the instructions. */
   readonly memory: Uint8Array;
   readonly view: DataView;
+  /** The handlers, by the number in a record. */
+  readonly functions: WebAssembly.Table;
   /** Decodes and runs one instruction from `before`; gives the state after it and the exception, if any. */
   run(code: Uint8Array, before: HostState): TestbedResult;
+  /** The same in 32-bit protected mode, all segments flat. */
+  run32(code: Uint8Array, before: HostState): TestbedResult;
 }
 
 export interface TestbedResult extends HostState {
@@ -29,7 +33,8 @@ export interface TestbedResult extends HostState {
 }
 
 const LEAVE_FAULT = 1;
-const KINDS: readonly FormKind[] = [FORM.register, FORM.base];
+const LONG_KINDS: readonly FormKind[] = [FORM.register, FORM.base];
+const LEGACY_KINDS: readonly FormKind[] = [FORM.register, FORM.general];
 
 function importsOf(m: ModuleBuilder): Parameters<typeof addCore>[1] {
   const imported = (name: string, params: number, results: number): FunctionRef =>
@@ -52,24 +57,27 @@ function generate(table: OpcodeTable): { bytes: Uint8Array<ArrayBuffer>; stop: n
   const runtime = new Map(Object.entries(addSseRuntime(m)));
   runtime.set('unitFault', m.fn('unitFault', [I32], [I32], (f) => f.return(1)));
   for (const encoding of table.encodings) {
-    for (const opsize of [32, 64] as const) {
-      for (const form of KINDS) generateForm(m, encoding, opsize, form, core, runtime);
+    for (const opsize of [16, 32, 64] as const) {
+      for (const form of LONG_KINDS) generateForm(m, { encoding, long: true, opsize, form }, core, runtime);
+    }
+    for (const form of encoding.mode === 'o64' || encoding.rexW === 1 ? [] : LEGACY_KINDS) {
+      generateForm(m, { encoding, long: false, opsize: 32, form }, core, runtime);
     }
   }
   return { bytes: m.finish(), stop: core.slots.stop };
 }
 
 function generateForm(
-  m: ModuleBuilder, encoding: Encoding, opsize: 32 | 64, form: FormKind, core: ReturnType<typeof addCore>,
-  runtime: ReadonlyMap<string, FunctionRef>,
+  m: ModuleBuilder, form: Form, core: ReturnType<typeof addCore>, runtime: ReadonlyMap<string, FunctionRef>,
 ): void {
+  const { encoding } = form;
   const rm = encoding.operands.find((o) => o.what.kind === 'modrm-rm')?.what;
   const memory = rm?.kind === 'modrm-rm' ? rm.memory && encoding.mod !== 'reg' : encoding.mod === 'mem';
   const register = rm?.kind === 'modrm-rm' ? rm.register && encoding.mod !== 'mem' : encoding.mod !== 'mem';
-  if (form === FORM.register ? !register : !memory) return;
+  if (form.form === FORM.register ? !register : !memory) return;
   const ref = m.declare(encoding.text, [I32], [I32]);
-  m.define(ref, (f) => new InterpreterBuilder(f, { encoding, long: true, opsize, form }, core, runtime, () => 0).emit());
-  encoding.handlers[handlerKey(true, opsize, form)] = m.element(ref);
+  m.define(ref, (f) => new InterpreterBuilder(f, form, core, runtime, () => 0).emit());
+  encoding.handlers[handlerKey(form.long, form.opsize, form.form)] = m.element(ref);
 }
 
 /** FXSAVE64 image to the state block, and back (SDM vol. 1, table 10-3). */
@@ -136,10 +144,10 @@ export function createTestbed(rows: readonly Instruction[], memoryAddress: numbe
     view.setInt32(entry + TLB.addend, RAM - memoryAddress, true);
   }
 
-  const run = (code: Uint8Array, before: HostState): TestbedResult => {
-    const decoded = decoder.decode(code, 0, code.length, CODE64);
+  const runIn = (mode: CodeMode, code: Uint8Array, before: HostState): TestbedResult => {
+    const decoded = decoder.decode(code, 0, code.length, mode);
     if (decoded !== 'ok' || decoder.length !== code.length) throw new Error(`${Buffer.from(code).toString('hex')} decodes as ${decoded}`);
-    const handler = decoder.handler(CODE64);
+    const handler = decoder.handler(mode);
     if (handler === 0) throw new Error(`no handler for ${decoder.encoding?.text}`);
     decoder.write(view, record, 0, 0);
     view.setUint16(record + RECORD.handler, handler, true);
@@ -159,5 +167,12 @@ export function createTestbed(rows: readonly Instruction[], memoryAddress: numbe
     }
     return after;
   };
-  return { table, memory: new Uint8Array(memory.buffer, RAM, memoryBytes), view, run };
+  return {
+    table,
+    functions,
+    memory: new Uint8Array(memory.buffer, RAM, memoryBytes),
+    view,
+    run: (code, before) => runIn(CODE64, code, before),
+    run32: (code, before) => runIn(CODE32, code, before),
+  };
 }

@@ -93,7 +93,10 @@ function randomState(r: Random): HostState {
     fx.setBigUint64(160 + i * 16, same ? fx.getBigUint64(144 + i * 16, true) : quadword(r), true);
     fx.setBigUint64(168 + i * 16, same ? fx.getBigUint64(152 + i * 16, true) : quadword(r), true);
   }
-  fx.setUint16(2, (r.below(8) << 11) | (r.below(2) << 8), true);
+  // Now and then an x87 exception is pending, which MMX instructions must tell first.
+  const pending = r.below(16) === 0 ? 0x8081 : 0;
+  if (pending) fx.setUint16(0, 0x37e, true);
+  fx.setUint16(2, (r.below(8) << 11) | (r.below(2) << 8) | pending, true);
   fx.setUint8(4, r.below(256));
   fx.setUint32(24, mxcsr(r), true);
   for (let i = 0; i < 8; i += 1) {
