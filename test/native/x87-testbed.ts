@@ -76,6 +76,9 @@ function loadFx(view: DataView, fx: DataView): void {
   view.setUint32(S.fpuStatus, (status & 0x477f) | (pending ? 0x8080 : 0), true);
   view.setUint32(S.fpuTop, top, true);
   view.setUint32(S.fpuEmpty, fx.getUint8(4) ^ 255, true);
+  view.setUint32(S.fpuOpcode, fx.getUint16(6, true), true);
+  view.setBigUint64(S.fpuIp, fx.getBigUint64(8, true), true);
+  view.setBigUint64(S.fpuDp, fx.getBigUint64(16, true), true);
   for (let i = 0; i < 8; i++) {
     const at = S.fpr + ((top + i) & 7) * 16;
     view.setBigUint64(at, fx.getBigUint64(32 + i * 16, true), true);
@@ -88,6 +91,9 @@ function storeFx(view: DataView, fx: DataView): void {
   fx.setUint16(0, view.getUint32(S.fpuControl, true), true);
   fx.setUint16(2, view.getUint32(S.fpuStatus, true) | (top << 11), true);
   fx.setUint8(4, view.getUint32(S.fpuEmpty, true) ^ 255);
+  fx.setUint16(6, view.getUint32(S.fpuOpcode, true), true);
+  fx.setBigUint64(8, view.getBigUint64(S.fpuIp, true), true);
+  fx.setBigUint64(16, view.getBigUint64(S.fpuDp, true), true);
   for (let i = 0; i < 8; i++) {
     const at = S.fpr + ((top + i) & 7) * 16;
     fx.setBigUint64(32 + i * 16, view.getBigUint64(at, true), true);

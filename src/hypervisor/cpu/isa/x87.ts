@@ -214,7 +214,7 @@ function moves(): Instruction[] {
     storeRow('FSTP', 'DB /7 mem M:w', 10, 1, 'x87_fstp_m80'),
     stackRow('FST', 'DD /2 reg T:w', 'x87_fst', 0),
     stackRow('FSTP', ['DD /3 reg T:w', 'DF /2 reg T:w', 'DF /3 reg T:w'], 'x87_fst', 1),
-    stackRow('FSTP', 'D9 /3 reg T:w', 'x87_fst', 1),
+    stackRow('FSTPNCE', 'D9 /3 reg T:w', 'x87_fstpnce'),
     storeRow('FIST', 'DF /2 mem Mw:w', 2, 0, 'x87_fist_m16', 0),
     storeRow('FISTP', 'DF /3 mem Mw:w', 2, 1, 'x87_fist_m16', 0),
     storeRow('FIST', 'DB /2 mem Md:w', 4, 0, 'x87_fist_m32', 0),

@@ -179,9 +179,14 @@ function addDivision(x: X87Core): FunctionRef {
       f.run(x.invalid);
       f.return();
     });
+    // Division by zero comes before a denormal dividend; infinity over zero is neither.
+    f.if(bz.and(isMaximal(ae).eqz()), () => {
+      f.setGlobal(x.xf, ZE);
+      infinity(f, x, sign);
+      f.return();
+    });
     f.if(isDenormal(am, ae).or(isDenormal(bm, be)), () => flag(f, x, DE));
-    f.if(isMaximal(ae).or(bz), () => {
-      f.if(isMaximal(ae).eqz(), () => flag(f, x, ZE));
+    f.if(isMaximal(ae), () => {
       infinity(f, x, sign);
       f.return();
     });

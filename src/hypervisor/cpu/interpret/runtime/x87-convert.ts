@@ -78,7 +78,14 @@ function addLoads(x: X87Core, widen: X87Widen): Record<string, FunctionRef> {
       f.setGlobal(x.xf, 0);
       f.run(convert, f.params[0] as Local);
       f.if(isMaximal(x.re), () => f.run(x.nan1, x.rm, x.re));
-      f.run(x.push);
+      // A denormal is pushed even when its exception is unmasked.
+      const denormal = f.let(x.xf.and(DE));
+      f.setGlobal(x.xf, x.xf.and(~DE));
+      f.if(f.call(x.push), () => f.return());
+      f.if(denormal.ne(0).and(x.xf.eqz()), () => {
+        flag(f, x, DE);
+        f.run(x.settle);
+      });
     });
   }
   functions['x87_fild'] = m.fn('x87_fild', [I64], [], (f) => {
@@ -94,7 +101,13 @@ function addLoads(x: X87Core, widen: X87Widen): Record<string, FunctionRef> {
   functions['x87_fld'] = m.fn('x87_fld', [I32], [], (f) => {
     const from = physical(f, f.params[0] as Local);
     f.setGlobal(x.xf, 0);
-    f.if(isEmpty(f, from), () => f.run(x.underflow), () => setResult(f, x, loadM(f, from), loadE(f, from)));
+    f.if(isEmpty(f, from), () => {
+      // An empty source comes before a full stack.
+      f.run(x.underflow);
+      f.run(x.pushAnyway);
+      f.return();
+    });
+    setResult(f, x, loadM(f, from), loadE(f, from));
     f.run(x.push);
   });
   // (m, e, direction): a constant rounded to nearest; direction 1 when that rounded it up, -1 down, 0 exact.
@@ -167,6 +180,15 @@ function addStores(x: X87Core): Record<string, FunctionRef> {
     takeTop(f, x);
     f.if(f.call(x.finish, physical(f, i)), () => f.return());
     f.if(pops, () => f.run(x.pop));
+  });
+  // The reserved form of FSTP ST(i): an empty ST(0) is popped without more.
+  functions['x87_fstpnce'] = m.fn('x87_fstpnce', [I32], [], (f) => {
+    takeTop(f, x);
+    f.if(x.xf.eqz(), () => f.run(x.finish, physical(f, f.params[0] as Local)), () => {
+      f.setGlobal(x.xf, 0);
+      f.run(x.settle);
+    });
+    f.run(x.pop);
   });
   return functions;
 }

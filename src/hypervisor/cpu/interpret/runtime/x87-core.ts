@@ -58,6 +58,8 @@ export interface X87Core {
   readonly finish: FunctionRef;
   /** Pushes the result, or deals with a full stack; 1 when nothing was pushed. */
   readonly push: FunctionRef;
+  /** Pushes the result whatever is there. */
+  readonly pushAnyway: FunctionRef;
   readonly pop: FunctionRef;
   /** Default response to a read of an empty register: indefinite, IE and SF. */
   readonly underflow: FunctionRef;
@@ -281,7 +283,7 @@ export function shiftRightJam(f: FunctionBuilder, high: Local, low: Local, count
   });
 }
 
-type Outcome = Pick<X87Core, 'unmasked' | 'settle' | 'finish' | 'push' | 'pop' | 'underflow' | 'invalid' | 'summarize'>;
+type Outcome = Pick<X87Core, 'unmasked' | 'settle' | 'finish' | 'push' | 'pushAnyway' | 'pop' | 'underflow' | 'invalid' | 'summarize'>;
 
 function addOutcome(x: Globals): Outcome {
   const { m } = x;
@@ -311,12 +313,15 @@ function addOutcome(x: Globals): Outcome {
     setResult(f, x, INDEFINITE, 0xffff);
     f.setGlobal(x.xf, flags);
   };
-  const push = m.fn('x87_push', [], [I32], (f) => {
+  const pushAnyway = m.fn('x87_pushAnyway', [], [I32], (f) => {
     const register = physical(f, 7);
-    f.if(isEmpty(f, register).eqz(), () => indefinite(f, IE | SF | C1));
     f.if(f.call(finish, register), () => f.return(1));
     setField(f, S.fpuTop, register);
     f.return(0);
+  });
+  const push = m.fn('x87_push', [], [I32], (f) => {
+    f.if(isEmpty(f, physical(f, 7)).eqz(), () => indefinite(f, IE | SF | C1));
+    f.return(f.call(pushAnyway));
   });
   const pop = m.fn('x87_pop', [], [], (f) => {
     const top = f.let(field(f, S.fpuTop));
@@ -329,7 +334,7 @@ function addOutcome(x: Globals): Outcome {
     setField(f, S.fpuStatus, status.or(select(pending.ne(0), i32(SUMMARY), i32(0))));
   });
   return {
-    unmasked, settle, finish, push, pop, summarize,
+    unmasked, settle, finish, push, pushAnyway, pop, summarize,
     underflow: m.fn('x87_underflow', [], [], (f) => indefinite(f, IE | SF)),
     invalid: m.fn('x87_invalid', [], [], (f) => indefinite(f, IE)),
   };

@@ -5,7 +5,7 @@ import { i32, i64, select, type Value } from '../../wasm/value.ts';
 import type { X87Widen } from './x87-convert.ts';
 import {
   BIAS, BIAS_ADJUST, C0, C1, C2, C3, DE, exponentOf, field, flag, IE, INDEFINITE, INTEGER_BIT, isDenormal, isEmpty,
-  isMaximal, isNan, isSignaling, isUnsupported, isZero, loadE, loadM, MAX_EXPONENT, normalize, OE, physical,
+  isMaximal, isNan, isSignaling, isUnsupported, isZero, loadE, loadM, MAX_EXPONENT, normalize, OE, PE, physical,
   roundingControl, setField, setResult, SF, shiftRightJam, signOf, storeRegister, UE, type X87Core, ZE,
 } from './x87-core.ts';
 
@@ -144,12 +144,12 @@ function addMoves(x: X87Core): Record<string, FunctionRef> {
       const [i, condition] = f.params as [Local, Local];
       const top = physical(f, 0);
       const other = physical(f, i);
-      f.setGlobal(x.xf, 0);
-      f.if(isEmpty(f, top).or(isEmpty(f, other)), () => f.run(x.underflow), () => {
-        const from = f.let(select(condition, other, top));
-        setResult(f, x, loadM(f, from), loadE(f, from));
+      f.if(isEmpty(f, top).or(isEmpty(f, other)), () => {
+        f.run(x.underflow);
+        f.run(x.finish, top);
+        f.return();
       });
-      f.run(x.finish, top);
+      f.if(condition, () => storeRegister(f, top, loadM(f, other), loadE(f, other)));
     }),
     // Rotates the stack by `by` (1 or 7).
     x87_rotate: m.fn('x87_rotate', [I32], [], (f) => {
@@ -160,6 +160,7 @@ function addMoves(x: X87Core): Record<string, FunctionRef> {
     x87_ffree: m.fn('x87_ffree', [I32, I32], [], (f) => {
       const [i, pops] = f.params as [Local, Local];
       setField(f, S.fpuEmpty, field(f, S.fpuEmpty).or(i32(1).shl(physical(f, i))));
+      setField(f, S.fpuStatus, field(f, S.fpuStatus).and(~C1));
       f.if(pops, () => f.run(x.pop));
     }),
   };
@@ -180,7 +181,7 @@ function addRoundInteger(x: X87Core): Record<string, FunctionRef> {
     shiftRightJam(f, vm, low, i32(BIAS + 63).sub(exponent));
     const up = f.let(f.call(x.increment, low, vm.wrap().and(1), sign, roundingControl(f)));
     f.set(vm, vm.add(up.extendU()));
-    f.if(low.ne(0), () => flag(f, x, up.shl(9).or(0x20)));
+    f.if(low.ne(0), () => flag(f, x, up.shl(9).or(PE)));
     const n = f.let(vm.clz());
     setResult(f, x, vm.shl(n), sign.shl(15).or(select(vm.eqz(), i32(0), i32(BIAS + 63).sub(n.wrap()))));
   });
@@ -270,12 +271,12 @@ function addScale(x: X87Core): Record<string, FunctionRef> {
     const control = f.let(field(f, S.fpuControl));
     const sign = f.let(ae.and(0x8000));
     f.if(control.and(OE).eqz().and(exponent.gtS(BIAS_ADJUST + 0x7ffe)), () => {
-      flag(f, x, OE);
+      flag(f, x, OE | PE | C1);
       setResult(f, x, INTEGER_BIT, sign.or(MAX_EXPONENT));
       f.return();
     });
     f.if(control.and(UE).eqz().and(exponent.ltS(1 - BIAS_ADJUST)), () => {
-      flag(f, x, UE);
+      flag(f, x, UE | PE);
       setResult(f, x, 0, sign);
       f.return();
     });
@@ -296,13 +297,13 @@ function addScale(x: X87Core): Record<string, FunctionRef> {
 
 /** FPREM truncates the quotient, FPREM1 rounds it to nearest (SDM vol. 2, FPREM, FPREM1). */
 function addRemainder(x: X87Core): Record<string, FunctionRef> {
-  // (aM, aE, bM, bE, nearest) → C0 C2 C3 in place; C1 goes to `xf`.
+  // (aM, aE, bM, bE, nearest) → C0 C2 C3 in place, -1 when there is no quotient; C1 goes to `xf`.
   const value = x.m.fn('x87_remainderValues', [I64, I32, I64, I32, I32], [I32], (f) => {
     const [am, ae, bm, be, nearest] = f.params as [Local, Local, Local, Local, Local];
-    f.if(f.call(x.nan2, am, ae, bm, be), () => f.return(0));
+    f.if(f.call(x.nan2, am, ae, bm, be), () => f.return(-1));
     f.if(isMaximal(ae).or(isZero(bm, be)), () => {
       f.run(x.invalid);
-      f.return(0);
+      f.return(-1);
     });
     f.if(isDenormal(am, ae).or(isDenormal(bm, be)), () => flag(f, x, DE));
     f.if(isMaximal(be).or(isZero(am, ae)), () => {
@@ -372,13 +373,14 @@ function addRemainder(x: X87Core): Record<string, FunctionRef> {
     functions[name] = x.m.fn(name, [], [], (f) => {
       const top = physical(f, 0);
       const next = physical(f, 1);
-      const conditions = f.local(I32, 0);
+      const conditions = f.local(I32, -1);
       f.setGlobal(x.xf, 0);
       f.if(isEmpty(f, top).or(isEmpty(f, next)), () => f.run(x.underflow), () => {
         f.set(conditions, f.call(value, loadM(f, top), loadE(f, top), loadM(f, next), loadE(f, next), i32(nearest)));
       });
+      setField(f, S.fpuStatus, field(f, S.fpuStatus).and(~C2));
       f.if(f.call(x.finish, top), () => f.return());
-      setConditions(f, conditions);
+      f.if(conditions.geS(0), () => setConditions(f, conditions));
     });
   }
   return functions;

@@ -31,13 +31,15 @@ function addExponential(x: X87Core, p: X87Fixed): Record<string, FunctionRef> {
       setResult(f, x, vm, ve);
       f.return();
     });
-    // 2^1 - 1 and 2^-1 - 1; beyond, where results are undefined, these stay.
-    f.if(exponentOf(ve).geU(BIAS), () => {
-      f.if(isMaximal(ve).eqz(), () => {
-        setResult(f, x, TOP_BIT, sign.shl(15).or(i32(BIAS).sub(sign)));
-        f.return();
-      });
+    f.if(isMaximal(ve), () => {
       f.if(sign, () => setResult(f, x, TOP_BIT, 0x8000 | BIAS), () => setResult(f, x, vm, ve));
+      f.return();
+    });
+    // 2^1 - 1 and 2^-1 - 1; beyond, where results are undefined, operands stay.
+    f.if(exponentOf(ve).geU(BIAS), () => {
+      flag(f, x, PE);
+      setResult(f, x, vm, ve);
+      f.if(ve.eq(0x8000 | BIAS).and(vm.eq(TOP_BIT)), () => setResult(f, x, TOP_BIT, 0x8000 | (BIAS - 1)));
       f.return();
     });
     f.if(isDenormal(vm, ve), () => flag(f, x, DE));
@@ -123,7 +125,6 @@ function addLog2(x: X87Core, p: X87Fixed, series: FunctionRef, scaled: FunctionR
     const yz = f.let(isZero(ym, ye));
     f.if(isZero(vm, ve), () => {
       f.if(yz, refuse);
-      f.if(isDenormal(ym, ye), () => flag(f, x, DE));
       f.if(isMaximal(ye).eqz(), () => flag(f, x, ZE));
       infinityOf(f, x, ys.xor(1));
       f.return();
@@ -502,8 +503,8 @@ function addWaves(x: X87Core, w: Waves): Record<string, FunctionRef> {
           });
         });
       });
-      f.if(f.call(x.finish, top), () => f.return());
       setPartial(f, 0);
+      f.run(x.finish, top);
     });
   }
   functions['x87_fsincos'] = m.fn('x87_fsincos', [], [], (f) => {
@@ -558,11 +559,11 @@ function stackForTwo(f: FunctionBuilder, x: X87Core, top: Value, next: Value, th
 
 /** The result to the new top, m:e to the old one. */
 function pushSecond(f: FunctionBuilder, x: X87Core, top: Value, next: Value, vm: Value, ve: Value): void {
+  setPartial(f, 0);
   f.if(f.call(x.finish, next), () => f.return());
   storeRegister(f, top, vm, ve);
   setField(f, S.fpuEmpty, field(f, S.fpuEmpty).and(i32(1).shl(top).not()));
   setField(f, S.fpuTop, next);
-  setPartial(f, 0);
 }
 
 type Globals<K extends string> = Readonly<Record<K, Parameters<FunctionBuilder['setGlobal']>[0]>>;
