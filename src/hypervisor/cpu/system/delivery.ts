@@ -58,7 +58,7 @@ function combine(first: DeliveredEvent, fault: GuestFault): DeliveredEvent {
 /** Registers that an exception sets before its handler is entered, whatever becomes of the delivery. */
 function noteCause(ctx: CpuContext, event: DeliveredEvent): void {
   if (event.kind !== 'fault' && event.kind !== 'trap') return;
-  if (event.vector === VECTOR.PF && event.cr2 !== undefined) ctx.view.setBigUint64(S.cr2, BigInt.asUintN(64, event.cr2), true);
+  if (event.cr2 !== undefined) ctx.view.setBigUint64(S.cr2, BigInt.asUintN(64, event.cr2), true);
   if (event.vector === VECTOR.DB) {
     const dr6 = ctx.view.getBigUint64(S.dr + 48, true);
     ctx.view.setBigUint64(S.dr + 48, dr6 | BigInt(event.dr6 ?? 0), true);
@@ -78,8 +78,8 @@ const MOST_NESTED = 8;
  */
 export function deliver(ctx: CpuContext, event: DeliveredEvent): void {
   let current = event;
+  noteCause(ctx, event);
   for (let i = 0; i < MOST_NESTED; i++) {
-    noteCause(ctx, current);
     try {
       deliverOnce(ctx, current);
       ctx.view.setUint32(S.halted, 0, true);
@@ -87,6 +87,7 @@ export function deliver(ctx: CpuContext, event: DeliveredEvent): void {
       return;
     } catch (error) {
       if (!(error instanceof GuestFault)) throw error;
+      noteCause(ctx, faultEvent(error));
       current = combine(current, error);
     }
   }
