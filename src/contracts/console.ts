@@ -14,4 +14,4 @@ export const CONSOLE_CLOSE = {
 } as const;
 
 /** The most that one message to a console may hold, in bytes; a larger one closes it with 1009. */
-export const MAX_CONSOLE_MESSAGE_BYTES = 1024 * 1024;
+export const MAX_CONSOLE_MESSAGE_BYTES = 64 * 1024;

@@ -27,12 +27,13 @@ beforeEach(() => settled());
 async function settled(): Promise<number[]> {
   for (const id of ids) await rig.untilVm(id, (row) => row.state === row.desired && existsSync(`/proc/${row.pid}`));
   const pids = await Promise.all(ids.map(async (id) => Number((await rig.vm(id)).pid)));
+  let live: number[] = [];
   await until(
     async () => {
-      const live = await rig.vmProcesses();
+      live = await rig.vmProcesses();
       return live.length === pids.length && pids.every((pid) => live.includes(pid)) ? true : undefined;
     },
-    () => `processes other than ${pids.join(', ')} are left`,
+    () => `${live.join(', ')} live, the rows say ${pids.join(', ')}\n${rig.output}`,
   );
   return pids;
 }
@@ -107,7 +108,7 @@ test('a VM process dies while PostgreSQL is away: it is recorded and started onc
   const id = String(ids[0]);
   const { pid } = await rig.vm(id);
   const server = Number(rig.services.pid('postgres'));
-  process.kill(server, 'SIGQUIT');
+  process.kill(server, 'SIGINT');
   await until(() => !existsSync(`/proc/${server}`) || undefined);
   process.kill(Number(pid), 'SIGKILL');
   const row = await rig.untilVm(id, ({ state, pid: now }) => state === 'running' && now !== pid);
@@ -121,7 +122,7 @@ test('kill -9 of the worker, then of a VM process, then Redis and PostgreSQL res
   await rig.endWorker('SIGKILL');
   process.kill(Number(victim.pid), 'SIGKILL');
   process.kill(Number(rig.services.pid('redis')), 'SIGKILL');
-  process.kill(Number(rig.services.pid('postgres')), 'SIGQUIT');
+  process.kill(Number(rig.services.pid('postgres')), 'SIGINT');
   await rig.startWorker();
   await rig.untilVm(victim.id, (row) => row.state === 'running' && row.pid !== victim.pid);
   await settled();

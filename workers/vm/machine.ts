@@ -21,7 +21,7 @@ export interface VmMachine {
   stats(): { readonly wallSeconds: number; readonly cpuSeconds: number; readonly instructions: number };
 }
 
-function isEngine(name: string): name is MachineConfig['engine'] {
+function isEngine(name: string): name is NonNullable<MachineConfig['engine']> {
   return name === 'auto' || name === 'interpret';
 }
 
@@ -34,9 +34,10 @@ export async function openMachine(
   output: (bytes: Uint8Array) => void,
   log: (message: string) => void,
 ): Promise<VmMachine> {
-  if (!isEngine(config.engine)) throw new Error(`the engine ${config.engine} is not available on this host`);
+  const { memoryMiB, boot, engine } = config;
+  if (!isEngine(engine)) throw new Error(`the engine ${engine} is not available on this host`);
   const machine = await createMachine(
-    { memoryMiB: config.memoryMiB, boot: config.boot, engine: config.engine },
+    { memoryMiB, boot, engine },
     { serial: { write: output }, log },
   );
   return {

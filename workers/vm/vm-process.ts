@@ -104,7 +104,7 @@ export class VmProcess {
     this.#channel.statusChanged();
   }
 
-  /** A reset that the machine does not do in place: a new machine takes the old one's. */
+  /** A reset, by the guest or by its owner: a new machine takes the old one's place. */
   async #rebuild(old: VmMachine): Promise<void> {
     if (this.#ending) return;
     const { cpuSeconds, instructions } = old.stats();
@@ -155,7 +155,6 @@ export class VmProcess {
       this.#paused = false;
       machine?.resume();
     } else if (operation === 'reset') {
-      this.#resets++;
       machine?.reset();
     } else if (operation === 'powerButton') {
       machine?.powerButton();
