@@ -34,7 +34,7 @@ export interface TestInstruction {
  * (modulo 1 MiB), and whose pages can be taken away: for the routines' tests.
  */
 export class Testbed implements CpuContext {
-  readonly view = new DataView(new WebAssembly.Memory({ initial: (GUEST + GUEST_BYTES) / 65536 }).buffer);
+  readonly view = new DataView(new ArrayBuffer(GUEST + GUEST_BYTES));
   readonly msrs = new MsrStore();
   readonly unmapped = new Set<number>();
   readonly flushes: unknown[] = [];
