@@ -1,6 +1,6 @@
 import { S } from '../layout.ts';
 import type { Builder, Val } from './builder.ts';
-import { instruction, type Instruction } from './rows.ts';
+import { type Instruction, instruction } from './rows.ts';
 import { I32, I64, i32 } from './sse-common.ts';
 import { MXCSR } from './sse-scratch.ts';
 
@@ -119,23 +119,33 @@ const nothing = (): void => {};
 export const fxsaveInstructions: readonly Instruction[] = [
   instruction('fxsave', 'NP 0F AE /0 M mem', fxsave, FXSR),
   instruction('fxrstor', 'NP 0F AE /1 M mem', fxrstor, FXSR),
-  instruction('ldmxcsr', 'NP 0F AE /2 Md:r mem', (b) => {
-    const value = b.read(0);
-    b.if(value.and(~MXCSR.valid), () => b.raise(13, 0));
-    b.setState('i32.store', S.mxcsr, value);
-  }, SSE1),
+  instruction(
+    'ldmxcsr',
+    'NP 0F AE /2 Md:r mem',
+    (b) => {
+      const value = b.read(0);
+      b.if(value.and(~MXCSR.valid), () => b.raise(13, 0));
+      b.setState('i32.store', S.mxcsr, value);
+    },
+    SSE1,
+  ),
   instruction('stmxcsr', 'NP 0F AE /3 Md:w mem', (b) => b.write(0, b.state('i32.load', S.mxcsr)), SSE1),
   instruction('xsave', 'NP 0F AE /4 M mem', (b) => xsave(b, false), XSAVE),
   instruction('xrstor', 'NP 0F AE /5 M mem', xrstor, XSAVE),
   instruction('xsaveopt', 'NP 0F AE /6 M mem', (b) => xsave(b, false), { cpuid: 'XSAVEOPT' }),
   instruction('xsavec', 'NP 0F C7 /4 M mem', (b) => xsave(b, true), { cpuid: 'XSAVEC' }),
-  instruction('xgetbv', 'NP 0F 01 /m=D0', (b) => {
-    b.if(b.state('i32.load', S.cr4).and(CR4_OSXSAVE).eqz(), () => b.raise(6));
-    b.if(b.gpr(1, 32), () => b.raise(13, 0));
-    const value = b.state('i64.load', S.xcr0);
-    b.setGpr(0, 32, value.wrap());
-    b.setGpr(2, 32, value.shrU(32).wrap());
-  }, XSAVE),
+  instruction(
+    'xgetbv',
+    'NP 0F 01 /m=D0',
+    (b) => {
+      b.if(b.state('i32.load', S.cr4).and(CR4_OSXSAVE).eqz(), () => b.raise(6));
+      b.if(b.gpr(1, 32), () => b.raise(13, 0));
+      const value = b.state('i64.load', S.xcr0);
+      b.setGpr(0, 32, value.wrap());
+      b.setGpr(2, 32, value.shrU(32).wrap());
+    },
+    XSAVE,
+  ),
   instruction('lfence', 'NP 0F AE /5 reg', nothing, { cpuid: 'SSE2' }),
   instruction('mfence', 'NP 0F AE /6 reg', nothing, { cpuid: 'SSE2' }),
   instruction('sfence', 'NP 0F AE /7 reg', nothing, { cpuid: 'SSE' }),

@@ -1,9 +1,9 @@
 import { S } from '../layout.ts';
-import { F32, F64, type ValType } from '../wasm/opcodes.ts';
 import type { Local } from '../wasm/function.ts';
+import { F32, F64, type ValType } from '../wasm/opcodes.ts';
 import { select, shuffle, simd } from '../wasm/value.ts';
 import type { Builder, Val } from './builder.ts';
-import { instruction, type Instruction, type InstructionOptions } from './rows.ts';
+import { type Instruction, type InstructionOptions, instruction } from './rows.ts';
 import { and, andnot, bitsOf, I32, i32, imm8, lanes, or, V128, xor } from './sse-common.ts';
 import { LANE_OP, MXCSR, SSE } from './sse-scratch.ts';
 
@@ -24,9 +24,21 @@ interface Shape {
   readonly least: bigint;
 }
 
-const PS: Shape = { bits: 32, type: F32, shape: 'f32x4', integers: 'i32x4', infinity: 0x7f80_0000n, least: 0x80_0000n };
+const PS: Shape = {
+  bits: 32,
+  type: F32,
+  shape: 'f32x4',
+  integers: 'i32x4',
+  infinity: 0x7f80_0000n,
+  least: 0x80_0000n,
+};
 const PD: Shape = {
-  bits: 64, type: F64, shape: 'f64x2', integers: 'i64x2', infinity: 0x7ff0_0000_0000_0000n, least: 0x10_0000_0000_0000n,
+  bits: 64,
+  type: F64,
+  shape: 'f64x2',
+  integers: 'i64x2',
+  infinity: 0x7ff0_0000_0000_0000n,
+  least: 0x10_0000_0000_0000n,
 };
 
 export const SINGLE = PS;
@@ -42,9 +54,15 @@ export function settled(b: Builder): Val {
 /** Twice the bits: the sign is gone, and the order of magnitudes stays. */
 const doubled = (v: Val): Val => bitsOf(v).shl(1);
 
-export const isDenormalScalar = (t: Shape, v: Val): Val => doubled(v).sub(1).ltU(t.least * 2n - 1n);
+export const isDenormalScalar = (t: Shape, v: Val): Val =>
+  doubled(v)
+    .sub(1)
+    .ltU(t.least * 2n - 1n);
 /** Finite, and no smaller than twice the least normal number, so that it cannot have been tiny before rounding. */
-const isPlain = (t: Shape, v: Val): Val => doubled(v).sub(t.least * 4n).ltU(t.infinity * 2n - t.least * 4n);
+const isPlain = (t: Shape, v: Val): Val =>
+  doubled(v)
+    .sub(t.least * 4n)
+    .ltU(t.infinity * 2n - t.least * 4n);
 const isZero = (v: Val): Val => doubled(v).eqz();
 
 const constantLanes = (t: Shape, value: bigint): Val => lanes(t.bits, [value]);
@@ -62,7 +80,15 @@ const allLanes = (t: Shape, mask: Val): Val => simd(`${t.integers}.all_true`, [m
 export type Operation = 'add' | 'sub' | 'mul' | 'div';
 
 /** Zero results that are exact: a sum of numbers that are not denormal, or a product (quotient) with a zero in it. */
-function exactZero(op: Operation, zero: (v: Val) => Val, both: (a: Val, b: Val) => Val, either: (a: Val, b: Val) => Val, r: Val, x: Val, y: Val): Val {
+function exactZero(
+  op: Operation,
+  zero: (v: Val) => Val,
+  both: (a: Val, b: Val) => Val,
+  either: (a: Val, b: Val) => Val,
+  r: Val,
+  x: Val,
+  y: Val,
+): Val {
   if (op === 'mul') return both(zero(r), either(zero(x), zero(y)));
   if (op === 'div') return both(zero(r), zero(x));
   return zero(r);
@@ -89,12 +115,20 @@ export function scalarArithmetic(b: Builder, t: Shape, op: Operation, x: Val, y:
 /** Packed `op`. May raise #XM. */
 function packedArithmetic(b: Builder, t: Shape, op: Operation, x: Val, y: Val): Val {
   const r = b.let(simd(`${t.shape}.${op}`, [x, y]));
-  const good = or(plainLanes(t, r), exactZero(op, (v) => zeroLanes(t, v), and, or, r, x, y));
+  const good = or(
+    plainLanes(t, r),
+    exactZero(op, (v) => zeroLanes(t, v), and, or, r, x, y),
+  );
   const denormal = or(denormalLanes(t, x), denormalLanes(t, y));
-  b.if(settled(b).and(allLanes(t, andnot(good, denormal))).eqz(), () => {
-    b.callFaulting(`ssePacked${t.bits}`, i32(LANE_OP[op] * 0x101), x, y);
-    b.set(r, b.state('v128.load', SSE.result));
-  });
+  b.if(
+    settled(b)
+      .and(allLanes(t, andnot(good, denormal)))
+      .eqz(),
+    () => {
+      b.callFaulting(`ssePacked${t.bits}`, i32(LANE_OP[op] * 0x101), x, y);
+      b.set(r, b.state('v128.load', SSE.result));
+    },
+  );
   return r;
 }
 
@@ -106,14 +140,22 @@ function addSub(b: Builder, t: Shape): void {
   const r = b.let(simd(`${t.shape}.add`, [x, xor(y, sign)]));
   const good = or(plainLanes(t, r), zeroLanes(t, r));
   const denormal = or(denormalLanes(t, x), denormalLanes(t, y));
-  b.if(settled(b).and(allLanes(t, andnot(good, denormal))).eqz(), () => {
-    b.callFaulting(`ssePacked${t.bits}`, i32(LANE_OP.sub | (LANE_OP.add << 8)), x, y);
-    b.set(r, b.state('v128.load', SSE.result));
-  });
+  b.if(
+    settled(b)
+      .and(allLanes(t, andnot(good, denormal)))
+      .eqz(),
+    () => {
+      b.callFaulting(`ssePacked${t.bits}`, i32(LANE_OP.sub | (LANE_OP.add << 8)), x, y);
+      b.set(r, b.state('v128.load', SSE.result));
+    },
+  );
   b.write(0, r);
 }
 
-const EVEN = { 32: [0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27], 64: [0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23] } as const;
+const EVEN = {
+  32: [0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27],
+  64: [0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23],
+} as const;
 const ODD = { 32: EVEN[32].map((n) => n + 4), 64: EVEN[64].map((n) => n + 8) } as const;
 
 function horizontal(b: Builder, t: Shape, op: 'add' | 'sub'): void {
@@ -194,7 +236,11 @@ function packedCompare(b: Builder, t: Shape): void {
       const equal = simd(`${t.shape}.eq`, [x, y]);
       const less = simd(`${t.shape}.lt`, [x, y]);
       const notMore = simd(`${t.shape}.le`, [x, y]);
-      const truth = select(kind.eqz(), equal, select(kind.eq(1), less, select(kind.eq(2), notMore, lanes(64, [0]))));
+      const truth = select(
+        kind.eqz(),
+        equal,
+        select(kind.eq(1), less, select(kind.eq(2), notMore, lanes(64, [0]))),
+      );
       b.set(r, xor(truth, simd('i32x4.splat', [i32(0).sub(predicate.shrU(2))])));
     },
     () => {
@@ -214,7 +260,11 @@ function scalarCompare(b: Builder, t: Shape): void {
     scalarOrdered(t, x, y),
     () => {
       const kind = predicate.and(3);
-      const truth = select(kind.eqz(), x.eq(y), select(kind.eq(1), x.lt(y), select(kind.eq(2), x.le(y), i32(0))));
+      const truth = select(
+        kind.eqz(),
+        x.eq(y),
+        select(kind.eq(1), x.lt(y), select(kind.eq(2), x.le(y), i32(0))),
+      );
       const mask = i32(0).sub(truth.xor(predicate.shrU(2)));
       b.set(r, t.bits === 32 ? mask.reinterpret() : mask.extendS().reinterpret());
     },
@@ -259,7 +309,13 @@ function approximate(b: Builder, name: string, scalar: boolean): void {
 
 const sse = (cpuid: string): InstructionOptions => ({ cpuid, unit: 'sse' });
 
-function family(stem: string, opcode: string, packed: (b: Builder, t: Shape) => void, scalar: (b: Builder, t: Shape) => void, operands = ''): Instruction[] {
+function family(
+  stem: string,
+  opcode: string,
+  packed: (b: Builder, t: Shape) => void,
+  scalar: (b: Builder, t: Shape) => void,
+  operands = '',
+): Instruction[] {
   return [
     instruction(`${stem}ps`, `NP 0F ${opcode} Vx,Wx${operands}`, (b) => packed(b, PS), sse('SSE')),
     instruction(`${stem}pd`, `66 0F ${opcode} Vx,Wx${operands}`, (b) => packed(b, PD), sse('SSE2')),
@@ -296,8 +352,18 @@ export const sseArithmeticInstructions: readonly Instruction[] = [
   ...binaryFamily('mul', '59'),
   ...binaryFamily('sub', '5C'),
   ...binaryFamily('div', '5E'),
-  ...family('min', '5D', (b, t) => packedMinMax(b, t, 'min'), (b, t) => scalarMinMax(b, t, 'min')),
-  ...family('max', '5F', (b, t) => packedMinMax(b, t, 'max'), (b, t) => scalarMinMax(b, t, 'max')),
+  ...family(
+    'min',
+    '5D',
+    (b, t) => packedMinMax(b, t, 'min'),
+    (b, t) => scalarMinMax(b, t, 'min'),
+  ),
+  ...family(
+    'max',
+    '5F',
+    (b, t) => packedMinMax(b, t, 'max'),
+    (b, t) => scalarMinMax(b, t, 'max'),
+  ),
   ...family('cmp', 'C2', packedCompare, scalarCompare, ',Ib'),
   ...pair('addsub', 'D0', addSub),
   ...pair('hadd', '7C', (b, t) => horizontal(b, t, 'add')),

@@ -1,6 +1,6 @@
 import { S } from '../layout.ts';
-import { F32, I32, I64, V128 } from '../wasm/opcodes.ts';
-import { extractLane, i32, i64, replaceLane, select, simd, vconst, Value } from '../wasm/value.ts';
+import { I32, I64, V128 } from '../wasm/opcodes.ts';
+import { extractLane, i32, i64, replaceLane, select, simd, vconst } from '../wasm/value.ts';
 import type { Builder, Val } from './builder.ts';
 
 /** A v128 constant of equal lanes, or of the lanes given, lowest first. */
@@ -29,7 +29,10 @@ export const xor = (a: Val, b: Val): Val => simd('v128.xor', [a, b]);
 /** Bits of `a` where the mask has ones, else of `b`. */
 export const bitselect = (a: Val, b: Val, mask: Val): Val => simd('v128.bitselect', [a, b, mask]);
 export const swizzle = (a: Val, indices: Val): Val => simd('i8x16.swizzle', [a, indices]);
-export const op2 = (name: string) => (a: Val, b: Val): Val => simd(name, [a, b]);
+export const op2 =
+  (name: string) =>
+  (a: Val, b: Val): Val =>
+    simd(name, [a, b]);
 export const shift = (name: string, a: Val, count: Val): Val => simd(name, [a, count]);
 
 export const low64 = (v: Val): Val => extractLane('i64x2.extract_lane', v, 0);
@@ -49,11 +52,6 @@ export const splat8 = (value: Val): Val => simd('i8x16.splat', [value]);
 /** Operand `index` as raw bits, whatever its type. */
 export function bitsOf(value: Val): Val {
   return value.type === I32 || value.type === I64 || value.type === V128 ? value : value.reinterpret();
-}
-
-export function floatOf(value: Val, type: number): Val {
-  const code = type === F32 ? I32 : I64;
-  return value.type === code ? value.reinterpret() : value;
 }
 
 /** An 8-bit immediate as an i32, 0-255. */
@@ -79,4 +77,4 @@ export function writeMmx(b: Builder, index: number, value: Val): void {
 
 /** v128 whose low half is the MMX operand. */
 export const mmxVector = (value: Val): Val => splat64(value);
-export { I32, I64, V128, Value, i32, i64, select };
+export { I32, I64, i32, i64, select, V128 };

@@ -1,13 +1,25 @@
 import { S } from '../layout.ts';
-import { F32, F64 } from '../wasm/opcodes.ts';
 import type { Local } from '../wasm/function.ts';
+import { F32, F64 } from '../wasm/opcodes.ts';
 import { select, simd } from '../wasm/value.ts';
 import type { Builder, Val } from './builder.ts';
-import { instruction, type Instruction, type InstructionOptions } from './rows.ts';
-import {
-  andnot, bitsOf, enterMmx, fromLow, I32, I64, i32, imm8, lanes, low64, or, setLow64, writeMmx,
-} from './sse-common.ts';
+import { type Instruction, type InstructionOptions, instruction } from './rows.ts';
 import { DOUBLE, denormalLanes, isDenormalScalar, SINGLE, settled } from './sse-arith.ts';
+import {
+  andnot,
+  bitsOf,
+  enterMmx,
+  fromLow,
+  I32,
+  I64,
+  i32,
+  imm8,
+  lanes,
+  low64,
+  or,
+  setLow64,
+  writeMmx,
+} from './sse-common.ts';
 import { MXCSR, SSE } from './sse-scratch.ts';
 
 /** Conversions between integers and floating point, and rounding to integral values (SDM vol. 1, 11.4.1.5, 11.4.2, 12.8.6). */
@@ -21,12 +33,18 @@ const resultFloat = (b: Builder, bits: 32 | 64): Val => b.state(`${name(bits)}.l
 /** Rounding to nearest, and an inexact result tells nothing new. */
 function roundsQuietly(b: Builder): Val {
   const looked = (3 << MXCSR.rcShift) | MXCSR.pm | MXCSR.pe;
-  return b.state('i32.load', S.mxcsr).and(looked).eq(MXCSR.pm | MXCSR.pe);
+  return b
+    .state('i32.load', S.mxcsr)
+    .and(looked)
+    .eq(MXCSR.pm | MXCSR.pe);
 }
 
 /** PE is set and masked already, whatever the rounding. */
 function inexactIsQuiet(b: Builder): Val {
-  return b.state('i32.load', S.mxcsr).and(MXCSR.pm | MXCSR.pe).eq(MXCSR.pm | MXCSR.pe);
+  return b
+    .state('i32.load', S.mxcsr)
+    .and(MXCSR.pm | MXCSR.pe)
+    .eq(MXCSR.pm | MXCSR.pe);
 }
 
 /** CVTSI2SS and CVTSI2SD; 32-bit integers are exact in double precision. */
@@ -50,7 +68,7 @@ function toInteger(b: Builder, bits: 32 | 64, truncate: boolean): void {
   const type = size === 64 ? I64 : I32;
   const float = bits === 32 ? F32 : F64;
   const rounded = b.let(x.unary(truncate ? 'trunc' : 'nearest', float));
-  const limit = size === 64 ? 9223372036854775808 : 2147483648;
+  const limit = size === 64 ? 2 ** 63 : 2 ** 31;
   const inside = rounded.ge(-limit).and(rounded.lt(limit));
   // The exact path also knows that DAZ makes a denormal exact.
   const quiet = truncate ? inexactIsQuiet(b) : roundsQuietly(b);
@@ -99,7 +117,10 @@ function narrow(b: Builder): void {
   const r = b.let(x.convert('f32.demote_f64', F32));
   const size = b.let(r.unary('abs', F32));
   // 2^-125 and up was not tiny before rounding either.
-  const plain = size.ge(2 ** -125).and(size.lt(Infinity)).or(x.eq(0));
+  const plain = size
+    .ge(2 ** -125)
+    .and(size.lt(Infinity))
+    .or(x.eq(0));
   b.if(settled(b).and(plain).eqz(), () => {
     b.callFaulting('sseNarrowScalar', bitsOf(x));
     b.set(r, b.state('f32.load', SSE.result));
@@ -116,10 +137,15 @@ function narrowPacked(b: Builder, x: Val): Val {
     simd('f64x2.lt', [size, least]),
   );
   const good = or(inRange, simd('f64x2.eq', [x, lanes(64, [0])]));
-  b.if(settled(b).and(simd('i64x2.all_true', [good], I32)).eqz(), () => {
-    b.callFaulting('sseNarrowPacked', x);
-    b.set(r, b.state('v128.load', SSE.result));
-  });
+  b.if(
+    settled(b)
+      .and(simd('i64x2.all_true', [good], I32))
+      .eqz(),
+    () => {
+      b.callFaulting('sseNarrowPacked', x);
+      b.set(r, b.state('v128.load', SSE.result));
+    },
+  );
   return r;
 }
 
@@ -168,10 +194,16 @@ function roundPacked(b: Builder, bits: 32 | 64): void {
   const all = bits === 32 ? 'i32x4.all_true' : 'i64x2.all_true';
   const exact = simd(all, [simd(`${s}.eq`, [r, x])], I32);
   const numbers = andnot(simd(`${s}.eq`, [x, x]), denormalLanes(shapeOf(bits), x));
-  b.if(exact.or(inexactIsQuiet(b)).and(simd(all, [numbers], I32)).eqz(), () => {
-    b.callFaulting(`sseRoundPacked${bits}`, x, imm);
-    b.set(r, b.state('v128.load', SSE.result));
-  });
+  b.if(
+    exact
+      .or(inexactIsQuiet(b))
+      .and(simd(all, [numbers], I32))
+      .eqz(),
+    () => {
+      b.callFaulting(`sseRoundPacked${bits}`, x, imm);
+      b.set(r, b.state('v128.load', SSE.result));
+    },
+  );
   b.write(0, r);
 }
 
@@ -201,14 +233,44 @@ const scalar: readonly Instruction[] = [
 ];
 
 const packed: readonly Instruction[] = [
-  instruction('cvtdq2ps', 'NP 0F 5B Vx:w,Wx', (b) => b.write(0, packedFromInteger(b, b.read(1))), sse('SSE2')),
-  instruction('cvtps2dq', '66 0F 5B Vx:w,Wx', (b) => b.write(0, packedToInteger(b, 32, false, b.read(1))), sse('SSE2')),
-  instruction('cvttps2dq', 'F3 0F 5B Vx:w,Wx', (b) => b.write(0, packedToInteger(b, 32, true, b.read(1))), sse('SSE2')),
-  instruction('cvtpd2dq', 'F2 0F E6 Vx:w,Wx', (b) => b.write(0, packedToInteger(b, 64, false, b.read(1))), sse('SSE2')),
-  instruction('cvttpd2dq', '66 0F E6 Vx:w,Wx', (b) => b.write(0, packedToInteger(b, 64, true, b.read(1))), sse('SSE2')),
-  instruction('cvtdq2pd', 'F3 0F E6 Vx:w,Wq', (b) => {
-    b.write(0, simd('f64x2.convert_low_i32x4_s', [fromLow(b.read(1))]));
-  }, sse('SSE2')),
+  instruction(
+    'cvtdq2ps',
+    'NP 0F 5B Vx:w,Wx',
+    (b) => b.write(0, packedFromInteger(b, b.read(1))),
+    sse('SSE2'),
+  ),
+  instruction(
+    'cvtps2dq',
+    '66 0F 5B Vx:w,Wx',
+    (b) => b.write(0, packedToInteger(b, 32, false, b.read(1))),
+    sse('SSE2'),
+  ),
+  instruction(
+    'cvttps2dq',
+    'F3 0F 5B Vx:w,Wx',
+    (b) => b.write(0, packedToInteger(b, 32, true, b.read(1))),
+    sse('SSE2'),
+  ),
+  instruction(
+    'cvtpd2dq',
+    'F2 0F E6 Vx:w,Wx',
+    (b) => b.write(0, packedToInteger(b, 64, false, b.read(1))),
+    sse('SSE2'),
+  ),
+  instruction(
+    'cvttpd2dq',
+    '66 0F E6 Vx:w,Wx',
+    (b) => b.write(0, packedToInteger(b, 64, true, b.read(1))),
+    sse('SSE2'),
+  ),
+  instruction(
+    'cvtdq2pd',
+    'F3 0F E6 Vx:w,Wq',
+    (b) => {
+      b.write(0, simd('f64x2.convert_low_i32x4_s', [fromLow(b.read(1))]));
+    },
+    sse('SSE2'),
+  ),
   instruction('cvtps2pd', 'NP 0F 5A Vx:w,Wq', extendPacked, sse('SSE2')),
   instruction('cvtpd2ps', '66 0F 5A Vx:w,Wx', (b) => b.write(0, narrowPacked(b, b.read(1))), sse('SSE2')),
   instruction('roundps', '66 0F 3A 08 Vx:w,Wx,Ib', (b) => roundPacked(b, 32), sse('SSE4_1')),
@@ -239,20 +301,40 @@ function pairToMmx(b: Builder, bits: 32 | 64, truncate: boolean): void {
 const withMmx: readonly Instruction[] = [
   instruction('cvtpi2ps', 'NP 0F 2A Vx,Nq', convertPairToSingles, mmx('SSE')),
   instruction('cvtpi2ps', 'NP 0F 2A Vx,Wq mem', convertPairToSingles, sse('SSE')),
-  instruction('cvtpi2pd', '66 0F 2A Vx:w,Nq', (b) => {
-    b.write(0, simd('f64x2.convert_low_i32x4_s', [fromLow(b.read(1))]));
-    enterMmx(b);
-  }, mmx('SSE2')),
-  instruction('cvtpi2pd', '66 0F 2A Vx:w,Wq mem', (b) => {
-    b.write(0, simd('f64x2.convert_low_i32x4_s', [fromLow(b.read(1))]));
-  }, sse('SSE2')),
+  instruction(
+    'cvtpi2pd',
+    '66 0F 2A Vx:w,Nq',
+    (b) => {
+      b.write(0, simd('f64x2.convert_low_i32x4_s', [fromLow(b.read(1))]));
+      enterMmx(b);
+    },
+    mmx('SSE2'),
+  ),
+  instruction(
+    'cvtpi2pd',
+    '66 0F 2A Vx:w,Wq mem',
+    (b) => {
+      b.write(0, simd('f64x2.convert_low_i32x4_s', [fromLow(b.read(1))]));
+    },
+    sse('SSE2'),
+  ),
   ...([false, true] as const).flatMap((truncate) => [
-    instruction(`cvt${truncate ? 't' : ''}ps2pi`, `NP 0F ${truncate ? '2C' : '2D'} Pq:w,Wq`, (b) => {
-      pairToMmx(b, 32, truncate);
-    }, mmx('SSE')),
-    instruction(`cvt${truncate ? 't' : ''}pd2pi`, `66 0F ${truncate ? '2C' : '2D'} Pq:w,Wx`, (b) => {
-      pairToMmx(b, 64, truncate);
-    }, mmx('SSE2')),
+    instruction(
+      `cvt${truncate ? 't' : ''}ps2pi`,
+      `NP 0F ${truncate ? '2C' : '2D'} Pq:w,Wq`,
+      (b) => {
+        pairToMmx(b, 32, truncate);
+      },
+      mmx('SSE'),
+    ),
+    instruction(
+      `cvt${truncate ? 't' : ''}pd2pi`,
+      `66 0F ${truncate ? '2C' : '2D'} Pq:w,Wx`,
+      (b) => {
+        pairToMmx(b, 64, truncate);
+      },
+      mmx('SSE2'),
+    ),
   ]),
 ];
 

@@ -3,8 +3,9 @@ import { fxsaveInstructions } from './fxsave.ts';
 import type { Instruction } from './rows.ts';
 import { sseArithmeticInstructions } from './sse-arith.ts';
 import { sseConvertInstructions } from './sse-convert.ts';
-import { sseIntegerInstructions } from './sse-integer.ts';
+import { sseElementInstructions } from './sse-element.ts';
 import { sseMoveInstructions } from './sse-move.ts';
+import { ssePackedInstructions } from './sse-packed.ts';
 import { sseStringInstructions } from './sse-string.ts';
 
 const FSW_ES = 0x80;
@@ -22,7 +23,8 @@ function waiting(row: Instruction): Instruction {
 /** Every row of MMX, SSE to SSE4.2, PCLMULQDQ, AES, FXSAVE, XSAVE, prefetches and fences. */
 export const sseInstructions: readonly Instruction[] = [
   ...sseMoveInstructions,
-  ...sseIntegerInstructions,
+  ...ssePackedInstructions,
+  ...sseElementInstructions,
   ...sseArithmeticInstructions,
   ...sseConvertInstructions,
   ...sseStringInstructions,

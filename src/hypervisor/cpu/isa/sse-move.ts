@@ -1,12 +1,33 @@
 import { S } from '../layout.ts';
 import { shuffle, simd } from '../wasm/value.ts';
 import type { Builder, Val } from './builder.ts';
-import { instruction, type Instruction } from './rows.ts';
+import { type Instruction, instruction } from './rows.ts';
 import {
-  and, andnot, bitselect, enterMmx, fromLow, high64, I32, i32, imm8, lanes, low32, low64, or, select,
-  setHigh64, setLow32, setLow64, shift, splat32, splat64, swizzle, writeMmx, xor,
+  and,
+  andnot,
+  bitselect,
+  enterMmx,
+  fromLow,
+  high64,
+  I32,
+  i32,
+  imm8,
+  lanes,
+  low32,
+  low64,
+  or,
+  select,
+  setHigh64,
+  setLow32,
+  setLow64,
+  shift,
+  splat32,
+  splat64,
+  swizzle,
+  writeMmx,
+  xor,
 } from './sse-common.ts';
-import { maskFromBits, shuffleDwords, xmm0 } from './sse-integer.ts';
+import { maskFromBits, shuffleDwords, xmm0 } from './sse-element.ts';
 
 /** Moves, shuffles, blends and logic between XMM, MMX, general registers and memory. */
 
@@ -40,11 +61,21 @@ const scalarMoves: readonly Instruction[] = [
   instruction('movss', 'F3 0F 10 Vx:w,Wd mem', zeroing, SSE1),
   instruction('movss', 'F3 0F 10 Vx,Ux reg', (b) => b.write(0, setLow32(b.read(0), low32(b.read(1)))), SSE1),
   instruction('movss', 'F3 0F 11 Wd:w,Vd mem', copy, SSE1),
-  instruction('movss', 'F3 0F 11 Ux:rw,Vx reg', (b) => b.write(0, setLow32(b.read(0), low32(b.read(1)))), SSE1),
+  instruction(
+    'movss',
+    'F3 0F 11 Ux:rw,Vx reg',
+    (b) => b.write(0, setLow32(b.read(0), low32(b.read(1)))),
+    SSE1,
+  ),
   instruction('movsd', 'F2 0F 10 Vx:w,Wq mem', zeroing, SSE2),
   instruction('movsd', 'F2 0F 10 Vx,Ux reg', (b) => b.write(0, setLow64(b.read(0), low64(b.read(1)))), SSE2),
   instruction('movsd', 'F2 0F 11 Wq:w,Vq mem', copy, SSE2),
-  instruction('movsd', 'F2 0F 11 Ux:rw,Vx reg', (b) => b.write(0, setLow64(b.read(0), low64(b.read(1)))), SSE2),
+  instruction(
+    'movsd',
+    'F2 0F 11 Ux:rw,Vx reg',
+    (b) => b.write(0, setLow64(b.read(0), low64(b.read(1)))),
+    SSE2,
+  ),
   instruction('movq', 'F3 0F 7E Vx:w,Wq', zeroing, SSE2),
   instruction('movq', '66 0F D6 Wq:w,Vq mem', copy, SSE2),
   instruction('movq', '66 0F D6 Ux:w,Vq reg', zeroing, SSE2),
@@ -65,14 +96,24 @@ const halfMoves: readonly Instruction[] = [
   instruction('movhpd', '66 0F 16 Vx,Wq mem', (b) => setHigh(b, b.read(1)), SSE2),
   instruction('movhps', 'NP 0F 17 Wq:w,Vx mem', (b) => b.write(0, high64(b.read(1))), SSE1),
   instruction('movhpd', '66 0F 17 Wq:w,Vx mem', (b) => b.write(0, high64(b.read(1))), SSE2),
-  instruction('movsldup', 'F3 0F 12 Vx:w,Wx', (b) => {
-    const y = b.read(1);
-    b.write(0, shuffle(y, y, [0, 1, 2, 3, 0, 1, 2, 3, 8, 9, 10, 11, 8, 9, 10, 11]));
-  }, SSE3),
-  instruction('movshdup', 'F3 0F 16 Vx:w,Wx', (b) => {
-    const y = b.read(1);
-    b.write(0, shuffle(y, y, [4, 5, 6, 7, 4, 5, 6, 7, 12, 13, 14, 15, 12, 13, 14, 15]));
-  }, SSE3),
+  instruction(
+    'movsldup',
+    'F3 0F 12 Vx:w,Wx',
+    (b) => {
+      const y = b.read(1);
+      b.write(0, shuffle(y, y, [0, 1, 2, 3, 0, 1, 2, 3, 8, 9, 10, 11, 8, 9, 10, 11]));
+    },
+    SSE3,
+  ),
+  instruction(
+    'movshdup',
+    'F3 0F 16 Vx:w,Wx',
+    (b) => {
+      const y = b.read(1);
+      b.write(0, shuffle(y, y, [4, 5, 6, 7, 4, 5, 6, 7, 12, 13, 14, 15, 12, 13, 14, 15]));
+    },
+    SSE3,
+  ),
   instruction('movddup', 'F2 0F 12 Vx:w,Wq', (b) => b.write(0, splat64(b.read(1))), SSE3),
 ];
 
@@ -92,19 +133,37 @@ const mmxMoves: readonly Instruction[] = [
   instruction('movq', 'NP 0F 6F Pq:w,Qq', (b) => writeMmx(b, 0, b.read(1)), MMX),
   instruction('movq', 'NP 0F 7F Qq:w,Pq', (b) => writeMmx(b, 0, b.read(1)), MMX),
   instruction('movntq', 'NP 0F E7 Qq:w,Pq mem', (b) => leave(b), { cpuid: 'SSE', unit: 'mmx' }),
-  instruction('movq2dq', 'F3 0F D6 Vx:w,Nq', (b) => {
-    b.write(0, fromLow(b.read(1)));
-    enterMmx(b);
-  }, { cpuid: 'SSE2', unit: 'mmx' }),
-  instruction('movdq2q', 'F2 0F D6 Pq:w,Uq', (b) => writeMmx(b, 0, b.read(1)), { cpuid: 'SSE2', unit: 'mmx' }),
-  instruction('emms', 'NP 0F 77', (b) => {
-    enterMmx(b);
-    b.setState('i32.store', S.fpuEmpty, i32(255));
-  }, MMX),
-  instruction('maskmovq', 'NP 0F F7 Pq:r,Nq', (b) => {
-    maskedStore(b, fromLow(b.read(0)), simd('i8x16.bitmask', [fromLow(b.read(1))], I32), 8);
-    enterMmx(b);
-  }, { cpuid: 'SSE', unit: 'mmx' }),
+  instruction(
+    'movq2dq',
+    'F3 0F D6 Vx:w,Nq',
+    (b) => {
+      b.write(0, fromLow(b.read(1)));
+      enterMmx(b);
+    },
+    { cpuid: 'SSE2', unit: 'mmx' },
+  ),
+  instruction('movdq2q', 'F2 0F D6 Pq:w,Uq', (b) => writeMmx(b, 0, b.read(1)), {
+    cpuid: 'SSE2',
+    unit: 'mmx',
+  }),
+  instruction(
+    'emms',
+    'NP 0F 77',
+    (b) => {
+      enterMmx(b);
+      b.setState('i32.store', S.fpuEmpty, i32(255));
+    },
+    MMX,
+  ),
+  instruction(
+    'maskmovq',
+    'NP 0F F7 Pq:r,Nq',
+    (b) => {
+      maskedStore(b, fromLow(b.read(0)), simd('i8x16.bitmask', [fromLow(b.read(1))], I32), 8);
+      enterMmx(b);
+    },
+    { cpuid: 'SSE', unit: 'mmx' },
+  ),
 ];
 
 /** A move out of an MMX register. */
@@ -120,7 +179,9 @@ function leave(b: Builder): void {
 function maskedStore(b: Builder, data: Val, mask: Val, bytes: number): void {
   const raw = b.gpr(7, 64);
   const size = b.addressSize();
-  const offset = b.let(select(size.eq(64), raw, select(size.eq(32), raw.and(0xffff_ffffn), raw.and(0xffffn))));
+  const offset = b.let(
+    select(size.eq(64), raw, select(size.eq(32), raw.and(0xffff_ffffn), raw.and(0xffffn))),
+  );
   const at = b.let(b.segmented('record', offset, bytes, 'w'));
   const rest = b.let(mask);
   const value = b.let(data);
@@ -157,14 +218,25 @@ const UNPACK_PS_HIGH = [8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30
 const UNPACK_PD_LOW = [0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23];
 const UNPACK_PD_HIGH = [8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31];
 
-const fixedShuffle = (name: string, encoding: string, bytes: readonly number[], options: typeof SSE1 | typeof SSE2): Instruction =>
-  instruction(name, encoding, (b) => {
-    const y = b.read(1);
-    b.write(0, shuffle(b.read(0), y, bytes));
-  }, options);
+const fixedShuffle = (
+  name: string,
+  encoding: string,
+  bytes: readonly number[],
+  options: typeof SSE1 | typeof SSE2,
+): Instruction =>
+  instruction(
+    name,
+    encoding,
+    (b) => {
+      const y = b.read(1);
+      b.write(0, shuffle(b.read(0), y, bytes));
+    },
+    options,
+  );
 
 /** Quadword `bit` of v in both halves. */
-const quad = (v: Val, bit: Val): Val => select(bit, shuffle(v, v, UNPACK_PD_HIGH), shuffle(v, v, UNPACK_PD_LOW));
+const quad = (v: Val, bit: Val): Val =>
+  select(bit, shuffle(v, v, UNPACK_PD_HIGH), shuffle(v, v, UNPACK_PD_LOW));
 
 function blendImmediate(b: Builder, bits: 32 | 64): void {
   const y = b.read(1);
@@ -188,37 +260,75 @@ const shuffles: readonly Instruction[] = [
   fixedShuffle('unpckhps', 'NP 0F 15 Vx,Wx', UNPACK_PS_HIGH, SSE1),
   fixedShuffle('unpcklpd', '66 0F 14 Vx,Wx', UNPACK_PD_LOW, SSE2),
   fixedShuffle('unpckhpd', '66 0F 15 Vx,Wx', UNPACK_PD_HIGH, SSE2),
-  instruction('shufps', 'NP 0F C6 Vx,Wx,Ib', (b) => {
-    const y = b.read(1);
-    const imm = imm8(b, 2);
-    const low = shuffleDwords(b.read(0), imm);
-    b.write(0, shuffle(low, shuffleDwords(y, imm), [0, 1, 2, 3, 4, 5, 6, 7, 24, 25, 26, 27, 28, 29, 30, 31]));
-  }, SSE1),
-  instruction('shufpd', '66 0F C6 Vx,Wx,Ib', (b) => {
-    const y = b.read(1);
-    const imm = imm8(b, 2);
-    b.write(0, shuffle(quad(b.read(0), imm.and(1)), quad(y, imm.and(2)), UNPACK_PD_LOW));
-  }, SSE2),
+  instruction(
+    'shufps',
+    'NP 0F C6 Vx,Wx,Ib',
+    (b) => {
+      const y = b.read(1);
+      const imm = imm8(b, 2);
+      const low = shuffleDwords(b.read(0), imm);
+      b.write(
+        0,
+        shuffle(low, shuffleDwords(y, imm), [0, 1, 2, 3, 4, 5, 6, 7, 24, 25, 26, 27, 28, 29, 30, 31]),
+      );
+    },
+    SSE1,
+  ),
+  instruction(
+    'shufpd',
+    '66 0F C6 Vx,Wx,Ib',
+    (b) => {
+      const y = b.read(1);
+      const imm = imm8(b, 2);
+      b.write(0, shuffle(quad(b.read(0), imm.and(1)), quad(y, imm.and(2)), UNPACK_PD_LOW));
+    },
+    SSE2,
+  ),
   instruction('blendps', '66 0F 3A 0C Vx,Wx,Ib', (b) => blendImmediate(b, 32), SSE41),
   instruction('blendpd', '66 0F 3A 0D Vx,Wx,Ib', (b) => blendImmediate(b, 64), SSE41),
   instruction('blendvps', '66 0F 38 14 Vx,Wx', (b) => blendVariable(b, 'i32x4', 31), SSE41),
   instruction('blendvpd', '66 0F 38 15 Vx,Wx', (b) => blendVariable(b, 'i64x2', 63), SSE41),
   instruction('insertps', '66 0F 3A 21 Vx,Wd,Ib mem', (b) => insertSingle(b, b.read(1), imm8(b, 2)), SSE41),
-  instruction('insertps', '66 0F 3A 21 Vx,Ux,Ib reg', (b) => {
-    const imm = imm8(b, 2);
-    const wanted = simd('i8x16.splat', [imm.shrU(6).shl(2)]);
-    const index = simd('i8x16.add', [wanted, lanes(8, [0, 1, 2, 3])]);
-    insertSingle(b, low32(swizzle(b.read(1), index)), imm);
-  }, SSE41),
-  instruction('extractps', '66 0F 3A 17 Ed:w,Vx,Ib', (b) => {
-    const wanted = simd('i8x16.splat', [imm8(b, 2).and(3).shl(2)]);
-    b.write(0, low32(swizzle(b.read(1), simd('i8x16.add', [wanted, lanes(8, [0, 1, 2, 3])]))));
-  }, SSE41),
-  instruction('movmskps', 'NP 0F 50 Gd:w,Ux', (b) => b.write(0, simd('i32x4.bitmask', [b.read(1)], I32)), SSE1),
-  instruction('movmskpd', '66 0F 50 Gd:w,Ux', (b) => b.write(0, simd('i64x2.bitmask', [b.read(1)], I32)), SSE2),
-  instruction('maskmovdqu', '66 0F F7 Vx:r,Ux', (b) => {
-    maskedStore(b, b.read(0), simd('i8x16.bitmask', [b.read(1)], I32), 16);
-  }, SSE2),
+  instruction(
+    'insertps',
+    '66 0F 3A 21 Vx,Ux,Ib reg',
+    (b) => {
+      const imm = imm8(b, 2);
+      const wanted = simd('i8x16.splat', [imm.shrU(6).shl(2)]);
+      const index = simd('i8x16.add', [wanted, lanes(8, [0, 1, 2, 3])]);
+      insertSingle(b, low32(swizzle(b.read(1), index)), imm);
+    },
+    SSE41,
+  ),
+  instruction(
+    'extractps',
+    '66 0F 3A 17 Ed:w,Vx,Ib',
+    (b) => {
+      const wanted = simd('i8x16.splat', [imm8(b, 2).and(3).shl(2)]);
+      b.write(0, low32(swizzle(b.read(1), simd('i8x16.add', [wanted, lanes(8, [0, 1, 2, 3])]))));
+    },
+    SSE41,
+  ),
+  instruction(
+    'movmskps',
+    'NP 0F 50 Gd:w,Ux',
+    (b) => b.write(0, simd('i32x4.bitmask', [b.read(1)], I32)),
+    SSE1,
+  ),
+  instruction(
+    'movmskpd',
+    '66 0F 50 Gd:w,Ux',
+    (b) => b.write(0, simd('i64x2.bitmask', [b.read(1)], I32)),
+    SSE2,
+  ),
+  instruction(
+    'maskmovdqu',
+    '66 0F F7 Vx:r,Ux',
+    (b) => {
+      maskedStore(b, b.read(0), simd('i8x16.bitmask', [b.read(1)], I32), 16);
+    },
+    SSE2,
+  ),
 ];
 
 export const sseMoveInstructions: readonly Instruction[] = [

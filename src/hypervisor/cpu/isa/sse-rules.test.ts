@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { createHostState, type HostState } from '../../../../test/native/host-cpu.ts';
+import { createTestbed } from '../../../../test/native/sse-testbed.ts';
 import { S } from '../layout.ts';
 import { sseInstructions } from './sse-instructions.ts';
 import { SSE } from './sse-scratch.ts';
-import { createTestbed } from './sse-testbed.ts';
 
 /** What the host cannot show: modes, control registers, and which way a result was computed. */
 
@@ -46,13 +46,32 @@ describe('the fast path of SSE arithmetic', () => {
     return bed.view.getUint32(SSE.exceptions, true) !== UNTOUCHED;
   };
   const CASES: readonly [string, string, 32 | 64][] = [
-    ['addps', '0f58c1', 32], ['addpd', '660f58c1', 64], ['addss', 'f30f58c1', 32], ['addsd', 'f20f58c1', 64],
-    ['mulps', '0f59c1', 32], ['mulpd', '660f59c1', 64], ['mulss', 'f30f59c1', 32], ['mulsd', 'f20f59c1', 64],
-    ['subps', '0f5cc1', 32], ['subsd', 'f20f5cc1', 64], ['divps', '0f5ec1', 32], ['divsd', 'f20f5ec1', 64],
-    ['sqrtps', '0f51c1', 32], ['sqrtsd', 'f20f51c1', 64], ['haddps', 'f20f7cc1', 32], ['addsubpd', '660fd0c1', 64],
-    ['cvtsd2ss', 'f20f5ac1', 64], ['cvtpd2ps', '660f5ac1', 64], ['cvtsd2si', 'f20f2dc1', 64],
-    ['cvttps2dq', 'f30f5bc1', 32], ['cvtdq2ps', '0f5bc1', 32], ['roundsd', '660f3a0bc100', 64],
-    ['minps', '0f5dc1', 32], ['maxsd', 'f20f5fc1', 64], ['cmpltpd', '660fc2c101', 64], ['ucomisd', '660f2ec1', 64],
+    ['addps', '0f58c1', 32],
+    ['addpd', '660f58c1', 64],
+    ['addss', 'f30f58c1', 32],
+    ['addsd', 'f20f58c1', 64],
+    ['mulps', '0f59c1', 32],
+    ['mulpd', '660f59c1', 64],
+    ['mulss', 'f30f59c1', 32],
+    ['mulsd', 'f20f59c1', 64],
+    ['subps', '0f5cc1', 32],
+    ['subsd', 'f20f5cc1', 64],
+    ['divps', '0f5ec1', 32],
+    ['divsd', 'f20f5ec1', 64],
+    ['sqrtps', '0f51c1', 32],
+    ['sqrtsd', 'f20f51c1', 64],
+    ['haddps', 'f20f7cc1', 32],
+    ['addsubpd', '660fd0c1', 64],
+    ['cvtsd2ss', 'f20f5ac1', 64],
+    ['cvtpd2ps', '660f5ac1', 64],
+    ['cvtsd2si', 'f20f2dc1', 64],
+    ['cvttps2dq', 'f30f5bc1', 32],
+    ['cvtdq2ps', '0f5bc1', 32],
+    ['roundsd', '660f3a0bc100', 64],
+    ['minps', '0f5dc1', 32],
+    ['maxsd', 'f20f5fc1', 64],
+    ['cmpltpd', '660fc2c101', 64],
+    ['ucomisd', '660f2ec1', 64],
     ['cvtss2sd', 'f30f5ac1', 32],
   ];
   for (const [name, code, width] of CASES) {
@@ -70,7 +89,8 @@ describe('the fast path of SSE arithmetic', () => {
   });
 
   it('serves zero operands', () => {
-    for (const code of ['f20f58c1', 'f20f59c1', '660f58c1', '660f59c1']) assert.equal(exactRan(code, 0x1fa0, [0, 3], 64), false);
+    for (const code of ['f20f58c1', 'f20f59c1', '660f58c1', '660f59c1'])
+      assert.equal(exactRan(code, 0x1fa0, [0, 3], 64), false);
     assert.equal(exactRan('f20f5ec1', 0x1fa0, [0, 3], 64), false);
   });
 });
@@ -88,7 +108,9 @@ describe('SSE under control registers', () => {
   });
 
   it('raises #NM for FXSAVE with CR0.EM or TS, and for XSAVE with TS', () => {
-    withControl(S.cr0, 1 | 4, () => assert.equal(bed.run(bytes('0fae03'), stateWith(0x1f80)).fault?.vector, 7));
+    withControl(S.cr0, 1 | 4, () =>
+      assert.equal(bed.run(bytes('0fae03'), stateWith(0x1f80)).fault?.vector, 7),
+    );
     withControl(S.cr0, 1 | 8, () => {
       assert.equal(bed.run(bytes('0fae03'), stateWith(0x1f80)).fault?.vector, 7);
       assert.equal(bed.run(bytes('0fae0b'), stateWith(0x1f80)).fault?.vector, 7);
@@ -172,7 +194,15 @@ describe('SSE outside 64-bit mode', () => {
 
   it('computes as in 64-bit mode', () => {
     const state = stateWith(0x1f80, [1.5, 2.25]);
-    for (const code of ['f20f58c1', '660f58c1', '660fefc1', '0f6fc1', '660f3a0fc105', 'f20f2ac3', 'f20f58 03']) {
+    for (const code of [
+      'f20f58c1',
+      '660f58c1',
+      '660fefc1',
+      '0f6fc1',
+      '660f3a0fc105',
+      'f20f2ac3',
+      'f20f58 03',
+    ]) {
       const wide = bed.run(bytes(code), state);
       const narrow = bed.run32(bytes(code), state);
       assert.deepEqual(narrow.fx, wide.fx, code);

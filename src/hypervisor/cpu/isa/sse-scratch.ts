@@ -39,4 +39,15 @@ export const MXCSR = {
 } as const;
 
 /** Numbers of the lane operations of the exact path; a comparison is `compare` + predicate. */
-export const LANE_OP = { add: 0, sub: 1, mul: 2, div: 3, sqrt: 4, min: 5, max: 6, compare: 8, comis: 16, ucomis: 17 } as const;
+export const LANE_OP = {
+  add: 0,
+  sub: 1,
+  mul: 2,
+  div: 3,
+  sqrt: 4,
+  min: 5,
+  max: 6,
+  compare: 8,
+  comis: 16,
+  ucomis: 17,
+} as const;

@@ -1,9 +1,9 @@
 import { xmm } from '../layout.ts';
 import { simd } from '../wasm/value.ts';
 import type { Builder, Val } from './builder.ts';
-import { instruction, type Instruction } from './rows.ts';
+import { type Instruction, instruction } from './rows.ts';
 import { fromLow, i32, i64, imm8, lanes, select, swizzle } from './sse-common.ts';
-import { maskFromBits } from './sse-integer.ts';
+import { maskFromBits } from './sse-element.ts';
 
 /** SSE4.2's string comparisons and CRC32, PCLMULQDQ and AES (SDM vol. 1, 12.12, 12.13; vol. 2, 4.1). */
 
@@ -55,10 +55,15 @@ function crc(b: Builder): void {
 }
 
 const aes = (name: string, opcode: string, target: string): Instruction =>
-  instruction(name, `66 0F 38 ${opcode} Vx,Wx`, (b) => {
-    const y = b.read(1);
-    b.write(0, b.call(target, b.read(0), y));
-  }, { cpuid: 'AESNI', unit: 'sse' });
+  instruction(
+    name,
+    `66 0F 38 ${opcode} Vx,Wx`,
+    (b) => {
+      const y = b.read(1);
+      b.write(0, b.call(target, b.read(0), y));
+    },
+    { cpuid: 'AESNI', unit: 'sse' },
+  );
 
 export const sseStringInstructions: readonly Instruction[] = [
   instruction('pcmpestrm', '66 0F 3A 60 Vu:r,Wu,Ib', (b) => toMask(b, true), SSE42),
@@ -67,10 +72,15 @@ export const sseStringInstructions: readonly Instruction[] = [
   instruction('pcmpistri', '66 0F 3A 63 Vu:r,Wu,Ib', (b) => toIndex(b, false), SSE42),
   instruction('crc32', 'F2 0F 38 F0 Gy,Eb', (b) => crc(b), { cpuid: 'SSE4_2' }),
   instruction('crc32', 'F2 0F 38 F1 Gy,Ev', (b) => crc(b), { cpuid: 'SSE4_2' }),
-  instruction('pclmulqdq', '66 0F 3A 44 Vx,Wx,Ib', (b) => {
-    const y = b.read(1);
-    b.write(0, b.call('sseCarrylessMultiply', b.read(0), y, imm8(b, 2)));
-  }, { cpuid: 'PCLMULQDQ', unit: 'sse' }),
+  instruction(
+    'pclmulqdq',
+    '66 0F 3A 44 Vx,Wx,Ib',
+    (b) => {
+      const y = b.read(1);
+      b.write(0, b.call('sseCarrylessMultiply', b.read(0), y, imm8(b, 2)));
+    },
+    { cpuid: 'PCLMULQDQ', unit: 'sse' },
+  ),
   aes('aesenc', 'DC', 'sseAesEncrypt'),
   aes('aesenclast', 'DD', 'sseAesEncryptLast'),
   aes('aesdec', 'DE', 'sseAesDecrypt'),
@@ -79,7 +89,12 @@ export const sseStringInstructions: readonly Instruction[] = [
     cpuid: 'AESNI',
     unit: 'sse',
   }),
-  instruction('aeskeygenassist', '66 0F 3A DF Vx:w,Wx,Ib', (b) => {
-    b.write(0, b.call('sseAesKeygen', b.read(1), imm8(b, 2)));
-  }, { cpuid: 'AESNI', unit: 'sse' }),
+  instruction(
+    'aeskeygenassist',
+    '66 0F 3A DF Vx:w,Wx,Ib',
+    (b) => {
+      b.write(0, b.call('sseAesKeygen', b.read(1), imm8(b, 2)));
+    },
+    { cpuid: 'AESNI', unit: 'sse' },
+  ),
 ];

@@ -1,9 +1,15 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { createHostCpu, createHostState, type HostCpu, hostCpuUnavailable, type HostState } from '../../../../test/native/host-cpu.ts';
+import {
+  createHostCpu,
+  createHostState,
+  type HostCpu,
+  type HostState,
+  hostCpuUnavailable,
+} from '../../../../test/native/host-cpu.ts';
+import { createTestbed, type Testbed } from '../../../../test/native/sse-testbed.ts';
 import type { Encoding } from '../decode/encoding.ts';
 import { sseInstructions } from './sse-instructions.ts';
-import { createTestbed, type Testbed } from './sse-testbed.ts';
 
 /**
  * Every row of the table runs on the host's own processor and on ours from the same states, and everything is
@@ -19,7 +25,11 @@ const host = createHostCpu();
 const skip = host === undefined ? (hostCpuUnavailable() ?? 'no host processor') : false;
 
 /** Reproducible: xorshift64*. */
-function generator(seed: bigint): { u64(): bigint; below(n: number): number; pick<T>(items: readonly T[]): T } {
+function generator(seed: bigint): {
+  u64(): bigint;
+  below(n: number): number;
+  pick<T>(items: readonly T[]): T;
+} {
   let s = BigInt.asUintN(64, seed * 0x9e3779b97f4a7c15n + 1n);
   const u64 = (): bigint => {
     s ^= s >> 12n;
@@ -40,24 +50,72 @@ const SINGLES = [
   0x7f800001, 0xff800001, 0x7fa5a5a5, 0xffbfffff, 0x4b000001, 0x4b7fffff, 0x1f800000, 0x20000000, 0x5f7fffff,
 ].map(BigInt);
 const DOUBLES = [
-  0x0000000000000000n, 0x8000000000000000n, 0x0000000000000001n, 0x8000000000000001n, 0x000fffffffffffffn,
-  0x0008000000000000n, 0x0010000000000000n, 0x8010000000000000n, 0x0010000000000001n, 0x0020000000000000n,
-  0x3ff0000000000000n, 0xbff0000000000000n, 0x3ff0000000000001n, 0x3fefffffffffffffn, 0x3fe0000000000000n,
-  0x3ff8000000000000n, 0x4004000000000000n, 0xc004000000000000n, 0x400921fb54442d18n, 0x41dfffffffc00000n,
-  0x41dfffffffdfffffn, 0x41dfffffffe00000n, 0x41e0000000000000n, 0xc1e0000000000000n, 0xc1e0000000100000n,
-  0xc1e0000000200000n, 0x43dfffffffffffffn, 0x43e0000000000000n, 0xc3e0000000000000n, 0xc3e0000000000001n,
-  0x7fefffffffffffffn, 0xffefffffffffffffn, 0x7fe0000000000000n, 0x7ff0000000000000n, 0xfff0000000000000n,
-  0x7ff8000000000000n, 0xfff8000000000000n, 0x7ff8123456789abcn, 0xfffa000000000001n, 0x7ff0000000000001n,
-  0xfff0000000000001n, 0x7ff5a5a5a5a5a5a5n, 0xfff7ffffffffffffn, 0x36a0000000000000n, 0x3690000000000000n,
-  0x380fffffffffffffn, 0x3810000000000000n, 0x380ffffff0000000n, 0x47efffffe0000000n, 0x47efffffefffffffn,
-  0x47effffff0000000n, 0x47f0000000000000n, 0x1ff0000000000000n, 0x1e60000000000000n, 0x5ff0000000000000n,
+  0x0000000000000000n,
+  0x8000000000000000n,
+  0x0000000000000001n,
+  0x8000000000000001n,
+  0x000fffffffffffffn,
+  0x0008000000000000n,
+  0x0010000000000000n,
+  0x8010000000000000n,
+  0x0010000000000001n,
+  0x0020000000000000n,
+  0x3ff0000000000000n,
+  0xbff0000000000000n,
+  0x3ff0000000000001n,
+  0x3fefffffffffffffn,
+  0x3fe0000000000000n,
+  0x3ff8000000000000n,
+  0x4004000000000000n,
+  0xc004000000000000n,
+  0x400921fb54442d18n,
+  0x41dfffffffc00000n,
+  0x41dfffffffdfffffn,
+  0x41dfffffffe00000n,
+  0x41e0000000000000n,
+  0xc1e0000000000000n,
+  0xc1e0000000100000n,
+  0xc1e0000000200000n,
+  0x43dfffffffffffffn,
+  0x43e0000000000000n,
+  0xc3e0000000000000n,
+  0xc3e0000000000001n,
+  0x7fefffffffffffffn,
+  0xffefffffffffffffn,
+  0x7fe0000000000000n,
+  0x7ff0000000000000n,
+  0xfff0000000000000n,
+  0x7ff8000000000000n,
+  0xfff8000000000000n,
+  0x7ff8123456789abcn,
+  0xfffa000000000001n,
+  0x7ff0000000000001n,
+  0xfff0000000000001n,
+  0x7ff5a5a5a5a5a5a5n,
+  0xfff7ffffffffffffn,
+  0x36a0000000000000n,
+  0x3690000000000000n,
+  0x380fffffffffffffn,
+  0x3810000000000000n,
+  0x380ffffff0000000n,
+  0x47efffffe0000000n,
+  0x47efffffefffffffn,
+  0x47effffff0000000n,
+  0x47f0000000000000n,
+  0x1ff0000000000000n,
+  0x1e60000000000000n,
+  0x5ff0000000000000n,
 ];
 const TEXT = Buffer.from('abcabcaab bcaA\0zZ-0azaz\0\0aabbcc\0caba');
 
 function quadword(r: Random): bigint {
   switch (r.below(8)) {
-    case 0: case 1: return r.pick(SINGLES) | (r.pick(SINGLES) << 32n);
-    case 2: case 3: return r.pick(DOUBLES);
+    case 0:
+    case 1:
+      return r.pick(SINGLES) | (r.pick(SINGLES) << 32n);
+    case 2:
+    case 3:
+      return r.pick(DOUBLES);
     case 4: {
       // Numbers of like size, with few or many bits.
       const exponent = BigInt(1000 + r.below(46)) << 52n;
@@ -65,20 +123,32 @@ function quadword(r: Random): bigint {
     }
     case 5: {
       const single = (): bigint =>
-        (r.u64() & 0x807fffffn & (r.below(2) ? ~0xfffn : ~0n)) | (BigInt(r.below(8) ? 110 + r.below(34) : r.below(256)) << 23n);
+        (r.u64() & 0x807fffffn & (r.below(2) ? ~0xfffn : ~0n)) |
+        (BigInt(r.below(8) ? 110 + r.below(34) : r.below(256)) << 23n);
       return single() | (single() << 32n);
     }
     case 6: {
       const from = r.below(TEXT.length - 8);
       return TEXT.readBigUInt64LE(from);
     }
-    default: return r.below(4) ? r.u64() : BigInt.asUintN(64, BigInt(r.below(64) - 32));
+    default:
+      return r.below(4) ? r.u64() : BigInt.asUintN(64, BigInt(r.below(64) - 32));
   }
 }
 
 function mxcsr(r: Random): number {
   const base = r.pick([0x1f80, 0x1fa0, 0x1f80 | r.below(64), 0x1fa0 | r.below(64), 0x1fbf]);
-  const control = r.pick([0, 0, 0, r.below(4) << 13, r.below(4) << 13, 0x8040, 0x40, 0x8000, (r.below(4) << 13) | 0x8040]);
+  const control = r.pick([
+    0,
+    0,
+    0,
+    r.below(4) << 13,
+    r.below(4) << 13,
+    0x8040,
+    0x40,
+    0x8000,
+    (r.below(4) << 13) | 0x8040,
+  ]);
   const unmasked = r.below(6) === 0 ? 1 << (7 + r.below(6)) : 0;
   return (base | control) & ~unmasked;
 }
@@ -116,7 +186,8 @@ interface Shape {
 function shapesOf(encoding: Encoding): Shape[] {
   const rm = encoding.operands.find((o) => o.what.kind === 'modrm-rm')?.what;
   const takesMemory = rm?.kind === 'modrm-rm' ? rm.memory && encoding.mod !== 'reg' : encoding.mod === 'mem';
-  const takesRegister = rm?.kind === 'modrm-rm' ? rm.register && encoding.mod !== 'mem' : encoding.mod !== 'mem';
+  const takesRegister =
+    rm?.kind === 'modrm-rm' ? rm.register && encoding.mod !== 'mem' : encoding.mod !== 'mem';
   const wides = encoding.rexW === undefined ? [false, true] : [encoding.rexW === 1];
   return wides.flatMap((wide) => [
     ...(takesMemory ? [{ encoding, wide, memory: true }] : []),
@@ -126,13 +197,15 @@ function shapesOf(encoding: Encoding): Shape[] {
 
 /** Machine code of a shape; memory operands are at [RBX + 0]. */
 function assemble({ encoding, wide, memory }: Shape, r: Random): Uint8Array {
-  const mmx = (index: number): boolean => encoding.operands.some((o) => o.what.kind === (index ? 'modrm-rm' : 'modrm-reg') && o.file === 'mmx');
+  const mmx = (index: number): boolean =>
+    encoding.operands.some((o) => o.what.kind === (index ? 'modrm-rm' : 'modrm-reg') && o.file === 'mmx');
   const reg = encoding.extension ?? r.below(mmx(0) ? 8 : 16);
   // RBX and RSP are left to the harness.
   const rm = memory ? 3 : r.below(mmx(1) ? 8 : 16);
   const rex = (wide ? 8 : 0) | (reg > 7 ? 4 : 0) | (rm > 7 ? 1 : 0);
   const bytes: number[] = [];
-  if (encoding.prefix === '66' || encoding.prefix === 'F3' || encoding.prefix === 'F2') bytes.push(Number.parseInt(encoding.prefix, 16));
+  if (encoding.prefix === '66' || encoding.prefix === 'F3' || encoding.prefix === 'F2')
+    bytes.push(Number.parseInt(encoding.prefix, 16));
   if (rex !== 0) bytes.push(0x40 | rex);
   bytes.push(0x0f, ...(encoding.map === 2 ? [0x38] : encoding.map === 3 ? [0x3a] : []), encoding.opcode);
   if (encoding.modrm !== undefined) bytes.push(encoding.modrm);
@@ -148,14 +221,16 @@ const IMAGES = /^(fx|x)(save|rstor)/;
 function memoryOffset(shape: Shape, r: Random): number {
   const { name } = shape.encoding.instruction;
   if (IMAGES.test(name)) return r.below(12) ? MEM_AT : MEM_AT + 8;
-  if (shape.encoding.operands.some((o) => o.aligned && o.what.kind === 'modrm-rm')) return MEM_AT + (r.below(12) ? r.below(8) * 16 : r.below(128));
+  if (shape.encoding.operands.some((o) => o.aligned && o.what.kind === 'modrm-rm'))
+    return MEM_AT + (r.below(12) ? r.below(8) * 16 : r.below(128));
   return MEM_AT + r.below(128);
 }
 
 function prepareMemory(name: string, memory: Uint8Array, r: Random): void {
   const view = new DataView(memory.buffer, memory.byteOffset + MEM_AT, WINDOW);
   for (let i = 0; i < WINDOW; i += 8) view.setBigUint64(i, quadword(r), true);
-  if (name === 'ldmxcsr') for (let i = 0; i < 256; i += 4) view.setUint32(i, r.below(4) ? r.below(65536) : r.below(0x20000), true);
+  if (name === 'ldmxcsr')
+    for (let i = 0; i < 256; i += 4) view.setUint32(i, r.below(4) ? r.below(65536) : r.below(0x20000), true);
   if (!name.endsWith('rstor')) return;
   view.setUint32(24, r.below(8) ? r.below(65536) : 0x10000, true);
   // Nothing pending in x87: the host's next x87 instruction would tell.
@@ -199,7 +274,10 @@ function closeEnough(ours: Uint8Array, theirs: Uint8Array): boolean {
     const x = a.getFloat32(at, true);
     const y = b.getFloat32(at, true);
     // At the smallest normal number one of the two may have been flushed.
-    const flushed = (x === 0 || y === 0) && Math.abs(x - y) <= 2 ** -126 * (1 + 2 ** -11) && Object.is(Math.sign(1 / x), Math.sign(1 / y));
+    const flushed =
+      (x === 0 || y === 0) &&
+      Math.abs(x - y) <= 2 ** -126 * (1 + 2 ** -11) &&
+      Object.is(Math.sign(1 / x), Math.sign(1 / y));
     if (!flushed && !(Math.abs(x - y) <= Math.abs(y) * 3 * 2 ** -12)) return false;
   }
   return true;
@@ -208,8 +286,12 @@ function closeEnough(ours: Uint8Array, theirs: Uint8Array): boolean {
 function describeDifference(label: string, ours: Uint8Array, theirs: Uint8Array): string | undefined {
   if (Buffer.compare(ours, theirs) === 0) return undefined;
   for (let i = 0; i < ours.length; i += 8) {
-    const a = Buffer.from(ours.subarray(i, i + 8)).reverse().toString('hex');
-    const b = Buffer.from(theirs.subarray(i, i + 8)).reverse().toString('hex');
+    const a = Buffer.from(ours.subarray(i, i + 8))
+      .reverse()
+      .toString('hex');
+    const b = Buffer.from(theirs.subarray(i, i + 8))
+      .reverse()
+      .toString('hex');
     if (a !== b) return `${label}+${i}: ours ${a}, the host's ${b}`;
   }
   return undefined;
@@ -230,18 +312,26 @@ function runOnce(cpu: HostCpu, bed: Testbed, shape: Shape, r: Random): string | 
   const theirs = cpu.run(code, state);
   const ours = bed.run(code, state);
   const inputs = (): string => {
-    const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex').match(/.{16}/g)?.join(' ') ?? '';
-    return `code ${Buffer.from(code).toString('hex')} mxcsr ${new DataView(state.fx.buffer).getUint32(24, true).toString(16)} ` +
-      `mem ${hex(before.slice(at - MEMORY - MEM_AT, at - MEMORY - MEM_AT + 16))}\n    mmx ${hex(state.fx.subarray(32, 160))}\n    xmm ${hex(state.fx.subarray(160, 416))}\n    gpr ${[...state.gpr].map((g) => g.toString(16))}`;
+    const hex = (bytes: Uint8Array): string =>
+      Buffer.from(bytes).toString('hex').match(/.{16}/g)?.join(' ') ?? '';
+    return (
+      `code ${Buffer.from(code).toString('hex')} mxcsr ${new DataView(state.fx.buffer).getUint32(24, true).toString(16)} ` +
+      `mem ${hex(before.slice(at - MEMORY - MEM_AT, at - MEMORY - MEM_AT + 16))}\n    mmx ${hex(state.fx.subarray(32, 160))}\n    xmm ${hex(state.fx.subarray(160, 416))}\n    gpr ${[...state.gpr].map((g) => g.toString(16))}`
+    );
   };
-  const fail = (what: string): string => `${shape.encoding.text}${shape.wide ? ' REX.W' : ''}${shape.memory ? ' memory' : ''}: ${what}\n    ${inputs()}`;
-  if (ours.fault?.vector !== theirs.fault?.vector) return fail(`exception ${ours.fault?.vector}, the host's ${theirs.fault?.vector}`);
-  if (ours.fault?.vector === 13 && ours.fault.errorCode !== 0) return fail(`error code ${ours.fault.errorCode}`);
+  const fail = (what: string): string =>
+    `${shape.encoding.text}${shape.wide ? ' REX.W' : ''}${shape.memory ? ' memory' : ''}: ${what}\n    ${inputs()}`;
+  if (ours.fault?.vector !== theirs.fault?.vector)
+    return fail(`exception ${ours.fault?.vector}, the host's ${theirs.fault?.vector}`);
+  if (ours.fault?.vector === 13 && ours.fault.errorCode !== 0)
+    return fail(`error code ${ours.fault.errorCode}`);
   for (const image of [ours.fx, theirs.fx]) maskImage(image);
   if (/^(fx|x)save/.test(name) && !ours.fault) for (const m of [memory, ourMemory]) maskImage(m);
   if (APPROXIMATE.test(name) && closeEnough(ours.fx, theirs.fx)) theirs.fx.set(ours.fx);
   if (((ours.rflags ^ theirs.rflags) & 0x8d5) !== 0) {
-    return fail(`flags ${(ours.rflags & 0x8d5).toString(16)}, the host's ${(theirs.rflags & 0x8d5).toString(16)}`);
+    return fail(
+      `flags ${(ours.rflags & 0x8d5).toString(16)}, the host's ${(theirs.rflags & 0x8d5).toString(16)}`,
+    );
   }
   if (/^xgetbv/.test(name)) return undefined;
   const difference =
@@ -263,7 +353,11 @@ describe('MMX and SSE rows against the host processor', { skip }, () => {
           const failure = runOnce(cpu, bed, shape, r);
           if (failure !== undefined) failures.push(failure);
         }
-        assert.equal(failures.length, 0, `${failures.length} of ${ROUNDS} runs differ; the first: ${failures[0]}`);
+        assert.equal(
+          failures.length,
+          0,
+          `${failures.length} of ${ROUNDS} runs differ; the first: ${failures[0]}`,
+        );
       }
     });
   }

@@ -1,5 +1,5 @@
-import { S } from '../../layout.ts';
 import { LANE_OP, MXCSR, SSE } from '../../isa/sse-scratch.ts';
+import { S } from '../../layout.ts';
 import { type FunctionBuilder, type FunctionRef, I32, I64, type Local, V128 } from '../../wasm/function.ts';
 import type { ModuleBuilder } from '../../wasm/module.ts';
 import { extractLane, i32, i64, select, type Value } from '../../wasm/value.ts';
@@ -11,10 +11,10 @@ import {
   isSignalling,
   magnitude,
   mxcsr,
-  signal,
-  signOf,
   SINGLE,
   type SoftFloat,
+  signal,
+  signOf,
 } from './sse-soft.ts';
 
 /** Sets MXCSR's flags from what was raised; raises #XM (or #UD) when one is unmasked and says so. */
@@ -69,7 +69,11 @@ function emitCompare(f: FunctionBuilder, t: Format, op: Local, x: Local, y: Loca
       nan,
       () => {
         // LT, LE and their opposites, and COMIS, refuse quiet NaNs too.
-        const strict = select(ordinary, predicate.and(3).eq(1).or(predicate.and(3).eq(2)), op.eq(LANE_OP.comis));
+        const strict = select(
+          ordinary,
+          predicate.and(3).eq(1).or(predicate.and(3).eq(2)),
+          op.eq(LANE_OP.comis),
+        );
         f.if(strict.or(isSignalling(t, x)).or(isSignalling(t, y)), () => signal(f, MXCSR.ie));
       },
       () => f.if(isDenormal(t, x).or(isDenormal(t, y)), () => signal(f, MXCSR.de)),
@@ -82,7 +86,11 @@ function emitCompare(f: FunctionBuilder, t: Format, op: Local, x: Local, y: Loca
     const kind = predicate.and(3);
     const ordered = select(kind.eqz(), equal, select(kind.eq(1), less, less.or(equal)));
     const truth = select(kind.eq(3), nan, ordered).xor(predicate.shrU(2));
-    f.return(i64(0).sub(truth.extendU()).shrU(64 - t.bits));
+    f.return(
+      i64(0)
+        .sub(truth.extendU())
+        .shrU(64 - t.bits),
+    );
   });
 }
 
@@ -199,7 +207,10 @@ export function addExactArithmetic(m: ModuleBuilder, soft32: SoftFloat, soft64: 
   const lane32 = defineLane(m, soft32);
   const lane64 = defineLane(m, soft64);
   const functions: Record<string, FunctionRef> = {};
-  for (const [t, lane] of [[SINGLE, lane32], [DOUBLE, lane64]] as const) {
+  for (const [t, lane] of [
+    [SINGLE, lane32],
+    [DOUBLE, lane64],
+  ] as const) {
     functions[`ssePacked${t.bits}`] = definePacked(m, t, lane, finish);
     functions[`sseScalar${t.bits}`] = defineScalar(m, t, lane, finish);
     functions[`sseDot${t.bits}`] = defineDot(m, t, lane, finish);

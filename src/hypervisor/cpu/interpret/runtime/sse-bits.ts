@@ -1,7 +1,26 @@
 import { SSE } from '../../isa/sse-scratch.ts';
-import { F32, F64, type FunctionBuilder, type FunctionRef, I32, I64, type Local, V128 } from '../../wasm/function.ts';
+import {
+  F32,
+  F64,
+  type FunctionBuilder,
+  type FunctionRef,
+  I32,
+  I64,
+  type Local,
+  V128,
+} from '../../wasm/function.ts';
 import type { ModuleBuilder } from '../../wasm/module.ts';
-import { extractLane, i32, i64, replaceLane, select, shuffle, simd, type Value, vconst } from '../../wasm/value.ts';
+import {
+  extractLane,
+  i32,
+  i64,
+  replaceLane,
+  select,
+  shuffle,
+  simd,
+  type Value,
+  vconst,
+} from '../../wasm/value.ts';
 
 /** What is bulky among the instructions without floating-point exceptions. */
 
@@ -27,21 +46,40 @@ function defineCompareStrings(m: ModuleBuilder): FunctionRef {
     const all = i32(1).shl(count).sub(1);
     const flipped = select(imm.and(0x20), valid, all);
     f.set(result, result.xor(select(imm.and(0x10), flipped, i32(0))));
-    const flags = result.ne(0).or(yLength.ltS(count).shl(1)).or(xLength.ltS(count).shl(2)).or(result.and(1).shl(3));
+    const flags = result
+      .ne(0)
+      .or(yLength.ltS(count).shl(1))
+      .or(xLength.ltS(count).shl(2))
+      .or(result.and(1).shl(3));
     f.return(result.or(flags.shl(16)));
   });
 }
 
 function aggregate(
-  f: FunctionBuilder, shape: 'i8x16' | 'i16x8', x: Local, y: Local, imm: Local, xLength: Local, yLength: Local, result: Local,
+  f: FunctionBuilder,
+  shape: 'i8x16' | 'i16x8',
+  x: Local,
+  y: Local,
+  imm: Local,
+  xLength: Local,
+  yLength: Local,
+  result: Local,
 ): void {
   const count = shape === 'i8x16' ? 16 : 8;
   const size = 16 / count;
   const all = (1 << count) - 1;
   const mask = (v: Value): Value => simd(`${shape}.bitmask`, [v], I32);
-  for (const [length, v] of [[xLength, x], [yLength, y]] as const) {
+  for (const [length, v] of [
+    [xLength, x],
+    [yLength, y],
+  ] as const) {
     f.if(length.ltS(0), () => {
-      f.set(length, mask(simd(`${shape}.eq`, [v, zero()])).or(1 << count).ctz());
+      f.set(
+        length,
+        mask(simd(`${shape}.eq`, [v, zero()]))
+          .or(1 << count)
+          .ctz(),
+      );
     });
   }
   const xValid = f.let(i32(1).shl(xLength).sub(1));
@@ -49,7 +87,12 @@ function aggregate(
   const kind = f.let(imm.shrU(2).and(3));
   f.if(kind.eq(2), () => {
     const both = xValid.and(yValid);
-    f.set(result, mask(simd(`${shape}.eq`, [x, y])).and(both).or(xValid.or(yValid).xor(all)));
+    f.set(
+      result,
+      mask(simd(`${shape}.eq`, [x, y]))
+        .and(both)
+        .or(xValid.or(yValid).xor(all)),
+    );
   });
   f.if(kind.ne(2), () => {
     f.store('v128.store', SSE.image, x);
@@ -79,7 +122,16 @@ function aggregate(
               kind.eqz(),
               () => f.set(result, result.or(equal)),
               // Equal ordered: element i of x against element j + i of y; past the end nothing is compared.
-              () => f.set(result, result.and(equal.and(yValid).or(-1 << count).shrS(i))),
+              () =>
+                f.set(
+                  result,
+                  result.and(
+                    equal
+                      .and(yValid)
+                      .or(-1 << count)
+                      .shrS(i),
+                  ),
+                ),
             );
           },
         );
@@ -194,18 +246,28 @@ function defineReciprocals(m: ModuleBuilder): Record<string, FunctionRef> {
   const root = define('sseRsqrt', (f, x) => {
     f.if(x.ltS(0), () => f.return(i32(0xffc0_0000 | 0)));
     const wide = x.reinterpret().convert('f64.promote_f32', F64).sqrt();
-    f.return(i64(0x3ff0_0000_0000_0000n).reinterpret().div(wide).convert('f32.demote_f64', F32).reinterpret());
+    f.return(
+      i64(0x3ff0_0000_0000_0000n).reinterpret().div(wide).convert('f32.demote_f64', F32).reinterpret(),
+    );
   });
   const packed = (name: string, scalar: FunctionRef): FunctionRef =>
     m.fn(name, [V128], [V128], (f) => {
       const x = f.params[0] as Local;
       const r = f.let(x);
       for (let i = 0; i < 4; i += 1) {
-        f.set(r, replaceLane('i32x4.replace_lane', r, i, f.call(scalar, extractLane('i32x4.extract_lane', x, i))));
+        f.set(
+          r,
+          replaceLane('i32x4.replace_lane', r, i, f.call(scalar, extractLane('i32x4.extract_lane', x, i))),
+        );
       }
       f.return(r);
     });
-  return { sseRcp: one, sseRsqrt: root, sseRcpPacked: packed('sseRcpPacked', one), sseRsqrtPacked: packed('sseRsqrtPacked', root) };
+  return {
+    sseRcp: one,
+    sseRsqrt: root,
+    sseRcpPacked: packed('sseRcpPacked', one),
+    sseRsqrtPacked: packed('sseRsqrtPacked', root),
+  };
 }
 
 const new1 = (): Value => i32(0x3f80_0000).reinterpret();
@@ -236,7 +298,12 @@ function aesTables(): { forward: number[]; inverse: number[] } {
 
 const ROWS_SHIFTED = IOTA.map((i) => (i + 4 * (i % 4)) % 16);
 const ROWS_UNSHIFTED = IOTA.map((i) => (i + 12 * (i % 4)) % 16);
-const rotated = (v: Value, by: number): Value => shuffle(v, v, IOTA.map((i) => (i & 12) | ((i + by) & 3)));
+const rotated = (v: Value, by: number): Value =>
+  shuffle(
+    v,
+    v,
+    IOTA.map((i) => (i & 12) | ((i + by) & 3)),
+  );
 
 function defineAes(m: ModuleBuilder): Record<string, FunctionRef> {
   const { forward, inverse } = aesTables();
@@ -247,7 +314,13 @@ function defineAes(m: ModuleBuilder): Record<string, FunctionRef> {
       // A row of the table answers for its 16 bytes and gives zero for all others.
       for (let row = 0; row < 16; row += 1) {
         const indices = simd('i8x16.sub', [x, bytes(row * 16)]);
-        f.set(r, simd('v128.or', [r, simd('i8x16.swizzle', [vconst(table.slice(row * 16, row * 16 + 16)), indices])]));
+        f.set(
+          r,
+          simd('v128.or', [
+            r,
+            simd('i8x16.swizzle', [vconst(table.slice(row * 16, row * 16 + 16)), indices]),
+          ]),
+        );
       }
       f.return(r);
     });

@@ -1,5 +1,13 @@
 import { MXCSR, SSE } from '../../isa/sse-scratch.ts';
-import { F64, type FunctionBuilder, type FunctionRef, I32, I64, type Local, V128 } from '../../wasm/function.ts';
+import {
+  F64,
+  type FunctionBuilder,
+  type FunctionRef,
+  I32,
+  I64,
+  type Local,
+  V128,
+} from '../../wasm/function.ts';
 import type { ModuleBuilder } from '../../wasm/module.ts';
 import { i32, i64, select, type Value } from '../../wasm/value.ts';
 import { flushDenormal, lanesOf, storeLane } from './sse-arith.ts';
@@ -13,10 +21,10 @@ import {
   isZeroBits,
   magnitude,
   mxcsr,
-  signal,
-  signOf,
   SINGLE,
   type SoftFloat,
+  signal,
+  signOf,
 } from './sse-soft.ts';
 
 /** (f64, rounding mode as in MXCSR.RC) → integral f64. */
@@ -41,7 +49,7 @@ function defineWiden(m: ModuleBuilder, t: Format): FunctionRef {
 
 /** (f64, mode) → i64 integer of `bits` bits; the indefinite integer and IE out of range. */
 function defineToInteger(m: ModuleBuilder, bits: 32 | 64, integral: FunctionRef): FunctionRef {
-  const limit = bits === 32 ? 2147483648 : 9223372036854775808;
+  const limit = bits === 32 ? 2 ** 31 : 2 ** 63;
   return m.fn(`sseToInteger${bits}`, [F64, I32], [I64], (f) => {
     const [x, mode] = f.params as [Local, Local];
     const rounded = f.let(f.call(integral, x, mode));
@@ -87,7 +95,11 @@ function defineNarrow(m: ModuleBuilder, soft32: SoftFloat): FunctionRef {
     f.if(isDenormal(DOUBLE, x), () => signal(f, MXCSR.de));
     const exponent = f.let(x.shrU(52).wrap().and(2047));
     const significand = f.let(x.and(0xf_ffff_ffff_ffffn).shl(10));
-    f.if(exponent.eqz(), () => f.set(exponent, 1), () => f.set(significand, significand.or(1n << 62n)));
+    f.if(
+      exponent.eqz(),
+      () => f.set(exponent, 1),
+      () => f.set(significand, significand.or(1n << 62n)),
+    );
     f.return(f.call(soft32.normalizeRound, sign, exponent.sub(DOUBLE.bias - SINGLE.bias), significand));
   });
 }
@@ -98,7 +110,10 @@ function defineExtend(m: ModuleBuilder): FunctionRef {
     flushDenormal(f, SINGLE, x);
     f.if(isNaNBits(SINGLE, x), () => {
       f.if(isSignalling(SINGLE, x), () => signal(f, MXCSR.ie));
-      const upper = signOf(SINGLE, x).extendU().shl(63).or(DOUBLE.infinity | DOUBLE.quiet);
+      const upper = signOf(SINGLE, x)
+        .extendU()
+        .shl(63)
+        .or(DOUBLE.infinity | DOUBLE.quiet);
       f.return(upper.or(magnitude(SINGLE, x).and(0x7f_ffffn).shl(29)));
     });
     f.if(isDenormal(SINGLE, x), () => signal(f, MXCSR.de));
@@ -142,7 +157,11 @@ export function addExactConversions(
   const narrow = defineNarrow(m, soft32);
   const extend = defineExtend(m);
 
-  const entry = (name: string, params: FunctionRef['params'], emit: (f: FunctionBuilder, params: Local[]) => void): void => {
+  const entry = (
+    name: string,
+    params: FunctionRef['params'],
+    emit: (f: FunctionBuilder, params: Local[]) => void,
+  ): void => {
     out[name] = m.fn(name, params, [I32], (f) => {
       f.store('i32.store', SSE.exceptions, 0);
       emit(f, [...f.params]);
@@ -200,8 +219,9 @@ export function addExactConversions(
   });
   entry('sseExtendPacked', [V128], (f, [x]) => {
     if (!x) return;
-    lanesOf(SINGLE, x).slice(0, 2).forEach((lane, i) => storeLane(f, DOUBLE, i, f.call(extend, lane)));
+    lanesOf(SINGLE, x)
+      .slice(0, 2)
+      .forEach((lane, i) => storeLane(f, DOUBLE, i, f.call(extend, lane)));
   });
   return out;
 }
-

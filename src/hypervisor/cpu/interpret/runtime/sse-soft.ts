@@ -1,5 +1,5 @@
-import { S } from '../../layout.ts';
 import { MXCSR, SSE } from '../../isa/sse-scratch.ts';
+import { S } from '../../layout.ts';
 import { type FunctionBuilder, type FunctionRef, I32, I64, type Local } from '../../wasm/function.ts';
 import type { ModuleBuilder } from '../../wasm/module.ts';
 import { i32, i64, select, type Value } from '../../wasm/value.ts';
@@ -55,8 +55,14 @@ export const isInfinite = (t: Format, x: Value): Value => magnitude(t, x).eq(t.i
 export const isZeroBits = (t: Format, x: Value): Value => magnitude(t, x).eqz();
 /** Magnitude - 1 is below the largest denormal's only for denormals: zero wraps around. */
 export const isDenormal = (t: Format, x: Value): Value =>
-  magnitude(t, x).sub(1).ltU((1n << BigInt(t.fraction)) - 1n);
-export const signOf = (t: Format, x: Value): Value => x.shrU(t.bits - 1).wrap().and(1);
+  magnitude(t, x)
+    .sub(1)
+    .ltU((1n << BigInt(t.fraction)) - 1n);
+export const signOf = (t: Format, x: Value): Value =>
+  x
+    .shrU(t.bits - 1)
+    .wrap()
+    .and(1);
 
 export function mxcsr(f: FunctionBuilder): Value {
   return f.load('i32.load', S.mxcsr);
@@ -200,7 +206,12 @@ function defineAdd(m: ModuleBuilder, t: Format, normalizeRound: FunctionRef): Fu
         f.return(f.call(normalizeRound, signOf(t, x), only.exponent, only.significand));
       });
       // Zeroes: their common sign, else minus only when rounding down.
-      const minus = mxcsr(f).shrU(MXCSR.rcShift).and(3).eq(1).extendU().shl(t.bits - 1);
+      const minus = mxcsr(f)
+        .shrU(MXCSR.rcShift)
+        .and(3)
+        .eq(1)
+        .extendU()
+        .shl(t.bits - 1);
       f.return(select(x.eq(y), x, minus));
     });
     const a = unpackNormal(f, t, x);
@@ -211,7 +222,14 @@ function defineAdd(m: ModuleBuilder, t: Format, normalizeRound: FunctionRef): Fu
     });
     const difference = f.let(a.significand.sub(small));
     f.if(difference.eqz(), () => {
-      f.return(mxcsr(f).shrU(MXCSR.rcShift).and(3).eq(1).extendU().shl(t.bits - 1));
+      f.return(
+        mxcsr(f)
+          .shrU(MXCSR.rcShift)
+          .and(3)
+          .eq(1)
+          .extendU()
+          .shl(t.bits - 1),
+      );
     });
     f.return(f.call(normalizeRound, signOf(t, x), a.exponent, difference));
   });

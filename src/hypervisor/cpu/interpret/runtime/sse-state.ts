@@ -1,5 +1,5 @@
-import { S, xmm } from '../../layout.ts';
 import { MXCSR, SSE } from '../../isa/sse-scratch.ts';
+import { S, xmm } from '../../layout.ts';
 import { type FunctionBuilder, type FunctionRef, I32, I64, type Local, V128 } from '../../wasm/function.ts';
 import type { ModuleBuilder } from '../../wasm/module.ts';
 import { i32, i64, select, type Value } from '../../wasm/value.ts';
@@ -27,7 +27,10 @@ function defineSave(m: ModuleBuilder): FunctionRef {
     f.store('i32.store16', AT + 2, f.load('i32.load', S.fpuStatus).and(~FSW_TOP).or(top));
     f.store('i32.store16', AT + 4, f.load('i32.load', S.fpuEmpty).xor(255).and(255));
     f.store('i32.store16', AT + 6, f.load('i32.load', S.fpuOpcode).and(0x7ff));
-    for (const [offset, pointer, selector] of [[8, S.fpuIp, S.fpuCs], [16, S.fpuDp, S.fpuDs]] as const) {
+    for (const [offset, pointer, selector] of [
+      [8, S.fpuIp, S.fpuCs],
+      [16, S.fpuDp, S.fpuDs],
+    ] as const) {
       const full = f.load('i64.load', pointer);
       const narrow = f.load('i64.load32_u', pointer).or(f.load('i64.load16_u', selector).shl(32));
       f.store('i64.store', AT + offset, select(wide, full, narrow));
@@ -49,10 +52,17 @@ function restoreX87(f: FunctionBuilder, wide: Local): void {
   f.store('i32.store', S.fpuControl, control);
   f.store('i32.store', S.fpuTop, status.shrU(11).and(7));
   const pending = status.and(control.xor(0x3f)).and(0x3f);
-  f.store('i32.store', S.fpuStatus, status.and(~(FSW_TOP | FSW_SUMMARY)).or(select(pending, i32(FSW_SUMMARY), i32(0))));
+  f.store(
+    'i32.store',
+    S.fpuStatus,
+    status.and(~(FSW_TOP | FSW_SUMMARY)).or(select(pending, i32(FSW_SUMMARY), i32(0))),
+  );
   f.store('i32.store', S.fpuEmpty, f.load('i32.load8_u', AT + 4).xor(255));
   f.store('i32.store', S.fpuOpcode, f.load('i32.load16_u', AT + 6).and(0x7ff));
-  for (const [offset, pointer, selector] of [[8, S.fpuIp, S.fpuCs], [16, S.fpuDp, S.fpuDs]] as const) {
+  for (const [offset, pointer, selector] of [
+    [8, S.fpuIp, S.fpuCs],
+    [16, S.fpuDp, S.fpuDs],
+  ] as const) {
     f.if(
       wide,
       () => {
@@ -104,7 +114,13 @@ function defineRestore(m: ModuleBuilder): FunctionRef {
       f.if(control.and(~MXCSR.valid), () => raiseGeneralProtection(f));
       f.store('i32.store', S.mxcsr, control);
     });
-    f.if(change.and(1), () => f.if(present.and(1), () => restoreX87(f, wide), () => initX87(f)));
+    f.if(change.and(1), () =>
+      f.if(
+        present.and(1),
+        () => restoreX87(f, wide),
+        () => initX87(f),
+      ),
+    );
     const zero = f.load('v128.load', SSE.result);
     f.store('i64.store', SSE.result, 0);
     f.store('i64.store', SSE.result, 0, 8);
@@ -139,7 +155,9 @@ function defineXrstor(m: ModuleBuilder, restore: FunctionRef): FunctionRef {
       compact,
       () => {
         const listed = layout.and((1n << 63n) - 1n);
-        f.if(outside(listed, enabled).or(outside(present, listed)).or(words(16, 64)), () => raiseGeneralProtection(f));
+        f.if(outside(listed, enabled).or(outside(present, listed)).or(words(16, 64)), () =>
+          raiseGeneralProtection(f),
+        );
       },
       () => f.if(outside(present, enabled).or(words(8, 24)), () => raiseGeneralProtection(f)),
     );

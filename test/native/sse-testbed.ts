@@ -1,15 +1,15 @@
-import type { HostState } from '../../../../test/native/host-cpu.ts';
-import { FORM, type FormKind, handlerKey, OpcodeTable } from '../decode/encoding.ts';
-import { CODE32, CODE64, type CodeMode, Decoder } from '../decode/decoder.ts';
-import { readRflags, writeRflags } from '../flags.ts';
-import { addCore } from '../interpret/core.ts';
-import { type Form, InterpreterBuilder } from '../interpret/builder.ts';
-import { addSseRuntime } from '../interpret/runtime/sse-runtime.ts';
-import { CS, gpr, RAM, RECORD, RECORDS, S, SEG, segment, TLB, xmm } from '../layout.ts';
-import type { FunctionRef } from '../wasm/function.ts';
-import { ModuleBuilder } from '../wasm/module.ts';
-import { I32 } from '../wasm/opcodes.ts';
-import type { Instruction } from './rows.ts';
+import { CODE32, CODE64, type CodeMode, Decoder } from '../../src/hypervisor/cpu/decode/decoder.ts';
+import { FORM, type FormKind, handlerKey, OpcodeTable } from '../../src/hypervisor/cpu/decode/encoding.ts';
+import { readRflags, writeRflags } from '../../src/hypervisor/cpu/flags.ts';
+import { type Form, InterpreterBuilder } from '../../src/hypervisor/cpu/interpret/builder.ts';
+import { addCore } from '../../src/hypervisor/cpu/interpret/core.ts';
+import { addSseRuntime } from '../../src/hypervisor/cpu/interpret/runtime/sse-runtime.ts';
+import type { Instruction } from '../../src/hypervisor/cpu/isa/rows.ts';
+import { CS, gpr, RAM, RECORD, RECORDS, S, SEG, segment, TLB, xmm } from '../../src/hypervisor/cpu/layout.ts';
+import type { FunctionRef } from '../../src/hypervisor/cpu/wasm/function.ts';
+import { ModuleBuilder } from '../../src/hypervisor/cpu/wasm/module.ts';
+import { I32 } from '../../src/hypervisor/cpu/wasm/opcodes.ts';
+import type { HostState } from './host-cpu.ts';
 
 /**
  * Runs single instructions of a list of rows in 64-bit mode, without an engine around them: each row's handler is
@@ -38,7 +38,12 @@ const LEGACY_KINDS: readonly FormKind[] = [FORM.register, FORM.general];
 
 function importsOf(m: ModuleBuilder): Parameters<typeof addCore>[1] {
   const imported = (name: string, params: number, results: number): FunctionRef =>
-    m.importFunction('env', name, new Array<typeof I32>(params).fill(I32), new Array<typeof I32>(results).fill(I32));
+    m.importFunction(
+      'env',
+      name,
+      new Array<typeof I32>(params).fill(I32),
+      new Array<typeof I32>(results).fill(I32),
+    );
   return {
     mmioRead: imported('mmioRead', 2, 0),
     mmioWrite: imported('mmioWrite', 2, 0),
@@ -55,7 +60,10 @@ function generate(table: OpcodeTable): { bytes: Uint8Array<ArrayBuffer>; stop: n
   m.importMemory('env', 'memory', 1, 65536);
   const core = addCore(m, importsOf(m));
   const runtime = new Map(Object.entries(addSseRuntime(m)));
-  runtime.set('unitFault', m.fn('unitFault', [I32], [I32], (f) => f.return(1)));
+  runtime.set(
+    'unitFault',
+    m.fn('unitFault', [I32], [I32], (f) => f.return(1)),
+  );
   for (const encoding of table.encodings) {
     for (const opsize of [16, 32, 64] as const) {
       for (const form of LONG_KINDS) generateForm(m, { encoding, long: true, opsize, form }, core, runtime);
@@ -68,7 +76,10 @@ function generate(table: OpcodeTable): { bytes: Uint8Array<ArrayBuffer>; stop: n
 }
 
 function generateForm(
-  m: ModuleBuilder, form: Form, core: ReturnType<typeof addCore>, runtime: ReadonlyMap<string, FunctionRef>,
+  m: ModuleBuilder,
+  form: Form,
+  core: ReturnType<typeof addCore>,
+  runtime: ReadonlyMap<string, FunctionRef>,
 ): void {
   const { encoding } = form;
   const rm = encoding.operands.find((o) => o.what.kind === 'modrm-rm')?.what;
@@ -118,12 +129,29 @@ function storeFx(view: DataView, fx: DataView): void {
 }
 
 /** `memoryBytes` of guest memory appear at `memoryAddress`; anything else faults. */
-export function createTestbed(rows: readonly Instruction[], memoryAddress: number, memoryBytes: number): Testbed {
+export function createTestbed(
+  rows: readonly Instruction[],
+  memoryAddress: number,
+  memoryBytes: number,
+): Testbed {
   const table = new OpcodeTable(rows);
   const { bytes, stop } = generate(table);
-  const memory = new WebAssembly.Memory({ initial: RAM / 65536 + 16, maximum: RAM / 65536 + 16, shared: true });
+  const memory = new WebAssembly.Memory({
+    initial: RAM / 65536 + 16,
+    maximum: RAM / 65536 + 16,
+    shared: true,
+  });
   const ignore = (): number => 0;
-  const env = { memory, mmioRead: ignore, mmioWrite: ignore, invalidate: ignore, codePage: ignore, decode: ignore, fault: ignore, system: ignore };
+  const env = {
+    memory,
+    mmioRead: ignore,
+    mmioWrite: ignore,
+    invalidate: ignore,
+    codePage: ignore,
+    decode: ignore,
+    fault: ignore,
+    system: ignore,
+  };
   const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), { env });
   const functions = instance.exports['table'] as WebAssembly.Table;
   const view = new DataView(memory.buffer);
@@ -146,7 +174,8 @@ export function createTestbed(rows: readonly Instruction[], memoryAddress: numbe
 
   const runIn = (mode: CodeMode, code: Uint8Array, before: HostState): TestbedResult => {
     const decoded = decoder.decode(code, 0, code.length, mode);
-    if (decoded !== 'ok' || decoder.length !== code.length) throw new Error(`${Buffer.from(code).toString('hex')} decodes as ${decoded}`);
+    if (decoded !== 'ok' || decoder.length !== code.length)
+      throw new Error(`${Buffer.from(code).toString('hex')} decodes as ${decoded}`);
     const handler = decoder.handler(mode);
     if (handler === 0) throw new Error(`no handler for ${decoder.encoding?.text}`);
     decoder.write(view, record, 0, 0);
@@ -158,7 +187,11 @@ export function createTestbed(rows: readonly Instruction[], memoryAddress: numbe
     view.setUint32(S.faultVector, 0, true);
     view.setUint32(S.faultHasCode, 0, true);
     const left = (functions.get(handler) as (record: number) => number)(record);
-    const after: TestbedResult = { gpr: new BigUint64Array(16), rflags: readRflags(view), fx: before.fx.slice() };
+    const after: TestbedResult = {
+      gpr: new BigUint64Array(16),
+      rflags: readRflags(view),
+      fx: before.fx.slice(),
+    };
     for (let i = 0; i < 16; i += 1) after.gpr[i] = view.getBigUint64(gpr(i), true);
     storeFx(view, new DataView(after.fx.buffer));
     if (left === LEAVE_FAULT) {
