@@ -1,4 +1,4 @@
-import { S } from '../layout.ts';
+import { CS, S, SEG, segment } from '../layout.ts';
 import { i32, i64 } from '../wasm/value.ts';
 import type { Builder, Condition, Val } from './builder.ts';
 import { type Instruction, type InstructionOptions, instruction } from './rows.ts';
@@ -8,8 +8,8 @@ import { type Instruction, type InstructionOptions, instruction } from './rows.t
  * A-22). The arithmetic is in the wasm runtime (interpret/runtime/x87*.ts).
  *
  * Deviations: FERR#/IGNNE# are not there, so a pending exception raises #MF
- * whatever CR0.NE says; FDS stays zero and FCS is kept, as processors with
- * CPUID.(EAX=7,ECX=0):EBX[13] need neither. Encodings that the SDM marks
+ * whatever CR0.NE says; FDS stays zero (CPUID.(EAX=7,ECX=0):EBX[13] announces
+ * that FCS and FDS need not be there; FCS is). Encodings that the SDM marks
  * reserved and processors treat as aliases are rows too.
  */
 
@@ -24,6 +24,7 @@ function wait(b: Builder): void {
 /** The last-instruction pointers, behind everything that can fault before the operation itself. */
 function pointers(b: Builder): void {
   b.setState('i64.store', S.fpuIp, b.thisRip());
+  b.setState('i32.store', S.fpuCs, b.state('i32.load16_u', segment(CS) + SEG.selector));
   if (b.operandCount > 0 && b.isMemory(0)) b.setState('i64.store', S.fpuDp, b.offset(0));
 }
 

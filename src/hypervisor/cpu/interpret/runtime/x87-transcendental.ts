@@ -177,7 +177,7 @@ function addLog2(x: X87Core, p: X87Fixed, series: FunctionRef, scaled: FunctionR
       f.set(k, 16);
     });
     f.run(scaled, ym, ye, sign, k, h, l);
-    f.if(numerator.ne(0), () => flag(f, x, PE));
+    flag(f, x, PE);
   });
 }
 

@@ -1,0 +1,301 @@
+import { type Encoding, operandBits } from '../../src/hypervisor/cpu/decode/encoding.ts';
+import { encode, type EncodingChoice, type MemoryChoice } from './encoder.ts';
+import { CODE_AREA, GS_BASE, SCRATCH, SCRATCH_BYTES } from './places.ts';
+import type { Random } from './random.ts';
+
+/** One instruction (and perhaps something to jump over) with everything that it works on. */
+export interface Case {
+  readonly encoding: Encoding;
+  readonly mode: 32 | 64;
+  readonly opsize: 16 | 32 | 64;
+  readonly memory: boolean;
+  /** Where the code lies. */
+  readonly at: number;
+  readonly code: Uint8Array;
+  readonly gpr: BigUint64Array;
+  readonly rflags: number;
+  /** FXSAVE image. */
+  readonly fx: Uint8Array;
+  /** Bytes of the scratch memory, by offset in it. */
+  readonly patches: readonly { readonly offset: number; readonly bytes: Uint8Array }[];
+  /** A shift's count, unmasked. */
+  readonly count: number;
+}
+
+const RAX = 0, RCX = 1, RDX = 2, RBX = 3, RSP = 4, RBP = 5, RSI = 6, RDI = 7;
+const STRINGS = /^(movs|cmps|stos|lods|scas)b?$/;
+const STACK = /^(push|pop|call|ret|enter|leave)/;
+const SHIFTS = /^(rol|ror|rcl|rcr|shl|shr|sar|shld|shrd)$/;
+const RELATIVE = /^(j[a-z]+|call|loop[a-z]*)$/;
+const MASK64 = (1n << 64n) - 1n;
+
+/** lea r15, [r15+1] and lea eax, [eax+1]: what a taken branch leaves out. */
+const FILLER = { 64: [0x4d, 0x8d, 0x7f, 0x01], 32: [0x8d, 0x40, 0x01] } as const;
+
+/** The operand sizes that an encoding can have in a mode. */
+export function operandSizes(encoding: Encoding, mode: 32 | 64): (16 | 32 | 64)[] {
+  const all: (16 | 32 | 64)[] = mode === 32 ? [32, 16] : encoding.size64 === 'f64' ? [64] : encoding.size64 === 'd64' ? [64, 16] : [32, 64, 16];
+  return all.filter((size) => {
+    if (encoding.onlySize !== undefined && encoding.onlySize !== size) return false;
+    if (size === 16 && (encoding.prefix === 'none' || encoding.prefix === '66')) return false;
+    if (encoding.rexW !== undefined && encoding.size64 === undefined && (encoding.rexW === 1) !== (size === 64)) return false;
+    return true;
+  });
+}
+
+export function memoryForms(encoding: Encoding): boolean[] {
+  const rm = encoding.operands.find((o) => o.what.kind === 'modrm-rm')?.what;
+  const out: boolean[] = [];
+  if (rm?.kind === 'modrm-rm' ? rm.register && encoding.mod !== 'mem' : encoding.mod !== 'mem') out.push(false);
+  if (rm?.kind === 'modrm-rm' ? rm.memory && encoding.mod !== 'reg' : encoding.mod === 'mem') out.push(true);
+  return out;
+}
+
+/** Makes one random case of a form; undefined when the form cannot be run here. */
+export function makeCase(rng: Random, encoding: Encoding, mode: 32 | 64, opsize: 16 | 32 | 64, memory: boolean): Case | undefined {
+  return new CaseMaker(rng, encoding, mode, opsize, memory).make();
+}
+
+class CaseMaker {
+  readonly #rng: Random;
+  readonly #e: Encoding;
+  readonly #name: string;
+  readonly #mode: 32 | 64;
+  readonly #opsize: 16 | 32 | 64;
+  readonly #memory: boolean;
+  readonly #gpr = new BigUint64Array(16);
+  readonly #patches: { offset: number; bytes: Uint8Array }[] = [];
+  readonly #prefixes: number[] = [];
+  readonly #registers: number;
+  #addressOverride = false;
+  #gs = false;
+  #target = 0;
+  #reg = 0;
+  #rm = 0;
+  #choice: MemoryChoice | undefined;
+
+  constructor(rng: Random, encoding: Encoding, mode: 32 | 64, opsize: 16 | 32 | 64, memory: boolean) {
+    this.#rng = rng;
+    this.#e = encoding;
+    this.#name = encoding.instruction.name;
+    this.#mode = mode;
+    this.#opsize = opsize;
+    this.#memory = memory;
+    this.#registers = mode === 64 ? 16 : 8;
+  }
+
+  make(): Case | undefined {
+    const rng = this.#rng;
+    const flow = RELATIVE.test(this.#name) || /^(jmp|call)-indirect$|^ret/.test(this.#name);
+    if (flow && this.#mode === 32 && this.#opsize === 16) return undefined;
+    for (let n = 0; n < 16; n++) this.#gpr[n] = this.#mode === 64 ? rng.value() : rng.value() & 0xffff_ffffn;
+    if (STACK.test(this.#name)) this.#gpr[RSP] = BigInt(SCRATCH + this.#middle());
+    this.#reg = rng.below(this.#registers);
+    this.#rm = rng.below(this.#registers);
+    if (this.#name === 'call-indirect' && this.#rm === RSP) this.#rm = RBX;
+    this.#choosePrefixes();
+    if (this.#memory) this.#chooseMemory();
+    this.#special();
+    return this.#finish(flow);
+  }
+
+  /** An offset in the scratch memory with room on both sides, often on a page's edge. */
+  #middle(): number {
+    const rng = this.#rng;
+    if (rng.chance(0.25)) return 0x8000 + (rng.below(5) - 2) * 0x1000 - rng.below(20);
+    return 0x4000 + rng.below(0x8000);
+  }
+
+  #choosePrefixes(): void {
+    const rng = this.#rng;
+    const string = STRINGS.test(this.#name) || this.#name === 'xlat';
+    const touches = this.#memory || string;
+    if (this.#e.lock && this.#memory && rng.chance(0.2)) this.#prefixes.push(0xf0);
+    if (this.#mode === 64) {
+      if (touches && rng.chance(0.15)) {
+        this.#gs = true;
+        this.#prefixes.push(0x65);
+      } else if (rng.chance(0.04)) {
+        this.#prefixes.push(rng.pick([0x26, 0x2e, 0x36, 0x3e]));
+      }
+      if (rng.chance(touches ? 0.2 : 0.04)) this.#addressOverride = true;
+    } else if (touches && rng.chance(0.1)) {
+      this.#prefixes.push(rng.pick([0x26, 0x36, 0x3e, 0x2e].slice(0, 3)));
+    }
+    if (STRINGS.test(this.#name) && rng.chance(0.6)) this.#prefixes.push(rng.pick([0xf2, 0xf3]));
+  }
+
+  /** Sets a register that addresses: at the address size, with anything above it. */
+  #setAddress(n: number, value: bigint): void {
+    const rng = this.#rng;
+    if (this.#mode === 64 && this.#addressOverride) this.#gpr[n] = (rng.u64() & ~0xffff_ffffn & MASK64) | BigInt.asUintN(32, value);
+    else this.#gpr[n] = BigInt.asUintN(this.#mode === 64 ? 64 : 32, value);
+  }
+
+  #operandBytes(): number {
+    const spec = this.#e.operands.find((o) => o.what.kind === 'modrm-rm');
+    return spec && spec.width !== 'none' ? operandBits(spec, this.#opsize) / 8 : 16;
+  }
+
+  #chooseTarget(): number {
+    const rng = this.#rng;
+    const bytes = this.#operandBytes();
+    const spec = this.#e.operands.find((o) => o.what.kind === 'modrm-rm');
+    const aligned = spec?.aligned || this.#name === 'cmpxchg16b';
+    const fault = !STACK.test(this.#name) && rng.chance(0.03);
+    if (fault) return SCRATCH + (rng.chance(0.5) ? SCRATCH_BYTES - rng.below(bytes) : -1 - rng.below(16));
+    const at = SCRATCH + this.#middle();
+    return aligned && !rng.chance(0.03) ? at & ~15 : at;
+  }
+
+  #chooseMemory(): void {
+    const rng = this.#rng;
+    this.#target = this.#chooseTarget();
+    const anywhere = this.#name === 'lea' || this.#name === 'nop';
+    const offset = BigInt(this.#target) - (this.#gs ? BigInt(GS_BASE) : 0n);
+    const kind = rng.below(10);
+    if (this.#mode === 64 && kind === 0) {
+      this.#choice = { base: undefined, index: undefined, scale: 0, displacement: Number(offset), displacementBytes: 4, ripRelative: true };
+      return;
+    }
+    const base = kind === 1 ? undefined : rng.below(this.#registers);
+    let index = kind <= 4 && kind !== 1 ? undefined : rng.below(this.#registers);
+    if (index === RSP || index === base || (kind === 1 && rng.chance(0.3))) index = undefined;
+    const scale = index === undefined ? 0 : rng.below(4) as 0 | 1 | 2 | 3;
+    const displacementBytes = base === undefined ? 4 : (rng.pick((base & 7) === 5 ? [1, 4] : [0, 1, 4]) as 0 | 1 | 4);
+    let displacement = displacementBytes === 0 ? 0 : displacementBytes === 1 ? rng.below(256) - 128 : Number(BigInt.asIntN(32, rng.value()));
+    if (base === RSP && STACK.test(this.#name)) displacement = displacementBytes === 0 ? 0 : rng.below(128);
+    if (base === undefined) {
+      if (index === undefined) displacement = Number(offset);
+      else {
+        const small = BigInt(rng.below(0x1000) - 0x800);
+        if (!anywhere) this.#setAddress(index, small);
+        displacement = Number(offset - (small << BigInt(scale)));
+      }
+    } else {
+      const added = index === undefined ? 0n : (this.#gpr[index] ?? 0n) << BigInt(scale);
+      if (base === RSP && STACK.test(this.#name)) index = undefined;
+      if (!anywhere) this.#setAddress(base, offset - (index === undefined ? 0n : added) - BigInt(displacement));
+    }
+    this.#choice = { base, index, scale: index === undefined ? 0 : scale, displacement, displacementBytes, ripRelative: false };
+    if (this.#mode === 64 && !this.#addressOverride && base !== undefined && base !== RSP && rng.chance(0.01)) {
+      // A non-canonical address.
+      this.#gpr[base] = (this.#gpr[base] ?? 0n) ^ 0x4000_0000_0000_0000n;
+    }
+  }
+
+  #isPinned(n: number): boolean {
+    return n === this.#choice?.base || n === this.#choice?.index;
+  }
+  #set(n: number, value: bigint): void {
+    if (!this.#isPinned(n)) this.#gpr[n] = BigInt.asUintN(this.#mode === 64 ? 64 : 32, value);
+  }
+
+  /** Operands with which the instruction does something of interest, and stays where it may. */
+  #special(): void {
+    const rng = this.#rng;
+    const name = this.#name;
+    if (SHIFTS.test(name) && rng.chance(0.7)) this.#set(RCX, ((this.#gpr[RCX] ?? 0n) & ~0xffn) | BigInt(rng.below(72)));
+    if (STRINGS.test(name)) {
+      this.#setAddress(RSI, BigInt(SCRATCH + this.#middle()) - (this.#gs ? BigInt(GS_BASE) : 0n));
+      this.#setAddress(RDI, BigInt(SCRATCH + (rng.chance(0.3) ? Number((this.#gpr[RSI] ?? 0n) & 0xffffn) + rng.below(17) - 8 : this.#middle())));
+      this.#setAddress(RCX, BigInt(rng.chance(0.2) ? rng.below(600) : rng.below(12)));
+      if (rng.chance(0.5)) this.#set(RAX, 0n);
+    }
+    if (name === 'xlat') this.#setAddress(RBX, BigInt(SCRATCH + this.#middle()) - ((this.#gpr[RAX] ?? 0n) & 0xffn) - (this.#gs ? BigInt(GS_BASE) : 0n));
+    if (name === 'enter' || name === 'leave') this.#gpr[RBP] = BigInt(SCRATCH + this.#middle());
+    if ((name === 'div' || name === 'idiv') && rng.chance(0.7)) this.#smallDividend(name === 'idiv');
+    if (/^bt[src]?$/.test(name) && this.#memory) {
+      while (this.#isPinned(this.#reg)) this.#reg = rng.below(this.#registers);
+      this.#set(this.#reg, BigInt(rng.below(0x8000) - 0x4000) ^ ((rng.u64() << 32n) & (this.#opsize === 64 ? 0n : MASK64)));
+    }
+    if (/^cmpxchg/.test(name) && this.#memory && rng.chance(0.6)) this.#matchAccumulator();
+    if (name === 'cmpxchg' && !this.#memory && rng.chance(0.5)) this.#set(RAX, this.#gpr[this.#rm] ?? 0n);
+  }
+
+  #smallDividend(signed: boolean): void {
+    const rng = this.#rng;
+    if (operandBits(this.#e.operands[0] ?? this.#e.operands[0]!, this.#opsize) === 8) {
+      this.#set(RAX, ((this.#gpr[RAX] ?? 0n) & ~0xff00n) | (rng.chance(0.5) ? 0n : BigInt(rng.below(256) << 8) & 0xf00n));
+      return;
+    }
+    const negative = signed && rng.chance(0.5);
+    this.#set(RDX, negative ? MASK64 - BigInt(rng.below(3)) : BigInt(rng.below(3)));
+  }
+
+  /** Memory that equals the accumulator (or the pair), so that the exchange happens. */
+  #matchAccumulator(): void {
+    const bytes = new Uint8Array(16);
+    const view = new DataView(bytes.buffer);
+    const wide = this.#name === 'cmpxchg16b';
+    view.setBigUint64(0, this.#gpr[RAX] ?? 0n, true);
+    if (wide) view.setBigUint64(8, this.#gpr[RDX] ?? 0n, true);
+    else if (this.#name === 'cmpxchg8b') view.setUint32(4, Number((this.#gpr[RDX] ?? 0n) & 0xffff_ffffn), true);
+    this.#patch(this.#target, bytes);
+  }
+
+  #patch(address: number, bytes: Uint8Array): void {
+    const offset = address - SCRATCH;
+    if (offset >= 0 && offset + bytes.length <= SCRATCH_BYTES) this.#patches.push({ offset, bytes });
+  }
+
+  #immediates(): bigint[] {
+    const rng = this.#rng;
+    return this.#e.immediates.map((operand, i) => {
+      const spec = this.#e.operands[operand];
+      if (spec?.what.kind === 'relative') return BigInt(FILLER[this.#mode].length);
+      if (spec?.what.kind === 'moffs') return BigInt(SCRATCH + this.#middle()) - (this.#gs ? BigInt(GS_BASE) : 0n);
+      if (this.#name === 'enter' && i === 0) return BigInt(rng.below(0x2000));
+      if (this.#name === 'ret-release') return BigInt(rng.below(0x1000));
+      if (SHIFTS.test(this.#name)) return BigInt(rng.below(72));
+      return rng.value();
+    });
+  }
+
+  #finish(flow: boolean): Case {
+    const rng = this.#rng;
+    const at = CODE_AREA + 0x800 + rng.below(64) + (rng.chance(0.15) ? 0x7c0 + rng.below(64) : 0);
+    const choice: EncodingChoice = {
+      mode: this.#mode, opsize: this.#opsize, addressOverride: this.#addressOverride, prefixes: this.#prefixes,
+      rex: this.#mode === 64 && rng.chance(0.3), reg: this.#reg, rm: this.#rm, memory: this.#choice, immediates: this.#immediates(),
+    };
+    const { bytes } = encode(this.#e, choice, at);
+    const code = flow ? Uint8Array.from([...bytes, ...FILLER[this.#mode]]) : bytes;
+    if (flow) this.#aim(at + code.length);
+    const stringy = STRINGS.test(this.#name);
+    const count = this.#e.operands.some((o) => o.text === 'CL') ? Number((this.#gpr[RCX] ?? 0n) & 0xffn)
+      : this.#e.operands.at(-1)?.what.kind === 'constant' ? 1 : Number((choice.immediates.at(-1) ?? 0n) & 0xffn);
+    return {
+      encoding: this.#e, mode: this.#mode, opsize: this.#opsize, memory: this.#memory, at, code, gpr: this.#gpr,
+      rflags: (rng.below(0x1000) & (stringy || rng.chance(0.1) ? 0xcd5 : 0x8d5)) | 2, fx: randomFx(rng), patches: this.#patches, count,
+    };
+  }
+
+  /** Gives an indirect branch or a return its target. */
+  #aim(end: number): void {
+    const bytes = new Uint8Array(this.#mode / 8);
+    const view = new DataView(bytes.buffer);
+    if (this.#mode === 64) view.setBigUint64(0, BigInt(end), true);
+    else view.setUint32(0, end, true);
+    if (/^ret/.test(this.#name)) this.#patch(Number(this.#gpr[RSP]), bytes);
+    else if (/-indirect$/.test(this.#name)) {
+      if (this.#memory) this.#patch(this.#target, bytes);
+      else this.#gpr[this.#rm] = BigInt(end);
+    }
+  }
+}
+
+/** An FXSAVE image of random XMM and MMX registers, all exceptions masked, flags clear. */
+export function randomFx(rng: Random): Uint8Array {
+  const fx = new Uint8Array(512);
+  const view = new DataView(fx.buffer);
+  view.setUint16(0, 0x37f, true);
+  view.setUint8(4, 0xff);
+  view.setUint32(24, 0x1f80, true);
+  for (let n = 0; n < 8; n++) {
+    view.setBigUint64(32 + n * 16, rng.value(), true);
+    view.setUint16(40 + n * 16, 0xffff, true);
+  }
+  for (let at = 160; at < 416; at += 8) view.setBigUint64(at, rng.value(), true);
+  return fx;
+}
