@@ -1,7 +1,7 @@
-import websocket from '@fastify/websocket';
-import underPressure from '@fastify/under-pressure';
-import { fastify, type FastifyBaseLogger } from 'fastify';
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
+import underPressure from '@fastify/under-pressure';
+import websocket from '@fastify/websocket';
+import { type FastifyBaseLogger, fastify } from 'fastify';
 import type { Config } from './config/index.ts';
 import { registerGateway } from './gateway/index.ts';
 import type { EventHub } from './infra/event-hub.ts';
@@ -80,7 +80,9 @@ export async function buildApp(deps: AppDeps): Promise<App> {
   await registerOpenApi(app, deps.version);
   countAddresses(app, limits);
   registerObservability(app, deps);
-  await app.register((v1) => registerV1(v1.withTypeProvider<TypeBoxTypeProvider>(), deps, limits), { prefix: '/v1' });
+  await app.register((v1) => registerV1(v1.withTypeProvider<TypeBoxTypeProvider>(), deps, limits), {
+    prefix: '/v1',
+  });
   await app.ready();
   return app;
 }
@@ -100,7 +102,9 @@ async function registerV1(v1: App, deps: AppDeps, limits: RateLimits): Promise<v
   tenantRoutes(v1, createTenantsService({ db }));
   hostRoutes(v1, createHostsService({ db }));
   await v1.register(async (scope) => imageRoutes(scope.withTypeProvider<TypeBoxTypeProvider>(), images));
-  await v1.register((scope) => registerGateway(scope.withTypeProvider<TypeBoxTypeProvider>(), { database: db }));
+  await v1.register((scope) =>
+    registerGateway(scope.withTypeProvider<TypeBoxTypeProvider>(), { database: db }),
+  );
 }
 
 /** The service of VMs, for the app and for what makes the first VM. */

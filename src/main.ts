@@ -33,7 +33,16 @@ async function main(): Promise<void> {
   const hub = createEventHub(subscriber, log);
   await bootstrap({ db, log, home: config.home, imagesDir: config.imagesDir });
 
-  const deps = { config, db, redis, queues, hub, log, closing: closing.signal, version: await packageVersion() };
+  const deps = {
+    config,
+    db,
+    redis,
+    queues,
+    hub,
+    log,
+    closing: closing.signal,
+    version: await packageVersion(),
+  };
   const app = await buildApp(deps);
   const background: Promise<void>[] = [];
   closeWithGrace({ delay: SHUTDOWN_MS, logger: log }, async ({ err, signal }) => {
@@ -80,7 +89,8 @@ async function migrateWhenUp(config: Config, log: Logger): Promise<void> {
 async function packageVersion(): Promise<string> {
   const text = await readFile(new URL('../package.json', import.meta.url), 'utf8');
   const description: unknown = JSON.parse(text);
-  const version = typeof description === 'object' && description !== null ? Reflect.get(description, 'version') : '';
+  const version =
+    typeof description === 'object' && description !== null ? Reflect.get(description, 'version') : '';
   return String(version);
 }
 
@@ -93,8 +103,10 @@ function addressOf(address: AddressInfo | string | null, host: string): string {
 function explain(err: unknown): string {
   if (err instanceof ConfigError || err instanceof MigrationError) return err.message;
   const code = err instanceof Error && 'code' in err ? err.code : '';
-  if (code === 'EADDRINUSE') return `${err instanceof Error ? err.message : ''}: set PORT to a free one, or stop what uses it`;
-  if (isDatabaseOutage(err)) return `PostgreSQL cannot be reached: ${err instanceof Error ? err.message : err}`;
+  if (code === 'EADDRINUSE')
+    return `${err instanceof Error ? err.message : ''}: set PORT to a free one, or stop what uses it`;
+  if (isDatabaseOutage(err))
+    return `PostgreSQL cannot be reached: ${err instanceof Error ? err.message : err}`;
   return err instanceof Error ? (err.stack ?? err.message) : String(err);
 }
 

@@ -54,7 +54,8 @@ export function loadConfig(env: Env = process.env): Config {
     const text = env[name];
     if (text === undefined || text === '') return fallback;
     const found = values.find((value) => value === text);
-    if (found === undefined) problems.push(`${name} is ${JSON.stringify(text)}: it must be one of ${values.join(', ')}`);
+    if (found === undefined)
+      problems.push(`${name} is ${JSON.stringify(text)}: it must be one of ${values.join(', ')}`);
     return found ?? fallback;
   };
   const home = path.resolve(env['TEREMOK_HOME'] || '.teremok');

@@ -1,5 +1,5 @@
 import Type, { type Static, type TSchema } from 'typebox';
-import { idPattern, type IdPrefix } from '../lib/ids.ts';
+import { type IdPrefix, idPattern } from '../lib/ids.ts';
 
 /** A string without control characters or halves of surrogate pairs, which neither logs nor databases like. */
 export const PRINTABLE = '^[^\\p{Cc}\\p{Cs}]*$';
@@ -7,7 +7,8 @@ export const PRINTABLE = '^[^\\p{Cc}\\p{Cs}]*$';
 export const Id = (prefix: IdPrefix) =>
   Type.String({ pattern: idPattern(prefix), examples: [`${prefix}_019a3b5c-0000-7000-8000-000000000000`] });
 
-export const IdParams = (prefix: IdPrefix) => Type.Object({ id: Id(prefix) }, { additionalProperties: false });
+export const IdParams = (prefix: IdPrefix) =>
+  Type.Object({ id: Id(prefix) }, { additionalProperties: false });
 
 /** A name for people: 1 to 63 characters, not beginning or ending with a space. */
 export const Name = Type.String({
@@ -23,13 +24,19 @@ export const Nullable = <T extends TSchema>(schema: T) => Type.Union([schema, Ty
 export const Labels = Type.Record(
   Type.String({ pattern: '^[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?$' }),
   Type.String({ maxLength: 255, pattern: PRINTABLE }),
-  { maxProperties: 32, additionalProperties: false, description: 'At most 32; keys as in `team` or `app.kubernetes.io/name`.' },
+  {
+    maxProperties: 32,
+    additionalProperties: false,
+    description: 'At most 32; keys as in `team` or `app.kubernetes.io/name`.',
+  },
 );
 
 /** `?limit=&cursor=` of every list. */
 export const pageQuery = {
   limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 100, default: 50 })),
-  cursor: Type.Optional(Type.String({ minLength: 1, maxLength: 200, description: 'The `nextCursor` of the page before.' })),
+  cursor: Type.Optional(
+    Type.String({ minLength: 1, maxLength: 200, description: 'The `nextCursor` of the page before.' }),
+  ),
 };
 export const PageQuery = Type.Object(pageQuery, { additionalProperties: false });
 export type PageQuery = Static<typeof PageQuery>;

@@ -1,10 +1,13 @@
 import Type, { type Static } from 'typebox';
-import { Id, Name, Nullable, pageQuery, PRINTABLE, Timestamp } from './common.ts';
+import { Id, Name, Nullable, PRINTABLE, pageQuery, Timestamp } from './common.ts';
 import { Cmdline } from './vms.ts';
 
-export const ImageKind = Type.Union([Type.Literal('system'), Type.Literal('kernel'), Type.Literal('initrd')], {
-  description: '`system` is a kernel with its initrd and command line; VMs name it as `image`.',
-});
+export const ImageKind = Type.Union(
+  [Type.Literal('system'), Type.Literal('kernel'), Type.Literal('initrd')],
+  {
+    description: '`system` is a kernel with its initrd and command line; VMs name it as `image`.',
+  },
+);
 
 export const ImageName = Type.String({
   minLength: 1,
@@ -31,7 +34,8 @@ export const CreateImage = Type.Union(
       {
         title: 'ComposeImage',
         additionalProperties: false,
-        description: 'A bootable image out of a `kernel` and an `initrd` image, by id or name. The files are shared, not copied.',
+        description:
+          'A bootable image out of a `kernel` and an `initrd` image, by id or name. The files are shared, not copied.',
       },
     ),
     Type.Object(

@@ -41,7 +41,10 @@ export type OperationKind = Static<typeof OperationKind>;
 /** Whether a VM whose process ended by itself is started again (with back-off; see reconcile.ts). */
 export const RestartPolicy = Type.Union(
   [Type.Literal('never'), Type.Literal('on-failure'), Type.Literal('always')],
-  { description: 'Whether a VM that ends by itself is started again. Power-off by the guest is not a failure.' },
+  {
+    description:
+      'Whether a VM that ends by itself is started again. Power-off by the guest is not a failure.',
+  },
 );
 export type RestartPolicy = Static<typeof RestartPolicy>;
 

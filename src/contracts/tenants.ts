@@ -43,7 +43,12 @@ export const CreateKey = Type.Object(
   {
     name: Type.Optional(Name),
     scopes: Type.Optional(
-      Type.Array(Scope, { minItems: 1, maxItems: 2, uniqueItems: true, description: '`read` and `write` when not given.' }),
+      Type.Array(Scope, {
+        minItems: 1,
+        maxItems: 2,
+        uniqueItems: true,
+        description: '`read` and `write` when not given.',
+      }),
     ),
     expiresAt: Type.Optional(Timestamp),
   },

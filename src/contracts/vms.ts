@@ -1,5 +1,5 @@
 import Type, { type Static } from 'typebox';
-import { Id, Labels, Name, Nullable, pageQuery, PRINTABLE, Timestamp, WaitTimeout } from './common.ts';
+import { Id, Labels, Name, Nullable, PRINTABLE, pageQuery, Timestamp, WaitTimeout } from './common.ts';
 import { VmMetrics } from './metrics.ts';
 import { Operation } from './operations.ts';
 import { RestartPolicy, StoredError, VmState } from './states.ts';
@@ -14,7 +14,12 @@ export const MEMORY_MIB = { minimum: 16, maximum: 3072 } as const;
 
 const Memory = Type.Integer({ ...MEMORY_MIB, description: 'MiB of RAM.' });
 const Vcpus = Type.Integer({ minimum: 1, maximum: 256, description: 'More than one is not supported yet.' });
-const Cpu = Type.String({ minLength: 1, maxLength: 63, pattern: PRINTABLE, description: 'CPUID profile; `portable` is x86-64-v2.' });
+const Cpu = Type.String({
+  minLength: 1,
+  maxLength: 63,
+  pattern: PRINTABLE,
+  description: 'CPUID profile; `portable` is x86-64-v2.',
+});
 
 /** An image id, an image name or, with an operator's key, an absolute path on the host. */
 const BootFile = Type.String({ minLength: 1, maxLength: 1024, pattern: PRINTABLE });
@@ -37,7 +42,12 @@ export const Boot = Type.Object(
 );
 
 const later = (what: string) =>
-  Type.Optional(Type.Array(Type.Unknown(), { maxItems: 64, description: `${what} are not supported yet: leave this empty.` }));
+  Type.Optional(
+    Type.Array(Type.Unknown(), {
+      maxItems: 64,
+      description: `${what} are not supported yet: leave this empty.`,
+    }),
+  );
 
 export const CreateVm = Type.Object(
   {
@@ -47,7 +57,12 @@ export const CreateVm = Type.Object(
     engine: Type.Optional(Engine),
     cpu: Type.Optional(Cpu),
     image: Type.Optional(
-      Type.String({ minLength: 1, maxLength: 63, pattern: PRINTABLE, description: 'Name or id of an image of kind `system`.' }),
+      Type.String({
+        minLength: 1,
+        maxLength: 63,
+        pattern: PRINTABLE,
+        description: 'Name or id of an image of kind `system`.',
+      }),
     ),
     boot: Type.Optional(Boot),
     volumes: later('Volumes'),
@@ -56,7 +71,11 @@ export const CreateVm = Type.Object(
     restartPolicy: Type.Optional(RestartPolicy),
     start: Type.Optional(Type.Boolean({ default: true })),
   },
-  { title: 'CreateVm', additionalProperties: false, description: 'Exactly one of `image` and `boot` says what to boot.' },
+  {
+    title: 'CreateVm',
+    additionalProperties: false,
+    description: 'Exactly one of `image` and `boot` says what to boot.',
+  },
 );
 export type CreateVm = Static<typeof CreateVm>;
 
@@ -74,7 +93,8 @@ export const PatchVm = Type.Object(
     title: 'PatchVm',
     additionalProperties: false,
     minProperties: 1,
-    description: '`labels` replaces all labels. What is below `restartPolicy` changes only while the VM is stopped.',
+    description:
+      '`labels` replaces all labels. What is below `restartPolicy` changes only while the VM is stopped.',
   },
 );
 export type PatchVm = Static<typeof PatchVm>;
@@ -131,15 +151,22 @@ export type ListVmsQuery = Static<typeof ListVmsQuery>;
 export const DeleteVmQuery = Type.Object(
   {
     force: Type.Optional(
-      Type.Union([Type.Literal('true'), Type.Literal('false'), Type.Literal('1'), Type.Literal('0'), Type.Literal('')], {
-        description: 'Pulls the plug of a VM that is not stopped, and does not wait for a host that is away.',
-      }),
+      Type.Union(
+        [Type.Literal('true'), Type.Literal('false'), Type.Literal('1'), Type.Literal('0'), Type.Literal('')],
+        {
+          description:
+            'Pulls the plug of a VM that is not stopped, and does not wait for a host that is away.',
+        },
+      ),
     ),
   },
   { additionalProperties: false },
 );
 
-export const WaitVmQuery = Type.Object({ state: VmState, timeout: WaitTimeout }, { additionalProperties: false });
+export const WaitVmQuery = Type.Object(
+  { state: VmState, timeout: WaitTimeout },
+  { additionalProperties: false },
+);
 
 export const CreateTicket = Type.Object(
   { for: Type.Union([Type.Literal('serial'), Type.Literal('display')]) },
@@ -157,9 +184,15 @@ export const VmMetricsAnswer = Type.Object(
 );
 
 export const VmInput = Type.Union([
-  Type.Object({ type: Type.Literal('text'), text: Type.String({ maxLength: 4096 }) }, { additionalProperties: false }),
   Type.Object(
-    { type: Type.Literal('keys'), keys: Type.Array(Type.String({ maxLength: 32 }), { minItems: 1, maxItems: 8 }) },
+    { type: Type.Literal('text'), text: Type.String({ maxLength: 4096 }) },
+    { additionalProperties: false },
+  ),
+  Type.Object(
+    {
+      type: Type.Literal('keys'),
+      keys: Type.Array(Type.String({ maxLength: 32 }), { minItems: 1, maxItems: 8 }),
+    },
     { additionalProperties: false },
   ),
   Type.Object(

@@ -14,7 +14,9 @@ export interface BootFiles {
  */
 export async function findBootFiles(db: Database, vm: Vm, imagesDir: string): Promise<BootFiles | null> {
   const ids = [vm.imageId, vm.kernelImageId, vm.initrdImageId].filter((id) => id !== null);
-  const images = new Map((await db.image.findMany({ where: { id: { in: ids } } })).map((image) => [image.id, image]));
+  const images = new Map(
+    (await db.image.findMany({ where: { id: { in: ids } } })).map((image) => [image.id, image]),
+  );
   const system = images.get(vm.imageId ?? '');
   const within = (relative: string | null | undefined): string | null =>
     relative ? path.resolve(imagesDir, relative) : null;

@@ -1,5 +1,5 @@
 import { EventEmitter } from 'node:events';
-import { eventChannel, type EventMessage } from '../contracts/events.ts';
+import { type EventMessage, eventChannel } from '../contracts/events.ts';
 import type { Logger } from '../lib/log.ts';
 import type { Redis } from './redis.ts';
 

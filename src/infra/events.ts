@@ -1,4 +1,4 @@
-import { eventChannel, type EventMessage, type EventType } from '../contracts/events.ts';
+import { type EventMessage, type EventType, eventChannel } from '../contracts/events.ts';
 import type { Event, Prisma, Transaction } from './prisma.ts';
 import type { Redis } from './redis.ts';
 

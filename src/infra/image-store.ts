@@ -17,7 +17,10 @@ export interface ImageStore {
    * Streams a file to disk, under a name of its own, whole or not at all.
    * @throws {Problem} body_too_large, digest_mismatch, unusable_file, insufficient_storage.
    */
-  put(source: Readable, limits: { maxBytes: number; kind: 'kernel' | 'initrd'; sha256?: string }): Promise<StoredFile>;
+  put(
+    source: Readable,
+    limits: { maxBytes: number; kind: 'kernel' | 'initrd'; sha256?: string },
+  ): Promise<StoredFile>;
   /** Removes a stored file; nothing happens when it is gone already. */
   remove(relativePath: string): Promise<void>;
   /** The digest of files, one after the other. @throws when one cannot be read. */
@@ -103,10 +106,14 @@ function createMeter(maxBytes: number) {
       if (sizeBytes < HEAD_BYTES) chunk.copy(head, sizeBytes);
       sizeBytes += chunk.length;
       if (sizeBytes > maxBytes) {
-        throw new Problem('body_too_large', `the file is larger than ${Math.floor(maxBytes / (1024 * 1024))} MiB`, {
-          hint: 'the limit is TEREMOK_MAX_IMAGE_MIB of the service, or what is left of the tenant’s quota',
-          headers: { connection: 'close' },
-        });
+        throw new Problem(
+          'body_too_large',
+          `the file is larger than ${Math.floor(maxBytes / (1024 * 1024))} MiB`,
+          {
+            hint: 'the limit is TEREMOK_MAX_IMAGE_MIB of the service, or what is left of the tenant’s quota',
+            headers: { connection: 'close' },
+          },
+        );
       }
       hash.update(chunk);
       yield chunk;
@@ -126,7 +133,9 @@ function requireUsable(
 ): void {
   if (stored.sizeBytes === 0) throw new Problem('unusable_file', 'the file is empty');
   if (limits.sha256 !== undefined && limits.sha256 !== stored.sha256) {
-    throw new Problem('digest_mismatch', `the file that arrived has SHA-256 ${stored.sha256}`, { hint: 'send it again' });
+    throw new Problem('digest_mismatch', `the file that arrived has SHA-256 ${stored.sha256}`, {
+      hint: 'send it again',
+    });
   }
   if (limits.kind !== 'kernel' || isBzImage(head) || isElf(head)) return;
   throw new Problem('unusable_file', 'the file is neither a Linux bzImage nor an ELF kernel', {
@@ -135,7 +144,8 @@ function requireUsable(
 }
 
 /** "HdrS" at 0x202: the Linux boot protocol's header, version 2.00 or later. */
-const isBzImage = (head: Buffer): boolean => head.length >= 0x206 && head.toString('latin1', 0x202, 0x206) === 'HdrS';
+const isBzImage = (head: Buffer): boolean =>
+  head.length >= 0x206 && head.toString('latin1', 0x202, 0x206) === 'HdrS';
 const isElf = (head: Buffer): boolean => head.length >= 4 && head.toString('latin1', 0, 4) === '\x7fELF';
 
 function storageProblem(err: unknown): unknown {

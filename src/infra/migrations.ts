@@ -38,11 +38,15 @@ export async function applyMigrations(options: MigrationOptions): Promise<string
     await client.query('SELECT pg_advisory_lock($1)', [MIGRATION_LOCK]);
     await client.query(`CREATE TABLE IF NOT EXISTS schema_migrations (
       name text PRIMARY KEY, sha256 text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())`);
-    const { rows } = await client.query<{ name: string; sha256: string }>('SELECT name, sha256 FROM schema_migrations');
+    const { rows } = await client.query<{ name: string; sha256: string }>(
+      'SELECT name, sha256 FROM schema_migrations',
+    );
     const applied = new Map(rows.map((row) => [row.name, row.sha256]));
     for (const name of applied.keys()) {
       if (!files.includes(name)) {
-        throw new MigrationError(`the database has migration ${name}, which this version does not know: use a newer one`);
+        throw new MigrationError(
+          `the database has migration ${name}, which this version does not know: use a newer one`,
+        );
       }
     }
     const done: string[] = [];
@@ -51,7 +55,8 @@ export async function applyMigrations(options: MigrationOptions): Promise<string
       const sha256 = createHash('sha256').update(sql).digest('hex');
       const before = applied.get(name);
       if (before === sha256) continue;
-      if (before !== undefined) throw new MigrationError(`migration ${name} was changed after it had been applied`);
+      if (before !== undefined)
+        throw new MigrationError(`migration ${name} was changed after it had been applied`);
       await applyOne(client, name, sql, sha256);
       options.log.info({ migration: name }, 'migration applied');
       done.push(name);
@@ -70,6 +75,8 @@ async function applyOne(client: pg.Client, name: string, sql: string, sha256: st
     await client.query('COMMIT');
   } catch (err) {
     await client.query('ROLLBACK');
-    throw new MigrationError(`migration ${name}: ${err instanceof Error ? err.message : String(err)}`, { cause: err });
+    throw new MigrationError(`migration ${name}: ${err instanceof Error ? err.message : String(err)}`, {
+      cause: err,
+    });
   }
 }

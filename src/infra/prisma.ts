@@ -1,6 +1,6 @@
 import { PrismaPg } from '@prisma/adapter-pg';
-import { Prisma, PrismaClient } from './generated/client.ts';
 import type { Logger } from '../lib/log.ts';
+import { Prisma, PrismaClient } from './generated/client.ts';
 
 export type Database = PrismaClient;
 /** What a transaction's callback gets; every Database is one too. */
@@ -9,7 +9,6 @@ export type {
   ApiKey,
   Event,
   Host,
-  IdempotencyKey,
   Image,
   Operation,
   Tenant,
@@ -49,7 +48,15 @@ export function createDatabase(options: DatabaseOptions): Database {
 
 /** SQLSTATEs that mean "the server is going, gone or coming": class 08, and operator intervention (57P0x). */
 const OUTAGE_SQLSTATES = /^(08\w{3}|57P0[1-5]|53300)$/;
-const OUTAGE_ERRNOS = new Set(['ECONNREFUSED', 'ECONNRESET', 'ENOENT', 'EPIPE', 'ETIMEDOUT', 'EHOSTUNREACH', 'ENOTFOUND']);
+const OUTAGE_ERRNOS = new Set([
+  'ECONNREFUSED',
+  'ECONNRESET',
+  'ENOENT',
+  'EPIPE',
+  'ETIMEDOUT',
+  'EHOSTUNREACH',
+  'ENOTFOUND',
+]);
 /** Prisma's own codes for "not reachable", "timed out", "closed", "no connection", "transaction lost". */
 const OUTAGE_PRISMA = new Set(['P1001', 'P1002', 'P1008', 'P1011', 'P1017', 'P2024', 'P2028', 'P2037']);
 const OUTAGE_KINDS = new Set([
@@ -78,13 +85,21 @@ function isDriverOutage(error: Error): boolean {
   const inner = error.cause;
   if (typeof inner === 'object' && inner !== null) {
     if ('kind' in inner && typeof inner.kind === 'string' && OUTAGE_KINDS.has(inner.kind)) return true;
-    if ('originalCode' in inner && typeof inner.originalCode === 'string' && OUTAGE_SQLSTATES.test(inner.originalCode)) {
+    if (
+      'originalCode' in inner &&
+      typeof inner.originalCode === 'string' &&
+      OUTAGE_SQLSTATES.test(inner.originalCode)
+    ) {
       return true;
     }
   }
   if (!('meta' in error) || typeof error.meta !== 'object' || error.meta === null) return false;
   const { meta } = error;
-  return 'driverAdapterError' in meta && meta.driverAdapterError instanceof Error && isDatabaseOutage(meta.driverAdapterError);
+  return (
+    'driverAdapterError' in meta &&
+    meta.driverAdapterError instanceof Error &&
+    isDatabaseOutage(meta.driverAdapterError)
+  );
 }
 
 /** Whether an error is a unique constraint that another row already meets (Prisma's P2002). */

@@ -1,8 +1,8 @@
 import { Queue } from 'bullmq';
 import { hostQueueName, type ReconcileJob } from '../contracts/reconcile.ts';
 import type { Logger } from '../lib/log.ts';
-import type { Redis } from './redis.ts';
 import { withTimeout } from '../lib/time.ts';
+import type { Redis } from './redis.ts';
 
 export interface Queues {
   /**
@@ -39,11 +39,18 @@ export function createQueues(connection: Redis, log: Logger): Queues {
       try {
         // One job a generation: asking twice for the same one adds nothing, and a newer one is never swallowed
         // by an older job that is still in the queue or being worked on.
-        const adding = queueOf(hostId).add('reconcile', { kind: 'reconcile', vmId }, { jobId: `${vmId}-${generation}` });
+        const adding = queueOf(hostId).add(
+          'reconcile',
+          { kind: 'reconcile', vmId },
+          { jobId: `${vmId}-${generation}` },
+        );
         await withTimeout(adding, 3_000, 'adding a job');
         return true;
       } catch (err) {
-        log.warn({ err: messageOf(err), vmId, hostId }, 'job not queued: the worker will see this VM at its next sweep');
+        log.warn(
+          { err: messageOf(err), vmId, hostId },
+          'job not queued: the worker will see this VM at its next sweep',
+        );
         return false;
       }
     },

@@ -1,4 +1,4 @@
-import { Redis, type RedisOptions as AllRedisOptions } from 'ioredis';
+import { type RedisOptions as AllRedisOptions, Redis } from 'ioredis';
 import type { Logger } from '../lib/log.ts';
 
 export { Redis };

@@ -21,7 +21,9 @@ export function makeApiKey(): FreshKey {
 
 /** The parts of a token, or null when it does not have the form of one. */
 export function parseApiKey(token: string): { readonly id: string; readonly secret: string } | null {
-  const match = /^tk_([0-9a-f]{8})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{12})_([0-9a-f]{64})$/.exec(token);
+  const match = /^tk_([0-9a-f]{8})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{12})_([0-9a-f]{64})$/.exec(
+    token,
+  );
   if (match === null) return null;
   return { id: `key_${match.slice(1, 6).join('-')}`, secret: match[6] ?? '' };
 }

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { SHUTDOWN_DEADLINE_MS } from '../contracts/reconcile.ts';
 import type { EventMessage } from '../contracts/events.ts';
+import { SHUTDOWN_DEADLINE_MS } from '../contracts/reconcile.ts';
 import { publishEvents } from '../infra/events.ts';
 import { type Database, isDatabaseOutage } from '../infra/prisma.ts';
 import type { Redis } from '../infra/redis.ts';
@@ -50,12 +50,18 @@ export async function failOverdue(deps: Pick<HousekeepingDeps, 'db' | 'redis'>):
       data: {
         state: 'failed',
         finishedAt: now,
-        error: { code: 'timeout', message: 'it did not come about in time; the host or the guest may not answer' },
+        error: {
+          code: 'timeout',
+          message: 'it did not come about in time; the host or the guest may not answer',
+        },
       },
     });
     // A guest that has not acted on its power button keeps running, and may be asked again.
     await tx.vm.updateMany({
-      where: { desired: 'running', shutdownRequestedAt: { lt: new Date(now.getTime() - SHUTDOWN_DEADLINE_MS) } },
+      where: {
+        desired: 'running',
+        shutdownRequestedAt: { lt: new Date(now.getTime() - SHUTDOWN_DEADLINE_MS) },
+      },
       data: { shutdownRequestedAt: null },
     });
     const written: EventMessage[] = [];

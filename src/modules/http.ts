@@ -7,7 +7,13 @@ import { Problem } from '../lib/errors.ts';
 import type { Principal, TenantScope } from './access/principal.ts';
 
 /** The Fastify instance that routes are registered on. */
-export type App = FastifyInstance<RawServerDefault, IncomingMessage, ServerResponse, FastifyBaseLogger, TypeBoxTypeProvider>;
+export type App = FastifyInstance<
+  RawServerDefault,
+  IncomingMessage,
+  ServerResponse,
+  FastifyBaseLogger,
+  TypeBoxTypeProvider
+>;
 
 /**
  * Stores the answer of a request that came with an Idempotency-Key, in the transaction that does its work: so a

@@ -1,7 +1,12 @@
 import type { FastifyRequest } from 'fastify';
 import { Problem } from '../lib/errors.ts';
 import type { AccessService } from '../modules/access/access.service.ts';
-import { type Principal, requireOperator, requireScope, type TenantScope } from '../modules/access/principal.ts';
+import {
+  type Principal,
+  requireOperator,
+  requireScope,
+  type TenantScope,
+} from '../modules/access/principal.ts';
 import type { App } from '../modules/http.ts';
 import type { TicketsService } from '../modules/tickets/tickets.service.ts';
 import type { RateLimits } from './rate-limits.ts';
@@ -45,8 +50,9 @@ export function registerAuth(app: App, deps: AuthDeps): void {
   const authenticate = createAuthenticator(deps);
   app.addHook('onRequest', async (request, reply) => {
     const { access, ticketFor } = request.routeOptions.config;
-    const principal = await deps.limits
-      .countFailures(request, () => authenticate(request, ticketFor === undefined ? {} : { ticketFor }));
+    const principal = await deps.limits.countFailures(request, () =>
+      authenticate(request, ticketFor === undefined ? {} : { ticketFor }),
+    );
     await deps.limits.countKey(request, reply, principal);
     const reads = request.method === 'GET' || request.method === 'HEAD';
     if (access === 'operator') requireOperator(principal);

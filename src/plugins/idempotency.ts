@@ -1,6 +1,6 @@
 import { createCipheriv, createDecipheriv, createHash, hkdfSync, randomBytes } from 'node:crypto';
-import { setTimeout as delay } from 'node:timers/promises';
 import { Readable } from 'node:stream';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Database, Prisma, Transaction } from '../infra/prisma.ts';
 import { Problem } from '../lib/errors.ts';
@@ -63,14 +63,19 @@ export function registerIdempotency(app: App, deps: { readonly db: Database }): 
         await db.idempotencyKey.deleteMany({ where: { owner, key, lockedUntil, answer: null } });
       }
     } catch (err) {
-      request.log.warn({ err: err instanceof Error ? err.message : err }, 'the idempotency record could not be written');
+      request.log.warn(
+        { err: err instanceof Error ? err.message : err },
+        'the idempotency record could not be written',
+      );
     }
   });
 }
 
 function makeClaim(request: FastifyRequest, key: string | string[]): Claim {
   if (typeof key !== 'string' || !/^[\x21-\x7e]{1,255}$/.test(key)) {
-    throw new Problem('invalid_idempotency_key', 'an Idempotency-Key is 1 to 255 visible ASCII characters', { hint: 'use a UUID' });
+    throw new Problem('invalid_idempotency_key', 'an Idempotency-Key is 1 to 255 visible ASCII characters', {
+      hint: 'use a UUID',
+    });
   }
   const upload = request.body instanceof Readable;
   const hash = createHash('sha256');
@@ -106,22 +111,35 @@ async function claimOrWait(db: Database, claim: Claim): Promise<Stored | null> {
     if (stored !== null && stored.requestHash !== requestHash) throw reused();
     if (stored !== null && stored.answer !== null) return stored;
     if (Date.now() > deadline) {
-      throw new Problem('idempotency_in_progress', 'the first request with this Idempotency-Key has no answer yet', {
-        hint: 'send it again in a few seconds',
-        headers: { 'retry-after': '5' },
-      });
+      throw new Problem(
+        'idempotency_in_progress',
+        'the first request with this Idempotency-Key has no answer yet',
+        {
+          hint: 'send it again in a few seconds',
+          headers: { 'retry-after': '5' },
+        },
+      );
     }
     await delay(DUPLICATE_POLL_MS);
   }
 }
 
 function reused(): Problem {
-  return new Problem('idempotency_key_reused', 'this Idempotency-Key was used for a request that was not the same', {
-    hint: 'use a new key for each request, and the old one only to repeat it',
-  });
+  return new Problem(
+    'idempotency_key_reused',
+    'this Idempotency-Key was used for a request that was not the same',
+    {
+      hint: 'use a new key for each request, and the old one only to repeat it',
+    },
+  );
 }
 
-async function store(tx: Transaction, claim: Claim, request: FastifyRequest, answer: SealedAnswer): Promise<void> {
+async function store(
+  tx: Transaction,
+  claim: Claim,
+  request: FastifyRequest,
+  answer: SealedAnswer,
+): Promise<void> {
   const { owner, key, lockedUntil } = claim;
   const text = Buffer.from(JSON.stringify(answer.body));
   const secret = request.routeOptions.config.secretAnswer === true;
@@ -137,7 +155,12 @@ async function store(tx: Transaction, claim: Claim, request: FastifyRequest, ans
   throw new Problem('idempotency_in_progress', 'another request with this Idempotency-Key has taken over');
 }
 
-async function replay(request: FastifyRequest, reply: FastifyReply, claim: Claim, stored: Stored): Promise<FastifyReply> {
+async function replay(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  claim: Claim,
+  stored: Stored,
+): Promise<FastifyReply> {
   const secret = request.routeOptions.config.secretAnswer === true;
   const bytes = Buffer.from(stored.answer ?? []);
   const body: unknown = JSON.parse((secret ? decrypt(bytes, request) : bytes).toString('utf8'));
@@ -145,7 +168,10 @@ async function replay(request: FastifyRequest, reply: FastifyReply, claim: Claim
   request.log.info({ idempotencyKey: claim.key }, 'answered again');
   return reply
     .code(stored.status ?? 200)
-    .headers({ ...(typeof stored.headers === 'object' ? stored.headers : {}), 'idempotency-replayed': 'true' })
+    .headers({
+      ...(typeof stored.headers === 'object' ? stored.headers : {}),
+      'idempotency-replayed': 'true',
+    })
     .send(body);
 }
 
@@ -177,5 +203,7 @@ function decrypt(sealed: Buffer, request: FastifyRequest): Buffer {
 }
 
 function answerKey(request: FastifyRequest): Buffer {
-  return Buffer.from(hkdfSync('sha256', request.headers.authorization ?? '', '', 'teremok idempotent answer', 32));
+  return Buffer.from(
+    hkdfSync('sha256', request.headers.authorization ?? '', '', 'teremok idempotent answer', 32),
+  );
 }

@@ -1,9 +1,9 @@
-import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client';
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import Type from 'typebox';
 import type { Database } from '../infra/prisma.ts';
 import type { Redis } from '../infra/redis.ts';
-import { withTimeout } from '../lib/time.ts';
 import { Problem, shuttingDown } from '../lib/errors.ts';
+import { withTimeout } from '../lib/time.ts';
 import { type App, problems } from '../modules/http.ts';
 
 export interface ObservabilityDeps {
@@ -23,14 +23,28 @@ export function registerObservability(app: App, deps: ObservabilityDeps): void {
 
   app.get(
     '/healthz',
-    { logLevel: 'warn', schema: { tags, summary: 'The process lives', response: { 200: Type.Object({ status: Type.String() }) } } },
+    {
+      logLevel: 'warn',
+      schema: {
+        tags,
+        summary: 'The process lives',
+        response: { 200: Type.Object({ status: Type.String() }) },
+      },
+    },
     async () => ({ status: 'ok' }),
   );
 
   const Ready = Type.Object({ status: Type.String(), checks: Type.Record(Type.String(), Type.String()) });
   app.get(
     '/readyz',
-    { logLevel: 'error', schema: { tags, summary: 'All that the service needs is there', response: { 200: Ready, ...problems(503) } } },
+    {
+      logLevel: 'error',
+      schema: {
+        tags,
+        summary: 'All that the service needs is there',
+        response: { 200: Ready, ...problems(503) },
+      },
+    },
     async () => {
       const [database, redis] = await Promise.all([checkDatabase(deps.db), checkRedis(deps.redis)]);
       const checks = { database, redis };
@@ -49,7 +63,11 @@ export function registerObservability(app: App, deps: ObservabilityDeps): void {
     '/metrics',
     {
       logLevel: 'warn',
-      schema: { tags, summary: 'Prometheus metrics', response: { 200: { content: { 'text/plain': { schema: Type.String() } } } } },
+      schema: {
+        tags,
+        summary: 'Prometheus metrics',
+        response: { 200: { content: { 'text/plain': { schema: Type.String() } } } },
+      },
     },
     async (_request, reply) => reply.type(registry.contentType).send(await registry.metrics()),
   );
@@ -83,15 +101,30 @@ function createMetrics(app: App, deps: ObservabilityDeps): Registry {
     buckets: [0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60],
     registers,
   });
-  const failures = new Counter({ name: 'teremok_scrape_failures_total', help: 'Figures that could not be read from the database', registers });
+  const failures = new Counter({
+    name: 'teremok_scrape_failures_total',
+    help: 'Figures that could not be read from the database',
+    registers,
+  });
   gaugeBy(registers, failures, 'teremok_vms', 'Virtual machines, by state', 'state', async () => {
     const groups = await deps.db.vm.groupBy({ by: ['state'], _count: true });
     return groups.map((group) => [group.state, group._count]);
   });
-  gaugeBy(registers, failures, 'teremok_operations_unfinished', 'Operations that have not ended, by kind', 'kind', async () => {
-    const groups = await deps.db.operation.groupBy({ by: ['kind'], where: { state: { in: ['queued', 'running'] } }, _count: true });
-    return groups.map((group) => [group.kind, group._count]);
-  });
+  gaugeBy(
+    registers,
+    failures,
+    'teremok_operations_unfinished',
+    'Operations that have not ended, by kind',
+    'kind',
+    async () => {
+      const groups = await deps.db.operation.groupBy({
+        by: ['kind'],
+        where: { state: { in: ['queued', 'running'] } },
+        _count: true,
+      });
+      return groups.map((group) => [group.kind, group._count]);
+    },
+  );
   gaugeBy(registers, failures, 'teremok_hosts_memory_mib', 'Memory of all hosts', 'what', async () => {
     const sums = await deps.db.host.aggregate({ _sum: { memoryMiBTotal: true, memoryMiBReserved: true } });
     return [
@@ -123,7 +156,8 @@ function gaugeBy(
     async collect() {
       this.reset();
       try {
-        for (const [key, value] of await withTimeout(read(), CHECK_MS, name)) this.set({ [label]: key }, value);
+        for (const [key, value] of await withTimeout(read(), CHECK_MS, name))
+          this.set({ [label]: key }, value);
       } catch {
         failures.inc();
       }

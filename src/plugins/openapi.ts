@@ -33,10 +33,17 @@ export async function registerOpenApi(app: App, version: string): Promise<void> 
     transform: ({ schema, url, route }) => {
       if (!url.startsWith('/v1/')) return { schema, url };
       const method = [route.method].flat()[0];
-      return { schema: { ...schema, security: [{ key: [] }], ...(method === 'POST' ? idempotent(schema) : {}) }, url };
+      return {
+        schema: { ...schema, security: [{ key: [] }], ...(method === 'POST' ? idempotent(schema) : {}) },
+        url,
+      };
     },
   });
-  await app.register(swaggerUi, { routePrefix: '/docs', staticCSP: true, uiConfig: { docExpansion: 'list' } });
+  await app.register(swaggerUi, {
+    routePrefix: '/docs',
+    staticCSP: true,
+    uiConfig: { docExpansion: 'list' },
+  });
   app.get('/openapi.json', { schema: { hide: true } }, async () => app.swagger());
 }
 
@@ -47,7 +54,12 @@ function idempotent(schema: { readonly headers?: unknown } | undefined) {
     headers: {
       type: 'object',
       properties: {
-        'Idempotency-Key': { type: 'string', minLength: 1, maxLength: 255, description: 'Repeat a request safely.' },
+        'Idempotency-Key': {
+          type: 'string',
+          minLength: 1,
+          maxLength: 255,
+          description: 'Repeat a request safely.',
+        },
       },
     },
   };

@@ -40,7 +40,9 @@ export function registerProblems(app: App): void {
 
   app.setNotFoundHandler((request, reply) => {
     const path = request.url.split('?')[0] ?? '';
-    const allowed = [...new Set(routes.filter((route) => route.pattern.test(path)).map((route) => route.method))].sort();
+    const allowed = [
+      ...new Set(routes.filter((route) => route.pattern.test(path)).map((route) => route.method)),
+    ].sort();
     if (allowed.length === 0) {
       const problem = new Problem('route_not_found', `there is nothing at ${path.slice(0, 200)}`, {
         hint: 'GET /openapi.json, or /docs in a browser, shows what there is',
@@ -66,7 +68,10 @@ export function sendProblem(reply: FastifyReply, request: FastifyRequest, proble
   reply.header('x-request-id', request.id);
   for (const [name, value] of Object.entries(problem.options.headers ?? {})) reply.header(name, value);
   // Serialized here, so that no route's response schema can cut anything away.
-  return reply.code(problem.status).type(PROBLEM_TYPE).send(JSON.stringify(problem.toJSON(request.id)));
+  return reply
+    .code(problem.status)
+    .type(PROBLEM_TYPE)
+    .send(JSON.stringify(problem.toJSON(request.id)));
 }
 
 /** Whatever was thrown, as the problem that the client sees. What is inside stays inside. */
@@ -109,11 +114,14 @@ function isValidationError(error: unknown): error is ValidationError {
 
 function validationProblem(error: ValidationError): Problem {
   const part = error.validationContext ?? 'request';
-  if (part === 'params') return new Problem('not_found', 'there is no such object', { hint: 'ids look like vm_019ab…' });
+  if (part === 'params')
+    return new Problem('not_found', 'there is no such object', { hint: 'ids look like vm_019ab…' });
   const errors = describeValidation(error.validation);
   const first = errors[0] ?? { path: '', message: error.message };
   const where = first.path === '' ? '' : `${first.path}: `;
-  return new Problem('invalid_request', `${part === 'body' ? '' : `${part} `}${where}${first.message}`, { errors });
+  return new Problem('invalid_request', `${part === 'body' ? '' : `${part} `}${where}${first.message}`, {
+    errors,
+  });
 }
 
 /** Ajv's errors in words: unknown fields by their name, and unions of constants by what they may be. */
@@ -121,11 +129,18 @@ function describeValidation(validation: ValidationError['validation']): { path: 
   const constants = new Map<string, string[]>();
   for (const { keyword, instancePath, params } of validation) {
     if (keyword !== 'const') continue;
-    constants.set(instancePath, [...(constants.get(instancePath) ?? []), JSON.stringify(params['allowedValue'])]);
+    constants.set(instancePath, [
+      ...(constants.get(instancePath) ?? []),
+      JSON.stringify(params['allowedValue']),
+    ]);
   }
-  const described = [...constants].map(([path, values]) => ({ path, message: `must be ${values.join(' or ')}` }));
+  const described = [...constants].map(([path, values]) => ({
+    path,
+    message: `must be ${values.join(' or ')}`,
+  }));
   for (const { keyword, instancePath: path, params, message } of validation) {
-    if (keyword === 'const' || (keyword === 'anyOf' && (constants.has(path) || validation.length > 1))) continue;
+    if (keyword === 'const' || (keyword === 'anyOf' && (constants.has(path) || validation.length > 1)))
+      continue;
     if (keyword === 'additionalProperties') {
       described.push({ path, message: `unknown field ${JSON.stringify(params['additionalProperty'])}` });
     } else if (keyword === 'required') {
@@ -146,10 +161,15 @@ export function frameworkProblem(error: FastifyError, request: FastifyRequest, r
   void sendProblem(reply, request, toProblem(error));
 }
 
-const CLIENT_ERRORS: Readonly<Record<string, readonly [code: ProblemCode, detail: string, reason: string]>> = {
-  HPE_HEADER_OVERFLOW: ['headers_too_large', 'the headers are larger than 16 KiB', 'Request Header Fields Too Large'],
-  ERR_HTTP_REQUEST_TIMEOUT: ['request_timeout', 'the request did not arrive in time', 'Request Timeout'],
-};
+const CLIENT_ERRORS: Readonly<Record<string, readonly [code: ProblemCode, detail: string, reason: string]>> =
+  {
+    HPE_HEADER_OVERFLOW: [
+      'headers_too_large',
+      'the headers are larger than 16 KiB',
+      'Request Header Fields Too Large',
+    ],
+    ERR_HTTP_REQUEST_TIMEOUT: ['request_timeout', 'the request did not arrive in time', 'Request Timeout'],
+  };
 
 /** Bytes that are no HTTP request at all: answered on the bare socket, since there is no request. */
 export function clientProblem(error: { readonly code?: string }, socket: Socket): void {

@@ -21,7 +21,10 @@ const WINDOW_MS = 60_000;
  * Limits per minute, counted in this process: they hold while Redis is away, and n API processes let n times as
  * much through. Authentication runs between the counters, so @fastify/rate-limit's own global hook is not used.
  */
-export async function registerRateLimits(app: App, options: { readonly perMinute: number }): Promise<RateLimits> {
+export async function registerRateLimits(
+  app: App,
+  options: { readonly perMinute: number },
+): Promise<RateLimits> {
   await app.register(rateLimit, { global: false, cache: 10_000 });
   const keys = new WeakMap<FastifyRequest, string>();
   const byKey = app.createRateLimit({
@@ -29,10 +32,23 @@ export async function registerRateLimits(app: App, options: { readonly perMinute
     timeWindow: WINDOW_MS,
     keyGenerator: (request) => keys.get(request) ?? request.ip,
   });
-  const byAddress = app.createRateLimit({ max: options.perMinute, timeWindow: WINDOW_MS, keyGenerator: ({ ip }) => ip });
-  const failures = app.createRateLimit({ max: FAILURES_PER_MINUTE, timeWindow: WINDOW_MS, keyGenerator: ({ ip }) => `f:${ip}` });
+  const byAddress = app.createRateLimit({
+    max: options.perMinute,
+    timeWindow: WINDOW_MS,
+    keyGenerator: ({ ip }) => ip,
+  });
+  const failures = app.createRateLimit({
+    max: FAILURES_PER_MINUTE,
+    timeWindow: WINDOW_MS,
+    keyGenerator: ({ ip }) => `f:${ip}`,
+  });
 
-  const count = async (check: typeof byKey, request: FastifyRequest, reply: FastifyReply | null, what: string) => {
+  const count = async (
+    check: typeof byKey,
+    request: FastifyRequest,
+    reply: FastifyReply | null,
+    what: string,
+  ) => {
     const limit = await check(request);
     if (limit.isAllowed) return;
     const { ttlInSeconds } = limit;
@@ -57,7 +73,8 @@ export async function registerRateLimits(app: App, options: { readonly perMinute
       try {
         return await authenticate();
       } catch (err) {
-        if (err instanceof Problem && err.status === 401) await count(failures, request, null, 'failed attempts: one address');
+        if (err instanceof Problem && err.status === 401)
+          await count(failures, request, null, 'failed attempts: one address');
         throw err;
       }
     },

@@ -1,10 +1,21 @@
 import assert from 'node:assert/strict';
-import { connect } from 'node:net';
 import { once } from 'node:events';
+import { connect } from 'node:net';
 import { after, before, describe, it } from 'node:test';
-import { newId } from '../../src/lib/ids.ts';
 import { makeApiKey } from '../../src/lib/api-keys.ts';
-import { addHost, addSystemImage, assertProblem, type Client, clientOf, makeTenant, type Servers, startApi, startServers, type TestApi } from './support.ts';
+import { newId } from '../../src/lib/ids.ts';
+import {
+  addHost,
+  addSystemImage,
+  assertProblem,
+  type Client,
+  clientOf,
+  makeTenant,
+  type Servers,
+  startApi,
+  startServers,
+  type TestApi,
+} from './support.ts';
 
 interface Operation {
   readonly parameters?: readonly { readonly in: string; readonly name: string }[];
@@ -22,14 +33,41 @@ interface Endpoint {
 
 /** What the contract promises: each must be described, so that the walk below meets it. */
 const CONTRACT = [
-  'POST /v1/vms', 'GET /v1/vms', 'GET /v1/vms/{id}', 'PATCH /v1/vms/{id}', 'DELETE /v1/vms/{id}',
-  'POST /v1/vms/{id}/start', 'POST /v1/vms/{id}/shutdown', 'POST /v1/vms/{id}/stop', 'POST /v1/vms/{id}/reset',
-  'POST /v1/vms/{id}/pause', 'POST /v1/vms/{id}/resume', 'GET /v1/vms/{id}/wait', 'GET /v1/operations/{id}',
-  'GET /v1/operations/{id}/wait', 'GET /v1/vms/{id}/serial', 'GET /v1/vms/{id}/serial/log', 'GET /v1/vms/{id}/display',
-  'GET /v1/vms/{id}/screenshot', 'POST /v1/vms/{id}/input', 'POST /v1/vms/{id}/tickets', 'GET /v1/vms/{id}/metrics',
-  'GET /v1/events', 'GET /v1/images', 'POST /v1/images', 'GET /v1/images/{id}', 'DELETE /v1/images/{id}', 'GET /v1/tenants',
-  'POST /v1/tenants', 'GET /v1/tenants/{id}', 'GET /v1/tenants/{id}/keys', 'POST /v1/tenants/{id}/keys', 'GET /v1/hosts',
-  'GET /healthz', 'GET /readyz', 'GET /metrics',
+  'POST /v1/vms',
+  'GET /v1/vms',
+  'GET /v1/vms/{id}',
+  'PATCH /v1/vms/{id}',
+  'DELETE /v1/vms/{id}',
+  'POST /v1/vms/{id}/start',
+  'POST /v1/vms/{id}/shutdown',
+  'POST /v1/vms/{id}/stop',
+  'POST /v1/vms/{id}/reset',
+  'POST /v1/vms/{id}/pause',
+  'POST /v1/vms/{id}/resume',
+  'GET /v1/vms/{id}/wait',
+  'GET /v1/operations/{id}',
+  'GET /v1/operations/{id}/wait',
+  'GET /v1/vms/{id}/serial',
+  'GET /v1/vms/{id}/serial/log',
+  'GET /v1/vms/{id}/display',
+  'GET /v1/vms/{id}/screenshot',
+  'POST /v1/vms/{id}/input',
+  'POST /v1/vms/{id}/tickets',
+  'GET /v1/vms/{id}/metrics',
+  'GET /v1/events',
+  'GET /v1/images',
+  'POST /v1/images',
+  'GET /v1/images/{id}',
+  'DELETE /v1/images/{id}',
+  'GET /v1/tenants',
+  'POST /v1/tenants',
+  'GET /v1/tenants/{id}',
+  'GET /v1/tenants/{id}/keys',
+  'POST /v1/tenants/{id}/keys',
+  'GET /v1/hosts',
+  'GET /healthz',
+  'GET /readyz',
+  'GET /metrics',
 ];
 
 describe('bad input', () => {
@@ -57,14 +95,21 @@ describe('bad input', () => {
   const isOperators = ({ path }: Endpoint) => path.startsWith('/v1/tenants') || path.startsWith('/v1/hosts');
   const name = ({ method, path }: Endpoint) => `${method} ${path}`;
   const urlOf = ({ path }: Endpoint, id = '') => {
-    const prefix = path.includes('/vms/') ? 'vm' : path.includes('/operations/') ? 'op' : path.includes('/images/') ? 'img' : 'ten';
+    const prefix = path.includes('/vms/')
+      ? 'vm'
+      : path.includes('/operations/')
+        ? 'op'
+        : path.includes('/images/')
+          ? 'img'
+          : 'ten';
     const url = path.replace('{id}', id || newId(prefix)).replace('{keyId}', newId('key'));
     return path.endsWith('/vms/{id}/wait') ? `${url}?state=running&timeout=0` : url;
   };
 
   it('describes every endpoint of the contract, with a summary, its refusals and its key', () => {
     const described = new Set(endpoints.map(name));
-    for (const endpoint of CONTRACT) assert.ok(described.has(endpoint), `${endpoint} is not in /openapi.json`);
+    for (const endpoint of CONTRACT)
+      assert.ok(described.has(endpoint), `${endpoint} is not in /openapi.json`);
     for (const endpoint of v1()) {
       assert.ok(endpoint.operation.summary, `${name(endpoint)} has no summary`);
       assert.ok(endpoint.operation.responses['401'], `${name(endpoint)} does not say 401`);
@@ -78,10 +123,23 @@ describe('bad input', () => {
     for (const endpoint of v1()) {
       const url = urlOf(endpoint);
       assertProblem(await clientOf(api.app, null)(endpoint.method, url), 401, 'unauthenticated');
-      for (const key of [stranger, wrong]) assertProblem(await clientOf(api.app, key)(endpoint.method, url), 401, 'unauthenticated');
+      for (const key of [stranger, wrong])
+        assertProblem(await clientOf(api.app, key)(endpoint.method, url), 401, 'unauthenticated');
     }
-    for (const header of ['', 'Basic abc', 'Bearer', 'Bearer a b', `Bearer ${api.tenantKey}x`, 'Bearer tk_', '\u00ff']) {
-      assertProblem(await clientOf(api.app, null)('GET', '/v1/vms', undefined, { authorization: header }), 401, 'unauthenticated');
+    for (const header of [
+      '',
+      'Basic abc',
+      'Bearer',
+      'Bearer a b',
+      `Bearer ${api.tenantKey}x`,
+      'Bearer tk_',
+      '\u00ff',
+    ]) {
+      assertProblem(
+        await clientOf(api.app, null)('GET', '/v1/vms', undefined, { authorization: header }),
+        401,
+        'unauthenticated',
+      );
     }
   });
 
@@ -103,7 +161,17 @@ describe('bad input', () => {
   });
 
   it('answers 404 for ids that do not exist or are none', async () => {
-    const nonsense = ['x', '1', 'vm_', `VM_${newId('vm').slice(3)}`, newId('host'), '%00', '..%2f..', 'a'.repeat(150), '%F0%9F%8F%A0'];
+    const nonsense = [
+      'x',
+      '1',
+      'vm_',
+      `VM_${newId('vm').slice(3)}`,
+      newId('host'),
+      '%00',
+      '..%2f..',
+      'a'.repeat(150),
+      '%F0%9F%8F%A0',
+    ];
     for (const endpoint of v1().filter(({ path }) => path.includes('{id}'))) {
       const caller = isOperators(endpoint) ? operator : call;
       for (const id of ['', ...nonsense]) {
@@ -114,14 +182,20 @@ describe('bad input', () => {
   });
 
   it('refuses unknown fields, wrong types and what is no object, at every body', async () => {
-    const id = (await call('POST', '/v1/vms', { name: 'a', image: 'tiny', memoryMiB: 64, start: false })).body.vm.id;
+    const id = (await call('POST', '/v1/vms', { name: 'a', image: 'tiny', memoryMiB: 64, start: false })).body
+      .vm.id;
     const bodies: unknown[] = [{ zzz: 1 }, [], 'text', 1, null, true, { __proto__x: {} }, { constructor: 1 }];
     for (const endpoint of v1().filter(({ method }) => method === 'POST' || method === 'PATCH')) {
       const tenant = endpoint.path.startsWith('/v1/tenants/') ? (await makeTenant(api)).id : '';
       const caller = isOperators(endpoint) ? operator : call;
       for (const body of bodies) {
         const headers = { 'content-type': 'application/json' };
-        const answer = await caller(endpoint.method, urlOf(endpoint, tenant || id), JSON.stringify(body), headers);
+        const answer = await caller(
+          endpoint.method,
+          urlOf(endpoint, tenant || id),
+          JSON.stringify(body),
+          headers,
+        );
         if (body === null && !endpoint.operation.requestBody) continue; // null is no body
         assertProblem(answer, 400, 'invalid_request');
       }
@@ -133,29 +207,63 @@ describe('bad input', () => {
     for (const endpoint of v1().filter(({ operation }) => operation.requestBody)) {
       const caller = isOperators(endpoint) ? operator : call;
       const url = urlOf(endpoint);
-      for (const text of ['{', '{"a":}', "{'a':1}", 'undefined', '{"a":1}}', '\ufeff{', '{"__proto__":{"x":1}}']) {
+      for (const text of [
+        '{',
+        '{"a":}',
+        "{'a':1}",
+        'undefined',
+        '{"a":1}}',
+        '\ufeff{',
+        '{"__proto__":{"x":1}}',
+      ]) {
         assertProblem(await caller(endpoint.method, url, text, json), 400, 'malformed_json');
       }
-      assertProblem(await caller(endpoint.method, url, JSON.stringify({ a: 'x'.repeat(1024 * 1024) }), json), 413, 'body_too_large');
+      assertProblem(
+        await caller(endpoint.method, url, JSON.stringify({ a: 'x'.repeat(1024 * 1024) }), json),
+        413,
+        'body_too_large',
+      );
       for (const type of ['text/plain', 'application/xml', 'multipart/form-data; boundary=x', 'nonsense']) {
-        assertProblem(await caller(endpoint.method, url, 'name=a', { 'content-type': type }), 415, 'unsupported_media_type');
+        assertProblem(
+          await caller(endpoint.method, url, 'name=a', { 'content-type': type }),
+          415,
+          'unsupported_media_type',
+        );
       }
     }
   });
 
   it('refuses queries with unknown or impossible parameters', async () => {
-    for (const endpoint of v1().filter(({ method, operation }) => method === 'GET' && operation.parameters?.some((p) => p.name === 'limit'))) {
+    for (const endpoint of v1().filter(
+      ({ method, operation }) => method === 'GET' && operation.parameters?.some((p) => p.name === 'limit'),
+    )) {
       const caller = isOperators(endpoint) ? operator : call;
       const url = urlOf(endpoint, endpoint.path.startsWith('/v1/tenants/') ? (await makeTenant(api)).id : '');
-      for (const query of ['limit=0', 'limit=101', 'limit=-1', 'limit=1.5', 'limit=x', 'limit=', 'zzz=1', 'limit=1&limit=2']) {
+      for (const query of [
+        'limit=0',
+        'limit=101',
+        'limit=-1',
+        'limit=1.5',
+        'limit=x',
+        'limit=',
+        'zzz=1',
+        'limit=1&limit=2',
+      ]) {
         assertProblem(await caller('GET', `${url}?${query}`), 400, 'invalid_request');
       }
       for (const cursor of ['x', '%00', 'YWZ0ZXI6', Buffer.from("after:' OR 1=1").toString('base64url')]) {
         assertProblem(await caller('GET', `${url}?cursor=${cursor}`), 400, 'invalid_cursor');
       }
     }
-    const id = (await call('POST', '/v1/vms', { name: 'a', image: 'tiny', memoryMiB: 64, start: false })).body.vm.id;
-    for (const query of ['', 'state=gone', 'state=running&timeout=-1', 'state=running&timeout=301', 'state=running&timeout=x']) {
+    const id = (await call('POST', '/v1/vms', { name: 'a', image: 'tiny', memoryMiB: 64, start: false })).body
+      .vm.id;
+    for (const query of [
+      '',
+      'state=gone',
+      'state=running&timeout=-1',
+      'state=running&timeout=301',
+      'state=running&timeout=x',
+    ]) {
       assertProblem(await call('GET', `/v1/vms/${id}/wait?${query}`), 400, 'invalid_request');
     }
     assertProblem(await call('DELETE', `/v1/vms/${id}?force=perhaps`), 400, 'invalid_request');
@@ -164,18 +272,27 @@ describe('bad input', () => {
   it('refuses every impossible field of a VM', async () => {
     const good = { name: 'a', image: 'tiny', memoryMiB: 64 };
     const wrong: object[] = [
-      ...[undefined, '', ' a', 'a ', 'a\u0000b', 'a\nb', '\ud800', 'x'.repeat(64), 1, null, {}].map((value) => ({ name: value })),
+      ...[undefined, '', ' a', 'a ', 'a\u0000b', 'a\nb', '\ud800', 'x'.repeat(64), 1, null, {}].map(
+        (value) => ({ name: value }),
+      ),
       ...[undefined, 15, 3073, 64.5, '64', -64, 1e99, null].map((memoryMiB) => ({ memoryMiB })),
       ...[0, -1, 1.5, '1', 1e9, null].map((vcpus) => ({ vcpus })),
       ...['', 'AUTO', 'qemu', 1, null].map((engine) => ({ engine })),
       ...['', 1, null, 'a\u0000', 'x'.repeat(64)].map((image) => ({ image })),
-      ...[{ 'a b': 'c' }, { a: 1 }, { a: 'x'.repeat(256) }, { a: '\u0000' }, [], 'x', { '': 'x' }].map((labels) => ({ labels })),
+      ...[{ 'a b': 'c' }, { a: 1 }, { a: 'x'.repeat(256) }, { a: '\u0000' }, [], 'x', { '': 'x' }].map(
+        (labels) => ({ labels }),
+      ),
       { labels: Object.fromEntries(Array.from({ length: 33 }, (_, i) => [`k${i}`, 'v'])) },
       ...['sometimes', 1, null].map((restartPolicy) => ({ restartPolicy })),
       ...['true', 1, null].map((start) => ({ start })),
-      ...[{}, { kernel: '' }, { kernel: 'k', x: 1 }, { kernel: 'k', cmdline: 'a\nb' }, { kernel: 'k', cmdline: 'x'.repeat(2048) }, []].map(
-        (boot) => ({ image: undefined, boot }),
-      ),
+      ...[
+        {},
+        { kernel: '' },
+        { kernel: 'k', x: 1 },
+        { kernel: 'k', cmdline: 'a\nb' },
+        { kernel: 'k', cmdline: 'x'.repeat(2048) },
+        [],
+      ].map((boot) => ({ image: undefined, boot })),
     ];
     for (const fields of wrong) {
       const answer = await call('POST', '/v1/vms', { ...good, ...fields });
@@ -188,7 +305,17 @@ describe('bad input', () => {
   });
 
   it('knows no other address and no other method', async () => {
-    for (const url of ['/', '/v1', '/v1/', '/v2/vms', '/v1/nothing', '/v1/vms/', '/favicon.ico', '//', '/v1/vms/a/b/c']) {
+    for (const url of [
+      '/',
+      '/v1',
+      '/v1/',
+      '/v2/vms',
+      '/v1/nothing',
+      '/v1/vms/',
+      '/favicon.ico',
+      '//',
+      '/v1/vms/a/b/c',
+    ]) {
       const answer = await call('GET', url);
       assertProblem(answer, 404, answer.body.code === 'not_found' ? 'not_found' : 'route_not_found');
     }
@@ -231,7 +358,9 @@ describe('bad input', () => {
     const page = await call('GET', '/docs/');
     assert.equal(page.status, 200);
     assert.ok(!/(src|href)="https?:/.test(page.text), 'the page loads something from elsewhere');
-    const scripts = [...page.text.matchAll(/src="([^"]+)"/g)].map((match) => new URL(match[1] ?? '', 'http://x/docs/').pathname);
+    const scripts = [...page.text.matchAll(/src="([^"]+)"/g)].map(
+      (match) => new URL(match[1] ?? '', 'http://x/docs/').pathname,
+    );
     assert.ok(scripts.length > 0);
     for (const script of scripts) assert.equal((await call('GET', script)).status, 200, script);
     assert.equal((await call('GET', '/openapi.json')).body.openapi, '3.1.0');

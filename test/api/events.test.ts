@@ -4,7 +4,19 @@ import { after, before, describe, it } from 'node:test';
 import { WebSocket } from 'ws';
 import { eventChannel } from '../../src/contracts/events.ts';
 import { newId } from '../../src/lib/ids.ts';
-import { addHost, addSystemImage, assertProblem, type Client, clientOf, makeTenant, type Servers, startApi, startServers, type TestApi, workerReaches } from './support.ts';
+import {
+  addHost,
+  addSystemImage,
+  assertProblem,
+  type Client,
+  clientOf,
+  makeTenant,
+  type Servers,
+  startApi,
+  startServers,
+  type TestApi,
+  workerReaches,
+} from './support.ts';
 
 interface SeenEvent {
   readonly seq: string;
@@ -33,7 +45,10 @@ describe('events and tickets', () => {
   });
 
   const open = async (url: string, key: string | null = api.tenantKey) => {
-    const socket = new WebSocket(`${address}${url}`, key === null ? {} : { headers: { authorization: `Bearer ${key}` } });
+    const socket = new WebSocket(
+      `${address}${url}`,
+      key === null ? {} : { headers: { authorization: `Bearer ${key}` } },
+    );
     const seen: SeenEvent[] = [];
     socket.on('message', (data) => seen.push(JSON.parse(String(data))));
     await once(socket, 'open');
@@ -44,7 +59,10 @@ describe('events and tickets', () => {
   };
   /** The status and code with which an upgrade is refused. */
   const refusal = async (url: string, key: string | null = api.tenantKey): Promise<[number, string]> => {
-    const socket = new WebSocket(`${address}${url}`, key === null ? {} : { headers: { authorization: `Bearer ${key}` } });
+    const socket = new WebSocket(
+      `${address}${url}`,
+      key === null ? {} : { headers: { authorization: `Bearer ${key}` } },
+    );
     socket.on('error', () => {});
     const [, response] = await once(socket, 'unexpected-response');
     let text = '';
@@ -52,7 +70,8 @@ describe('events and tickets', () => {
     socket.terminate();
     return [response.statusCode, JSON.parse(text).code];
   };
-  const create = async (caller = call) => (await caller('POST', '/v1/vms', { name: 'a', image: 'tiny', memoryMiB: 64 })).body.vm.id as string;
+  const create = async (caller = call) =>
+    (await caller('POST', '/v1/vms', { name: 'a', image: 'tiny', memoryMiB: 64 })).body.vm.id as string;
 
   it('tells of a tenant’s VMs as they change, and of nobody else’s', async () => {
     const other = await makeTenant(api);
@@ -72,11 +91,16 @@ describe('events and tickets', () => {
     const ids = [await create(), await create(), await create()];
     await viewer.until((event) => event.vmId === ids[2] && event.type === 'operation.updated');
     viewer.socket.close();
-    const place = viewer.seen.findIndex((event) => event.vmId === ids[0] && event.type === 'operation.updated');
+    const place = viewer.seen.findIndex(
+      (event) => event.vmId === ids[0] && event.type === 'operation.updated',
+    );
     const again = await open(`/v1/events?since=${viewer.seen[place]?.seq}`);
     await again.until((event) => event.vmId === ids[2] && event.type === 'operation.updated');
     again.socket.close();
-    assert.deepEqual(again.seen.map(({ seq }) => seq), viewer.seen.slice(place + 1).map(({ seq }) => seq));
+    assert.deepEqual(
+      again.seen.map(({ seq }) => seq),
+      viewer.seen.slice(place + 1).map(({ seq }) => seq),
+    );
   });
 
   it('finds what Redis did not tell of, and what was committed late', async () => {
@@ -122,29 +146,42 @@ describe('events and tickets', () => {
     assert.equal(ticket.status, 201, ticket.text);
     const left = Date.parse(ticket.body.expiresAt) - Date.now();
     assert.ok(left > 50_000 && left <= 60_000);
-    assert.deepEqual(await refusal(`/v1/vms/${id}/serial?ticket=${ticket.body.ticket}`, null), [409, 'vm_not_running']);
+    assert.deepEqual(await refusal(`/v1/vms/${id}/serial?ticket=${ticket.body.ticket}`, null), [
+      409,
+      'vm_not_running',
+    ]);
   });
 
   it('takes a ticket once, for its own VM and purpose', async () => {
     const [one, two] = [await create(), await create()];
     for (const id of [one, two]) await workerReaches(api.db, id, 'stopped');
-    const issue = async () => (await call('POST', `/v1/vms/${one}/tickets`, { for: 'serial' })).body.ticket as string;
+    const issue = async () =>
+      (await call('POST', `/v1/vms/${one}/tickets`, { for: 'serial' })).body.ticket as string;
     const ticket = await issue();
     assert.deepEqual(await refusal(`/v1/vms/${one}/serial?ticket=${ticket}`, null), [409, 'vm_not_running']);
     assert.deepEqual(await refusal(`/v1/vms/${one}/serial?ticket=${ticket}`, null), [401, 'invalid_ticket']);
-    assert.deepEqual(await refusal(`/v1/vms/${two}/serial?ticket=${await issue()}`, null), [401, 'invalid_ticket']);
+    assert.deepEqual(await refusal(`/v1/vms/${two}/serial?ticket=${await issue()}`, null), [
+      401,
+      'invalid_ticket',
+    ]);
     assert.deepEqual(await refusal(`/v1/events?ticket=${await issue()}`, null), [401, 'unauthenticated']);
     for (const bad of ['', 'x', 'tkt_', '%00', 'x'.repeat(201)]) {
       const [status] = await refusal(`/v1/vms/${one}/serial?ticket=${bad}`, null);
       assert.ok(status === 401 || status === 400, bad);
     }
-    assertProblem(await clientOf(api.app, null)('GET', `/v1/vms/${one}?ticket=${await issue()}`), 401, 'unauthenticated');
+    assertProblem(
+      await clientOf(api.app, null)('GET', `/v1/vms/${one}?ticket=${await issue()}`),
+      401,
+      'unauthenticated',
+    );
   });
 
   it('says good-bye when the service goes', async () => {
     const other = await startApi(servers);
     const at = (await other.app.listen({ host: '127.0.0.1', port: 0 })).replace('http', 'ws');
-    const socket = new WebSocket(`${at}/v1/events`, { headers: { authorization: `Bearer ${other.operatorKey}` } });
+    const socket = new WebSocket(`${at}/v1/events`, {
+      headers: { authorization: `Bearer ${other.operatorKey}` },
+    });
     await once(socket, 'open');
     const tenant = await makeTenant(other);
     const id = await create(tenant.call);

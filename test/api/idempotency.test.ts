@@ -1,7 +1,20 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { after, before, describe, it } from 'node:test';
-import { addHost, addSystemImage, assertProblem, type Client, clientOf, elfKernel, makeTenant, OCTETS, type Servers, startApi, startServers, type TestApi } from './support.ts';
+import {
+  addHost,
+  addSystemImage,
+  assertProblem,
+  type Client,
+  clientOf,
+  elfKernel,
+  makeTenant,
+  OCTETS,
+  type Servers,
+  startApi,
+  startServers,
+  type TestApi,
+} from './support.ts';
 
 describe('Idempotency-Key', () => {
   let servers: Servers;
@@ -30,7 +43,10 @@ describe('Idempotency-Key', () => {
     const first = await call('POST', '/v1/vms', body, headers);
     const again = await call('POST', '/v1/vms', body, headers);
     assert.equal(first.status, 202, first.text);
-    assert.deepEqual([again.status, again.text, again.headers['location']], [first.status, first.text, first.headers['location']]);
+    assert.deepEqual(
+      [again.status, again.text, again.headers['location']],
+      [first.status, first.text, first.headers['location']],
+    );
     assert.equal(again.headers['idempotency-replayed'], 'true');
     assert.equal(await api.db.operation.count({ where: { vmId: first.body.vm.id } }), 1);
   });
@@ -38,16 +54,29 @@ describe('Idempotency-Key', () => {
   it('refuses the key for another body, address or method of asking', async () => {
     const headers = key();
     await call('POST', '/v1/vms', body, headers);
-    assertProblem(await call('POST', '/v1/vms', { ...body, name: 'b' }, headers), 422, 'idempotency_key_reused');
+    assertProblem(
+      await call('POST', '/v1/vms', { ...body, name: 'b' }, headers),
+      422,
+      'idempotency_key_reused',
+    );
     const { items } = (await call('GET', '/v1/vms')).body;
-    assertProblem(await call('POST', `/v1/vms/${items[0].id}/stop`, undefined, headers), 422, 'idempotency_key_reused');
+    assertProblem(
+      await call('POST', `/v1/vms/${items[0].id}/stop`, undefined, headers),
+      422,
+      'idempotency_key_reused',
+    );
   });
 
   it('makes one VM of many requests at once', async () => {
     const tenant = await makeTenant(api);
     const headers = key();
-    const answers = await Promise.all(Array.from({ length: 12 }, () => tenant.call('POST', '/v1/vms', body, headers)));
-    assert.deepEqual(answers.map((answer) => answer.status), answers.map(() => 202));
+    const answers = await Promise.all(
+      Array.from({ length: 12 }, () => tenant.call('POST', '/v1/vms', body, headers)),
+    );
+    assert.deepEqual(
+      answers.map((answer) => answer.status),
+      answers.map(() => 202),
+    );
     assert.equal(new Set(answers.map((answer) => answer.body.vm.id)).size, 1);
     assert.equal(await api.db.vm.count({ where: { tenantId: tenant.id } }), 1);
   });
@@ -73,7 +102,10 @@ describe('Idempotency-Key', () => {
     const headers = key();
     const first = await tenant.call('POST', '/v1/vms', body, headers);
     const where = { owner_key: { owner: tenant.id, key: headers['idempotency-key'] } };
-    await api.db.idempotencyKey.update({ where, data: { answer: null, status: null, lockedUntil: new Date(0) } });
+    await api.db.idempotencyKey.update({
+      where,
+      data: { answer: null, status: null, lockedUntil: new Date(0) },
+    });
     const again = await tenant.call('POST', '/v1/vms', body, headers);
     assert.equal(again.status, 202);
     assert.notEqual(again.body.vm.id, first.body.vm.id);
@@ -129,7 +161,11 @@ describe('Idempotency-Key', () => {
 
   it('refuses a key that is none', async () => {
     for (const bad of ['', 'a b', 'x'.repeat(256), 'ключ']) {
-      assertProblem(await call('POST', '/v1/vms', body, { 'idempotency-key': bad }), 400, 'invalid_idempotency_key');
+      assertProblem(
+        await call('POST', '/v1/vms', body, { 'idempotency-key': bad }),
+        400,
+        'invalid_idempotency_key',
+      );
     }
   });
 });

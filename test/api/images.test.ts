@@ -1,14 +1,25 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { readdir, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { request } from 'node:http';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { createDatabase } from '../../src/infra/prisma.ts';
 import { createLogger } from '../../src/lib/log.ts';
 import { bootstrap } from '../../src/modules/bootstrap/bootstrap.ts';
-import { mkdir } from 'node:fs/promises';
-import { addHost, assertProblem, type Client, clientOf, elfKernel, makeTenant, OCTETS, type Servers, startApi, startServers, type TestApi } from './support.ts';
+import {
+  addHost,
+  assertProblem,
+  type Client,
+  clientOf,
+  elfKernel,
+  makeTenant,
+  OCTETS,
+  type Servers,
+  startApi,
+  startServers,
+  type TestApi,
+} from './support.ts';
 
 describe('images', () => {
   let servers: Servers;
@@ -38,7 +49,13 @@ describe('images', () => {
     assert.equal(kernel.body.sha256, createHash('sha256').update(elfKernel('k1')).digest('hex'));
     assert.deepEqual([kernel.body.kind, kernel.body.sizeBytes, kernel.body.shared], ['kernel', 6, false]);
     const initrd = await upload('i1', 'initrd', Buffer.from('070701'));
-    const image = await call('POST', '/v1/images', { name: 's1', kind: 'system', kernel: kernel.body.id, initrd: 'i1', cmdline: 'quiet' });
+    const image = await call('POST', '/v1/images', {
+      name: 's1',
+      kind: 'system',
+      kernel: kernel.body.id,
+      initrd: 'i1',
+      cmdline: 'quiet',
+    });
     assert.equal(image.status, 201, image.text);
     assert.equal(image.headers['location'], `/v1/images/${image.body.id}`);
     const vm = await call('POST', '/v1/vms', { name: 'a', image: 's1', memoryMiB: 64, start: false });
@@ -65,16 +82,44 @@ describe('images', () => {
     assertProblem(await upload('bad', 'kernel', Buffer.from('hello')), 422, 'unusable_file');
     assertProblem(await upload('empty', 'initrd', Buffer.alloc(0)), 422, 'unusable_file');
     assertProblem(await upload('large', 'initrd', Buffer.alloc(1024 * 1024 + 1)), 413, 'body_too_large');
-    assertProblem(await upload('other', 'initrd', Buffer.from('x'), `&sha256=${'0'.repeat(64)}`), 422, 'digest_mismatch');
+    assertProblem(
+      await upload('other', 'initrd', Buffer.from('x'), `&sha256=${'0'.repeat(64)}`),
+      422,
+      'digest_mismatch',
+    );
     assertProblem(await upload('BAD NAME'.replace(' ', '%20')), 400, 'invalid_request');
     assertProblem(await upload('x', 'floppy'), 400, 'invalid_request');
     assertProblem(await call('POST', '/v1/images', elfKernel(), OCTETS), 400, 'invalid_request');
-    assertProblem(await call('POST', '/v1/images?name=x&kind=kernel', '<x/>', { 'content-type': 'application/xml' }), 415, 'unsupported_media_type');
-    assertProblem(await call('POST', '/v1/images?name=x', { name: 'x', kind: 'system', kernel: 'k2' }), 400, 'invalid_request');
-    assertProblem(await call('POST', '/v1/images', { name: 'x', kind: 'system', kernel: 'nope' }), 404, 'not_found');
-    assertProblem(await call('POST', '/v1/images', { name: 'x', kind: 'kernel', path: '/etc/hostname' }), 403, 'forbidden');
-    assertProblem(await operator('POST', '/v1/images', { name: 'x', kind: 'kernel', path: '/nowhere' }), 422, 'unusable_file');
-    assertProblem(await operator('POST', '/v1/images', { name: 'x', kind: 'kernel', path: '/etc' }), 422, 'unusable_file');
+    assertProblem(
+      await call('POST', '/v1/images?name=x&kind=kernel', '<x/>', { 'content-type': 'application/xml' }),
+      415,
+      'unsupported_media_type',
+    );
+    assertProblem(
+      await call('POST', '/v1/images?name=x', { name: 'x', kind: 'system', kernel: 'k2' }),
+      400,
+      'invalid_request',
+    );
+    assertProblem(
+      await call('POST', '/v1/images', { name: 'x', kind: 'system', kernel: 'nope' }),
+      404,
+      'not_found',
+    );
+    assertProblem(
+      await call('POST', '/v1/images', { name: 'x', kind: 'kernel', path: '/etc/hostname' }),
+      403,
+      'forbidden',
+    );
+    assertProblem(
+      await operator('POST', '/v1/images', { name: 'x', kind: 'kernel', path: '/nowhere' }),
+      422,
+      'unusable_file',
+    );
+    assertProblem(
+      await operator('POST', '/v1/images', { name: 'x', kind: 'kernel', path: '/etc' }),
+      422,
+      'unusable_file',
+    );
     assert.deepEqual(await files(), before);
   });
 
@@ -93,7 +138,8 @@ describe('images', () => {
     sending.on('error', () => {});
     sending.write('some of it', () => sending.destroy());
     await new Promise((resolve) => sending.once('close', resolve));
-    while ((await files()).some((name) => !before.includes(name))) await new Promise((resolve) => setImmediate(resolve));
+    while ((await files()).some((name) => !before.includes(name)))
+      await new Promise((resolve) => setImmediate(resolve));
     assert.equal((await call('GET', '/v1/images?name=broken')).body.items.length, 0);
   });
 
@@ -111,10 +157,18 @@ describe('images', () => {
     const tenant = await makeTenant(api, { imageMiB: 1 });
     const mine = await tenant.call('POST', '/v1/images?name=mine&kind=initrd', Buffer.alloc(700_000), OCTETS);
     assert.equal(mine.status, 201, mine.text);
-    assertProblem(await tenant.call('POST', '/v1/images?name=more&kind=initrd', Buffer.alloc(700_000), OCTETS), 413, 'body_too_large');
+    assertProblem(
+      await tenant.call('POST', '/v1/images?name=more&kind=initrd', Buffer.alloc(700_000), OCTETS),
+      413,
+      'body_too_large',
+    );
     assertProblem(await call('GET', `/v1/images/${mine.body.id}`), 404, 'not_found');
     assertProblem(await call('DELETE', `/v1/images/${mine.body.id}`), 404, 'not_found');
-    assertProblem(await call('POST', '/v1/images', { name: 'x', kind: 'system', kernel: mine.body.id }), 404, 'not_found');
+    assertProblem(
+      await call('POST', '/v1/images', { name: 'x', kind: 'system', kernel: mine.body.id }),
+      404,
+      'not_found',
+    );
   });
 
   it('lists page by page and by kind', async () => {
@@ -135,18 +189,30 @@ describe('images', () => {
     const write = async (kernel: string) => {
       await writeFile(path.join(folder, 'vmlinuz'), kernel);
       await writeFile(path.join(folder, 'initrd.img'), 'initrd');
-      const description = { name: 'debian-busybox', kernel: 'vmlinuz', initrd: 'initrd.img', cmdline: 'console=ttyS0', packages: { a: '1' } };
+      const description = {
+        name: 'debian-busybox',
+        kernel: 'vmlinuz',
+        initrd: 'initrd.img',
+        cmdline: 'console=ttyS0',
+        packages: { a: '1' },
+      };
       await writeFile(path.join(folder, 'image.json'), JSON.stringify(description));
       await bootstrap({ db, log, home: api.home, imagesDir });
       return (await call('GET', '/v1/images?name=debian-busybox')).body.items;
     };
     const [first] = await write('one');
-    assert.deepEqual([first.builtin, first.shared, first.cmdline, first.packages], [true, true, 'console=ttyS0', { a: '1' }]);
+    assert.deepEqual(
+      [first.builtin, first.shared, first.cmdline, first.packages],
+      [true, true, 'console=ttyS0', { a: '1' }],
+    );
     const again = await write('two');
     await db.$disconnect();
     assert.deepEqual([again.length, again[0].id], [1, first.id]);
     assert.notEqual(again[0].sha256, first.sha256);
     assertProblem(await operator('DELETE', `/v1/images/${first.id}`), 409, 'image_builtin');
-    assert.equal((await call('POST', '/v1/vms', { name: 'a', image: 'debian-busybox', memoryMiB: 256 })).status, 202);
+    assert.equal(
+      (await call('POST', '/v1/vms', { name: 'a', image: 'debian-busybox', memoryMiB: 256 })).status,
+      202,
+    );
   });
 });

@@ -4,9 +4,9 @@ import { once } from 'node:events';
 import { mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { temporaryHome } from '../../src/cli/setup/temporary-home.ts';
 import { createDatabase, type Database } from '../../src/infra/prisma.ts';
 import { createLogger } from '../../src/lib/log.ts';
-import { temporaryHome } from '../../src/cli/setup/temporary-home.ts';
 import { addHost, elfKernel, type Servers, startServers } from './support.ts';
 
 const MAIN = new URL('../../src/main.ts', import.meta.url).pathname;
@@ -24,7 +24,10 @@ describe('the API process', () => {
     const folder = path.join(home, 'images', 'debian-busybox');
     await mkdir(folder, { recursive: true });
     await writeFile(path.join(folder, 'vmlinuz'), elfKernel());
-    await writeFile(path.join(folder, 'image.json'), JSON.stringify({ name: 'debian-busybox', kernel: 'vmlinuz', cmdline: '' }));
+    await writeFile(
+      path.join(folder, 'image.json'),
+      JSON.stringify({ name: 'debian-busybox', kernel: 'vmlinuz', cmdline: '' }),
+    );
   });
   after(async () => {
     for (const child of children) child.kill('SIGKILL');
@@ -99,17 +102,27 @@ describe('the API process', () => {
     const service = start({ LOG_LEVEL: 'trace' });
     const address = await service.until(/^teremok ready on (http:\/\/127\.0\.0\.1:\d+)$/m);
     const key = (await readFile(path.join(home, 'default.key'), 'utf8')).trim();
-    await fetch(`${address}/v1/vms?ticket=tkt_secret`, { headers: { authorization: `Bearer ${key}`, cookie: 'c=cookie_secret' } });
+    await fetch(`${address}/v1/vms?ticket=tkt_secret`, {
+      headers: { authorization: `Bearer ${key}`, cookie: 'c=cookie_secret' },
+    });
     service.child.kill('SIGTERM');
     await service.ended;
     assert.match(service.output(), /"path":"\/v1\/vms"/);
-    for (const secret of [key, 'tkt_secret', 'cookie_secret']) assert.ok(!service.output().includes(secret), secret);
+    for (const secret of [key, 'tkt_secret', 'cookie_secret'])
+      assert.ok(!service.output().includes(secret), secret);
   });
 
   it('names every setting that is wrong, and ends', async () => {
-    const service = start({ PORT: '99999', LOG_LEVEL: 'loud', TEREMOK_ENGINE: 'qemu', DATABASE_URL: 'mysql://x', REDIS_URL: '' });
+    const service = start({
+      PORT: '99999',
+      LOG_LEVEL: 'loud',
+      TEREMOK_ENGINE: 'qemu',
+      DATABASE_URL: 'mysql://x',
+      REDIS_URL: '',
+    });
     assert.equal(await service.ended, 1);
-    for (const name of ['PORT', 'LOG_LEVEL', 'TEREMOK_ENGINE', 'DATABASE_URL', 'REDIS_URL']) assert.ok(service.output().includes(name), name);
+    for (const name of ['PORT', 'LOG_LEVEL', 'TEREMOK_ENGINE', 'DATABASE_URL', 'REDIS_URL'])
+      assert.ok(service.output().includes(name), name);
     assert.ok(!service.output().includes('    at '), 'no stack trace for a wrong setting');
   });
 

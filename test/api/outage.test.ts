@@ -4,7 +4,16 @@ import { after, before, describe, it } from 'node:test';
 import { cacheDirectory } from '../../src/cli/setup/bootstrap.js';
 import { type Services, startServices } from '../../src/cli/setup/services.ts';
 import { temporaryHome } from '../../src/cli/setup/temporary-home.ts';
-import { addHost, addSystemImage, assertProblem, type Client, clientOf, startApi, type TestApi, workerReaches } from './support.ts';
+import {
+  addHost,
+  addSystemImage,
+  assertProblem,
+  type Client,
+  clientOf,
+  startApi,
+  type TestApi,
+  workerReaches,
+} from './support.ts';
 
 /** Each of the two servers for itself, so that one can be away while the other stays. */
 describe('outages', () => {
@@ -17,7 +26,13 @@ describe('outages', () => {
   const note = (reason: unknown) => rejections.push(reason);
 
   const start = async (which: 'postgres' | 'redis', home: string) =>
-    startServices({ home, cache: cacheDirectory(), durable: false, postgres: which === 'postgres', redis: which === 'redis' });
+    startServices({
+      home,
+      cache: cacheDirectory(),
+      durable: false,
+      postgres: which === 'postgres',
+      redis: which === 'redis',
+    });
 
   before(async () => {
     process.on('unhandledRejection', note);
@@ -39,12 +54,16 @@ describe('outages', () => {
 
   const create = () => call('POST', '/v1/vms', { name: 'a', image: 'tiny', memoryMiB: 64 });
   const untilReady = async () => {
-    while ((await call('GET', '/readyz')).status !== 200) await new Promise((resolve) => setTimeout(resolve, 50));
+    while ((await call('GET', '/readyz')).status !== 200)
+      await new Promise((resolve) => setTimeout(resolve, 50));
   };
   const missing = async (part: string) => {
     const answer = await call('GET', '/readyz');
     assertProblem(answer, 503, 'unavailable');
-    assert.deepEqual(answer.body.errors.map((error: { path: string }) => error.path), [part]);
+    assert.deepEqual(
+      answer.body.errors.map((error: { path: string }) => error.path),
+      [part],
+    );
     assert.equal((await call('GET', '/healthz')).status, 200);
     assert.equal((await call('GET', '/metrics')).status, 200);
   };
@@ -72,8 +91,18 @@ describe('outages', () => {
     const first = await call('POST', '/v1/vms', body, headers);
     await postgres.stop();
     await missing('database');
-    for (const [method, url] of [['GET', '/v1/vms'], ['POST', '/v1/vms'], ['GET', '/v1/events'], ['GET', '/v1/hosts']] as const) {
-      const answer = await call(method, url, method === 'POST' ? body : undefined, method === 'POST' ? headers : {});
+    for (const [method, url] of [
+      ['GET', '/v1/vms'],
+      ['POST', '/v1/vms'],
+      ['GET', '/v1/events'],
+      ['GET', '/v1/hosts'],
+    ] as const) {
+      const answer = await call(
+        method,
+        url,
+        method === 'POST' ? body : undefined,
+        method === 'POST' ? headers : {},
+      );
       assertProblem(answer, 503, 'unavailable');
       assert.match(answer.body.detail, /PostgreSQL/);
       assert.ok(answer.headers['retry-after']);

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
-import { readFile, writeFile } from 'node:fs/promises';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -37,7 +36,11 @@ describe('the database schema', () => {
   });
 
   const apply = (directory?: string) =>
-    applyMigrations({ databaseUrl: servers.databaseUrl, log, ...(directory === undefined ? {} : { directory }) });
+    applyMigrations({
+      databaseUrl: servers.databaseUrl,
+      log,
+      ...(directory === undefined ? {} : { directory }),
+    });
 
   it('is migrated once, also by many at the same time', async () => {
     const done = await Promise.all(Array.from({ length: 4 }, () => apply()));
@@ -46,7 +49,9 @@ describe('the database schema', () => {
   });
 
   it('is the same in prisma/schema.prisma and in the migrations', async () => {
-    const declared = parsePrisma(await readFile(new URL('../../prisma/schema.prisma', import.meta.url), 'utf8'));
+    const declared = parsePrisma(
+      await readFile(new URL('../../prisma/schema.prisma', import.meta.url), 'utf8'),
+    );
     const { rows } = await client.query<{ line: string }>(`
       SELECT table_name || '.' || column_name || ' ' || data_type || ' ' || is_nullable AS line
       FROM information_schema.columns WHERE table_schema = 'public' AND table_name <> 'schema_migrations'`);
@@ -72,8 +77,12 @@ describe('the database schema', () => {
   });
 
   it('refuses sums that cannot be', async () => {
-    const insert = 'INSERT INTO hosts (id, name, state, engines, memory_mib_total, memory_mib_reserved, vcpus_total)';
-    await assert.rejects(client.query(`${insert} VALUES ('h', 'h', 'up', '{}', 10, -1, 1)`), /check constraint/);
+    const insert =
+      'INSERT INTO hosts (id, name, state, engines, memory_mib_total, memory_mib_reserved, vcpus_total)';
+    await assert.rejects(
+      client.query(`${insert} VALUES ('h', 'h', 'up', '{}', 10, -1, 1)`),
+      /check constraint/,
+    );
   });
 });
 

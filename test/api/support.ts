@@ -1,22 +1,22 @@
-import { mkdir, readFile, rm } from 'node:fs/promises';
-import path from 'node:path';
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
+import { mkdir, readFile, rm } from 'node:fs/promises';
+import path from 'node:path';
 import pg from 'pg';
 import { buildApp } from '../../src/app.ts';
+import { cacheDirectory } from '../../src/cli/setup/bootstrap.js';
+import { startServices } from '../../src/cli/setup/services.ts';
+import { temporaryHome } from '../../src/cli/setup/temporary-home.ts';
+import { releaseCapacity } from '../../src/infra/capacity.ts';
 import { createEventHub } from '../../src/infra/event-hub.ts';
 import { applyMigrations } from '../../src/infra/migrations.ts';
 import { createDatabase, type Database, type Vm } from '../../src/infra/prisma.ts';
 import { createQueues } from '../../src/infra/queues.ts';
 import { createRedis, type Redis } from '../../src/infra/redis.ts';
-import { releaseCapacity } from '../../src/infra/capacity.ts';
-import { createLogger } from '../../src/lib/log.ts';
 import { newId } from '../../src/lib/ids.ts';
+import { createLogger } from '../../src/lib/log.ts';
 import { bootstrap } from '../../src/modules/bootstrap/bootstrap.ts';
 import type { App } from '../../src/modules/http.ts';
-import { cacheDirectory } from '../../src/cli/setup/bootstrap.js';
-import { startServices } from '../../src/cli/setup/services.ts';
-import { temporaryHome } from '../../src/cli/setup/temporary-home.ts';
 
 export interface Servers {
   readonly databaseUrl: string;
@@ -26,7 +26,10 @@ export interface Servers {
 
 /** PostgreSQL with a new, empty database, and Redis: those of the test run, or else some of its own. */
 export async function startServers(): Promise<Servers> {
-  const given = { database: process.env['TEREMOK_TEST_DATABASE_URL'], redis: process.env['TEREMOK_TEST_REDIS_URL'] };
+  const given = {
+    database: process.env['TEREMOK_TEST_DATABASE_URL'],
+    redis: process.env['TEREMOK_TEST_REDIS_URL'],
+  };
   if (given.database !== undefined && given.redis !== undefined) {
     const database = await createTestDatabase(given.database);
     return { databaseUrl: database.url, redisUrl: given.redis, stop: database.drop };
@@ -77,7 +80,10 @@ export interface TestApiOptions {
 }
 
 /** The whole API over real servers, ready to be injected into. */
-export async function startApi(servers: Pick<Servers, 'databaseUrl' | 'redisUrl'>, options: TestApiOptions = {}): Promise<TestApi> {
+export async function startApi(
+  servers: Pick<Servers, 'databaseUrl' | 'redisUrl'>,
+  options: TestApiOptions = {},
+): Promise<TestApi> {
   const home = await temporaryHome();
   const log = createLogger('test', 'silent');
   await mkdir(path.join(home, 'images'), { recursive: true });
@@ -91,8 +97,21 @@ export async function startApi(servers: Pick<Servers, 'databaseUrl' | 'redisUrl'
   const imagesDir = path.join(home, 'images');
   await bootstrap({ db, log, home, imagesDir });
   await untilReady(redis);
-  const config = { imagesDir, maxImageMiB: options.maxImageMiB ?? 8, rateLimitPerMinute: options.rateLimitPerMinute ?? 1_000_000 };
-  const app = await buildApp({ config, db, redis, queues, hub, log, closing: closing.signal, version: '0.0.0-test' });
+  const config = {
+    imagesDir,
+    maxImageMiB: options.maxImageMiB ?? 8,
+    rateLimitPerMinute: options.rateLimitPerMinute ?? 1_000_000,
+  };
+  const app = await buildApp({
+    config,
+    db,
+    redis,
+    queues,
+    hub,
+    log,
+    closing: closing.signal,
+    version: '0.0.0-test',
+  });
   const key = async (file: string) => (await readFile(path.join(home, file), 'utf8')).trim();
   return {
     app,
@@ -131,9 +150,12 @@ export interface Answer {
 
 type Method = 'GET' | 'POST' | 'PATCH' | 'DELETE' | 'PUT' | 'HEAD' | 'OPTIONS';
 
-export interface Client {
-  (method: Method, url: string, body?: unknown, headers?: Record<string, string>): Promise<Answer>;
-}
+export type Client = (
+  method: Method,
+  url: string,
+  body?: unknown,
+  headers?: Record<string, string>,
+) => Promise<Answer>;
 
 /** Speaks to the API with a key. */
 export function clientOf(app: App, key: string | null): Client {
@@ -146,7 +168,12 @@ export function clientOf(app: App, key: string | null): Client {
     });
     const type = String(answer.headers['content-type'] ?? '');
     const isJson = type.includes('json') && answer.payload !== '';
-    return { status: answer.statusCode, headers: answer.headers, text: answer.payload, body: isJson ? answer.json() : null };
+    return {
+      status: answer.statusCode,
+      headers: answer.headers,
+      text: answer.payload,
+      body: isJson ? answer.json() : null,
+    };
   };
 }
 
@@ -162,7 +189,10 @@ export function assertProblem(answer: Answer, status: number, code: string): voi
 }
 
 /** A new tenant with a key. */
-export async function makeTenant(api: TestApi, quotas?: object): Promise<{ id: string; key: string; call: Client }> {
+export async function makeTenant(
+  api: TestApi,
+  quotas?: object,
+): Promise<{ id: string; key: string; call: Client }> {
   const operator = clientOf(api.app, api.operatorKey);
   const body = { name: `t-${randomUUID()}`, ...(quotas === undefined ? {} : { quotas }) };
   const tenant = await operator('POST', '/v1/tenants', body);
@@ -173,10 +203,23 @@ export async function makeTenant(api: TestApi, quotas?: object): Promise<{ id: s
 }
 
 /** A host as its worker would register it. */
-export async function addHost(db: Database, memoryMiB: number, vcpus = 1000, engines = ['interpret']): Promise<string> {
+export async function addHost(
+  db: Database,
+  memoryMiB: number,
+  vcpus = 1000,
+  engines = ['interpret'],
+): Promise<string> {
   const id = newId('host');
   await db.host.create({
-    data: { id, name: id, state: 'up', engines, memoryMiBTotal: memoryMiB, vcpusTotal: vcpus, lastHeartbeatAt: inAnHour() },
+    data: {
+      id,
+      name: id,
+      state: 'up',
+      engines,
+      memoryMiBTotal: memoryMiB,
+      vcpusTotal: vcpus,
+      lastHeartbeatAt: inAnHour(),
+    },
   });
   return id;
 }
@@ -189,7 +232,12 @@ export async function addSystemImage(api: TestApi, name = 'tiny'): Promise<void>
   const operator = clientOf(api.app, api.operatorKey);
   const kernel = await operator('POST', `/v1/images?name=${name}-kernel&kind=kernel`, elfKernel(), OCTETS);
   assert.equal(kernel.status, 201, kernel.text);
-  const image = await operator('POST', '/v1/images', { name, kind: 'system', kernel: `${name}-kernel`, cmdline: 'console=ttyS0' });
+  const image = await operator('POST', '/v1/images', {
+    name,
+    kind: 'system',
+    kernel: `${name}-kernel`,
+    cmdline: 'console=ttyS0',
+  });
   assert.equal(image.status, 201, image.text);
 }
 
@@ -204,18 +252,30 @@ export function elfKernel(fill = 'kernel'): Buffer {
  * Does for one VM what the worker of its host would (src/contracts/reconcile.ts): the tests of the API watch what
  * it makes of that.
  */
-export async function workerReaches(db: Database, vmId: string, state: 'running' | 'paused' | 'stopped' | 'deleted'): Promise<void> {
+export async function workerReaches(
+  db: Database,
+  vmId: string,
+  state: 'running' | 'paused' | 'stopped' | 'deleted',
+): Promise<void> {
   await db.$transaction(async (tx) => {
     const vm: Vm = await tx.vm.findUniqueOrThrow({ where: { id: vmId } });
     if (state === 'stopped' || state === 'deleted') await releaseCapacity(tx, vmId);
     await tx.operation.updateMany({
-      where: { vmId, state: { in: ['queued', 'running'] }, target: state, generation: { lte: vm.generation } },
+      where: {
+        vmId,
+        state: { in: ['queued', 'running'] },
+        target: state,
+        generation: { lte: vm.generation },
+      },
       data: { state: 'succeeded', progress: 100, finishedAt: new Date() },
     });
     if (state === 'deleted') await tx.vm.delete({ where: { id: vmId } });
     else {
       const rest = state === 'stopped' ? { desired: 'stopped', shutdownRequestedAt: null } : {};
-      await tx.vm.update({ where: { id: vmId }, data: { state, observedGeneration: vm.generation, ...rest } });
+      await tx.vm.update({
+        where: { id: vmId },
+        data: { state, observedGeneration: vm.generation, ...rest },
+      });
     }
   });
 }

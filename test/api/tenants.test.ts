@@ -4,7 +4,17 @@ import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { createLogger } from '../../src/lib/log.ts';
 import { bootstrap } from '../../src/modules/bootstrap/bootstrap.ts';
-import { addSystemImage, assertProblem, type Client, clientOf, makeTenant, type Servers, startApi, startServers, type TestApi } from './support.ts';
+import {
+  addSystemImage,
+  assertProblem,
+  type Client,
+  clientOf,
+  makeTenant,
+  type Servers,
+  startApi,
+  startServers,
+  type TestApi,
+} from './support.ts';
 
 describe('tenants and keys', () => {
   let servers: Servers;
@@ -29,7 +39,10 @@ describe('tenants and keys', () => {
     assert.deepEqual(made.body.quotas, { vms: 3, memoryMiB: 65_536, imageMiB: 10_240 });
     assertProblem(await operator('POST', '/v1/tenants', { name: 'red' }), 409, 'name_taken');
     const changed = await operator('PATCH', `/v1/tenants/${id}`, { name: 'blue', quotas: { memoryMiB: 1 } });
-    assert.deepEqual([changed.body.name, changed.body.quotas], ['blue', { vms: 3, memoryMiB: 1, imageMiB: 10_240 }]);
+    assert.deepEqual(
+      [changed.body.name, changed.body.quotas],
+      ['blue', { vms: 3, memoryMiB: 1, imageMiB: 10_240 }],
+    );
     assertProblem(await operator('PATCH', `/v1/tenants/${id}`, { name: 'default' }), 409, 'name_taken');
     assert.equal((await operator('DELETE', `/v1/tenants/${id}`)).status, 204);
     assertProblem(await operator('GET', `/v1/tenants/${id}`), 404, 'not_found');
@@ -64,15 +77,26 @@ describe('tenants and keys', () => {
 
   it('takes no key after its time', async () => {
     const tenant = await makeTenant(api);
-    const made = await operator('POST', `/v1/tenants/${tenant.id}/keys`, { expiresAt: '2020-01-01T00:00:00Z' });
+    const made = await operator('POST', `/v1/tenants/${tenant.id}/keys`, {
+      expiresAt: '2020-01-01T00:00:00Z',
+    });
     assertProblem(await clientOf(api.app, made.body.key)('GET', '/v1/vms'), 401, 'unauthenticated');
     for (const expiresAt of ['tomorrow', '2020-13-01T00:00:00Z', 1, null]) {
-      assertProblem(await operator('POST', `/v1/tenants/${tenant.id}/keys`, { expiresAt }), 400, 'invalid_request');
+      assertProblem(
+        await operator('POST', `/v1/tenants/${tenant.id}/keys`, { expiresAt }),
+        400,
+        'invalid_request',
+      );
     }
   });
 
   it('writes key files that only their owner reads, keeps them, and makes lost ones anew', async () => {
-    const options = { db: api.db, log: createLogger('test', 'silent'), home: api.home, imagesDir: path.join(api.home, 'images') };
+    const options = {
+      db: api.db,
+      log: createLogger('test', 'silent'),
+      home: api.home,
+      imagesDir: path.join(api.home, 'images'),
+    };
     const file = path.join(api.home, 'default.key');
     assert.equal((await stat(file)).mode & 0o777, 0o600);
     await Promise.all([bootstrap(options), bootstrap(options)]);

@@ -5,7 +5,19 @@ import { hostQueueName } from '../../src/contracts/reconcile.ts';
 import { createRedis } from '../../src/infra/redis.ts';
 import { createLogger } from '../../src/lib/log.ts';
 import { failOverdue } from '../../src/modules/housekeeping.ts';
-import { addHost, addSystemImage, assertProblem, type Client, clientOf, makeTenant, type Servers, startApi, startServers, type TestApi, workerReaches } from './support.ts';
+import {
+  addHost,
+  addSystemImage,
+  assertProblem,
+  type Client,
+  clientOf,
+  makeTenant,
+  type Servers,
+  startApi,
+  startServers,
+  type TestApi,
+  workerReaches,
+} from './support.ts';
 
 describe('virtual machines', () => {
   let servers: Servers;
@@ -49,7 +61,10 @@ describe('virtual machines', () => {
     assert.equal(answer.headers['location'], `/v1/operations/${operation.id}`);
     assert.match(vm.id, /^vm_[0-9a-f-]{36}$/);
     assert.match(operation.id, /^op_[0-9a-f-]{36}$/);
-    assert.deepEqual([vm.name, vm.state, vm.memoryMiB, vm.vcpus, vm.image, vm.desired], ['first', 'stopped', 256, 1, 'tiny', 'running']);
+    assert.deepEqual(
+      [vm.name, vm.state, vm.memoryMiB, vm.vcpus, vm.image, vm.desired],
+      ['first', 'stopped', 256, 1, 'tiny', 'running'],
+    );
     assert.deepEqual(vm.engine, { requested: 'auto', actual: null });
     assert.deepEqual(vm.labels, { team: 'red', 'app.kubernetes.io/name': 'x' });
     assert.deepEqual([operation.kind, operation.state, operation.vmId], ['create', 'queued', vm.id]);
@@ -68,7 +83,10 @@ describe('virtual machines', () => {
   it('does not start one that is created with start: false, and needs no room for it', async () => {
     const answer = await call('POST', '/v1/vms', { name: 'b', image: 'tiny', memoryMiB: 64, start: false });
     assert.equal(answer.body.operation.state, 'succeeded');
-    assert.deepEqual([answer.body.vm.state, answer.body.vm.desired, answer.body.vm.hostId], ['stopped', 'stopped', null]);
+    assert.deepEqual(
+      [answer.body.vm.state, answer.body.vm.desired, answer.body.vm.hostId],
+      ['stopped', 'stopped', null],
+    );
   });
 
   it('goes through start, pause, resume, reset, shutdown and stop', async () => {
@@ -109,7 +127,8 @@ describe('virtual machines', () => {
 
   it('refuses what makes no sense, and says what would', async () => {
     const id = await create({ start: false });
-    for (const action of ['shutdown', 'reset', 'pause', 'resume']) assertProblem(await act(id, action), 409, 'vm_not_running');
+    for (const action of ['shutdown', 'reset', 'pause', 'resume'])
+      assertProblem(await act(id, action), 409, 'vm_not_running');
     const paused = await running();
     await act(paused, 'pause');
     assertProblem(await act(paused, 'start'), 409, 'vm_paused');
@@ -172,7 +191,10 @@ describe('virtual machines', () => {
     const id = await running();
     assertProblem(await call('DELETE', `/v1/vms/${id}`), 409, 'vm_not_stopped');
     const forced = await call('DELETE', `/v1/vms/${id}?force=true`);
-    assert.deepEqual([forced.status, forced.body.operation.state, forced.body.vm.desired], [202, 'queued', 'deleted']);
+    assert.deepEqual(
+      [forced.status, forced.body.operation.state, forced.body.vm.desired],
+      [202, 'queued', 'deleted'],
+    );
     assert.equal((await call('DELETE', `/v1/vms/${id}`)).body.operation.id, forced.body.operation.id);
     assertProblem(await act(id, 'start'), 409, 'vm_deleting');
     assertProblem(await call('PATCH', `/v1/vms/${id}`, { name: 'x' }), 409, 'vm_deleting');
@@ -192,20 +214,28 @@ describe('virtual machines', () => {
 
   it('changes what it is called at any time, and what it has while it is stopped', async () => {
     const id = await running();
-    const renamed = await call('PATCH', `/v1/vms/${id}`, { name: 'new', labels: { a: 'b' }, restartPolicy: 'always' });
+    const renamed = await call('PATCH', `/v1/vms/${id}`, {
+      name: 'new',
+      labels: { a: 'b' },
+      restartPolicy: 'always',
+    });
     assert.deepEqual([renamed.status, renamed.body.name, renamed.body.restartPolicy], [200, 'new', 'always']);
     assertProblem(await call('PATCH', `/v1/vms/${id}`, { memoryMiB: 128 }), 409, 'vm_not_stopped');
     await act(id, 'stop');
     assertProblem(await call('PATCH', `/v1/vms/${id}`, { memoryMiB: 128 }), 409, 'vm_not_stopped');
     await workerReaches(api.db, id, 'stopped');
     const larger = await call('PATCH', `/v1/vms/${id}`, { memoryMiB: 128, engine: 'interpret' });
-    assert.deepEqual([larger.status, larger.body.memoryMiB, larger.body.engine.requested], [200, 128, 'interpret']);
+    assert.deepEqual(
+      [larger.status, larger.body.memoryMiB, larger.body.engine.requested],
+      [200, 128, 'interpret'],
+    );
   });
 
   it('lists page by page, each once, and by name and state', async () => {
     const tenant = await makeTenant(api);
     const names = Array.from({ length: 7 }, (_, i) => `vm-${i}`);
-    for (const name of names) await tenant.call('POST', '/v1/vms', { name, image: 'tiny', memoryMiB: 16, start: false });
+    for (const name of names)
+      await tenant.call('POST', '/v1/vms', { name, image: 'tiny', memoryMiB: 16, start: false });
     const seen: string[] = [];
     let cursor = '';
     do {
@@ -224,7 +254,15 @@ describe('virtual machines', () => {
     const created = await call('POST', '/v1/vms', { name: 'mine', image: 'tiny', memoryMiB: 64 });
     const { id } = created.body.vm;
     const other = (await makeTenant(api)).call;
-    for (const url of ['', '/wait?state=running&timeout=0', '/metrics', '/serial', '/serial/log', '/display', '/screenshot']) {
+    for (const url of [
+      '',
+      '/wait?state=running&timeout=0',
+      '/metrics',
+      '/serial',
+      '/serial/log',
+      '/display',
+      '/screenshot',
+    ]) {
       assertProblem(await other('GET', `/v1/vms/${id}${url}`), 404, 'not_found');
     }
     for (const action of ['start', 'shutdown', 'stop', 'reset', 'pause', 'resume']) {
@@ -242,15 +280,33 @@ describe('virtual machines', () => {
 
   it('lets an operator see all, or one tenant by the header Teremok-Tenant', async () => {
     const tenant = await makeTenant(api);
-    const made = await tenant.call('POST', '/v1/vms', { name: 'theirs', image: 'tiny', memoryMiB: 64, start: false });
+    const made = await tenant.call('POST', '/v1/vms', {
+      name: 'theirs',
+      image: 'tiny',
+      memoryMiB: 64,
+      start: false,
+    });
     const operator = clientOf(api.app, api.operatorKey);
     assert.equal((await operator('GET', `/v1/vms/${made.body.vm.id}`)).status, 200);
     const narrowed = await operator('GET', '/v1/vms', undefined, { 'teremok-tenant': tenant.id });
     assert.equal(narrowed.body.items.length, 1);
-    const created = await operator('POST', '/v1/vms', { name: 'for', image: 'tiny', memoryMiB: 64, start: false }, { 'teremok-tenant': tenant.id });
+    const created = await operator(
+      'POST',
+      '/v1/vms',
+      { name: 'for', image: 'tiny', memoryMiB: 64, start: false },
+      { 'teremok-tenant': tenant.id },
+    );
     assert.equal(created.body.vm.tenantId, tenant.id);
-    assertProblem(await operator('GET', '/v1/vms', undefined, { 'teremok-tenant': 'nobody' }), 404, 'not_found');
-    assertProblem(await tenant.call('GET', '/v1/vms', undefined, { 'teremok-tenant': 'default' }), 403, 'forbidden');
+    assertProblem(
+      await operator('GET', '/v1/vms', undefined, { 'teremok-tenant': 'nobody' }),
+      404,
+      'not_found',
+    );
+    assertProblem(
+      await tenant.call('GET', '/v1/vms', undefined, { 'teremok-tenant': 'default' }),
+      403,
+      'forbidden',
+    );
   });
 
   it('shows figures of a VM, and says that there is no display yet', async () => {
@@ -260,7 +316,11 @@ describe('virtual machines', () => {
     assert.deepEqual([figures.body.vmId, figures.body.state, figures.body.cpu.seconds], [id, 'stopped', 0]);
     assertProblem(await call('GET', `/v1/vms/${id}/display`), 501, 'not_available');
     assertProblem(await call('GET', `/v1/vms/${id}/screenshot`), 501, 'not_available');
-    assertProblem(await call('POST', `/v1/vms/${id}/input`, { type: 'text', text: 'x' }), 501, 'not_available');
+    assertProblem(
+      await call('POST', `/v1/vms/${id}/input`, { type: 'text', text: 'x' }),
+      501,
+      'not_available',
+    );
     assertProblem(await call('POST', `/v1/vms/${id}/tickets`, { for: 'display' }), 501, 'not_available');
     assertProblem(await call('GET', `/v1/vms/${id}/serial`), 426, 'upgrade_required');
   });
@@ -270,14 +330,27 @@ describe('virtual machines', () => {
     for (const extra of [{ vcpus: 2 }, { cpu: 'skylake' }, { volumes: [{}] }, { networks: [{}] }]) {
       assertProblem(await call('POST', '/v1/vms', { ...base, ...extra }), 422, 'unsupported');
     }
-    for (const engine of ['translate', 'kvm']) assertProblem(await call('POST', '/v1/vms', { ...base, engine }), 422, 'engine_unavailable');
+    for (const engine of ['translate', 'kvm'])
+      assertProblem(await call('POST', '/v1/vms', { ...base, engine }), 422, 'engine_unavailable');
     assertProblem(await call('POST', '/v1/vms', { ...base, image: 'nope' }), 404, 'not_found');
     assertProblem(await call('POST', '/v1/vms', { ...base, image: 'tiny-kernel' }), 400, 'invalid_request');
-    assertProblem(await call('POST', '/v1/vms', { ...base, boot: { kernel: 'tiny-kernel' } }), 400, 'invalid_request');
+    assertProblem(
+      await call('POST', '/v1/vms', { ...base, boot: { kernel: 'tiny-kernel' } }),
+      400,
+      'invalid_request',
+    );
     assertProblem(await call('POST', '/v1/vms', { name: 'a', memoryMiB: 64 }), 400, 'invalid_request');
     const { image: _image, ...bare } = base;
-    assertProblem(await call('POST', '/v1/vms', { ...bare, boot: { kernel: '/etc/passwd' } }), 403, 'forbidden');
-    const booted = await call('POST', '/v1/vms', { ...bare, boot: { kernel: 'tiny-kernel', cmdline: 'quiet' }, volumes: [] });
+    assertProblem(
+      await call('POST', '/v1/vms', { ...bare, boot: { kernel: '/etc/passwd' } }),
+      403,
+      'forbidden',
+    );
+    const booted = await call('POST', '/v1/vms', {
+      ...bare,
+      boot: { kernel: 'tiny-kernel', cmdline: 'quiet' },
+      volumes: [],
+    });
     assert.deepEqual(booted.body.vm.boot, { kernel: 'tiny-kernel', initrd: null, cmdline: 'quiet' });
   });
 });

@@ -1,6 +1,6 @@
-import { parseApiKey, secretMatches } from '../../lib/api-keys.ts';
 import type { Scope } from '../../contracts/tenants.ts';
 import type { Database } from '../../infra/prisma.ts';
+import { parseApiKey, secretMatches } from '../../lib/api-keys.ts';
 import { notFound, Problem } from '../../lib/errors.ts';
 import type { Principal, TenantScope } from './principal.ts';
 
@@ -25,7 +25,11 @@ export function createAccessService(deps: { readonly db: Database }): AccessServ
       const parsed = parseApiKey(token);
       const row = parsed === null ? null : await db.apiKey.findUnique({ where: { id: parsed.id } });
       const matches = secretMatches(parsed?.secret ?? '', row?.secretHash ?? NOBODY);
-      const valid = row !== null && matches && row.revokedAt === null && (row.expiresAt === null || row.expiresAt > new Date());
+      const valid =
+        row !== null &&
+        matches &&
+        row.revokedAt === null &&
+        (row.expiresAt === null || row.expiresAt > new Date());
       if (!valid) {
         throw new Problem('unauthenticated', 'the API key is not valid', {
           hint: 'it may be mistyped, revoked or expired; the operator can make a new one',
@@ -45,7 +49,9 @@ export function createAccessService(deps: { readonly db: Database }): AccessServ
     async scopeFor(principal, tenant) {
       if (principal.kind === 'tenant') {
         if (tenant !== undefined && tenant !== principal.tenantId) {
-          throw new Problem('forbidden', 'a tenant’s key is for that tenant alone', { hint: 'leave out Teremok-Tenant' });
+          throw new Problem('forbidden', 'a tenant’s key is for that tenant alone', {
+            hint: 'leave out Teremok-Tenant',
+          });
         }
         return { tenantId: principal.tenantId, operator: false };
       }

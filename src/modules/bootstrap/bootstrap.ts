@@ -1,8 +1,8 @@
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import { DEFAULT_QUOTAS } from '../../contracts/tenants.ts';
 import { createImageStore } from '../../infra/image-store.ts';
 import type { Database, Transaction } from '../../infra/prisma.ts';
-import { DEFAULT_QUOTAS } from '../../contracts/tenants.ts';
 import { makeApiKey, parseApiKey, secretMatches } from '../../lib/api-keys.ts';
 import { newId } from '../../lib/ids.ts';
 import type { Logger } from '../../lib/log.ts';
@@ -39,7 +39,8 @@ export async function bootstrap(options: BootstrapOptions): Promise<void> {
       await ensureKeyFile(tx, path.join(home, 'operator.key'), null, log);
       for (const image of images) {
         const existing = await tx.image.findFirst({ where: { tenantId: null, name: image.name } });
-        if (existing === null) await tx.image.create({ data: { id: newId('img'), builtin: true, kind: 'system', ...image } });
+        if (existing === null)
+          await tx.image.create({ data: { id: newId('img'), builtin: true, kind: 'system', ...image } });
         else await tx.image.update({ where: { id: existing.id }, data: image });
       }
     },
@@ -52,13 +53,24 @@ async function ensureDefaultTenant(tx: Transaction): Promise<string> {
   if (existing !== null) return existing.id;
   const { vms, memoryMiB, imageMiB } = DEFAULT_QUOTAS;
   const made = await tx.tenant.create({
-    data: { id: newId('ten'), name: 'default', quotaVms: vms, quotaMemoryMiB: memoryMiB, quotaImageMiB: imageMiB },
+    data: {
+      id: newId('ten'),
+      name: 'default',
+      quotaVms: vms,
+      quotaMemoryMiB: memoryMiB,
+      quotaImageMiB: imageMiB,
+    },
   });
   return made.id;
 }
 
 /** @param tenantId whose key the file holds; null for an operator's. */
-async function ensureKeyFile(tx: Transaction, file: string, tenantId: string | null, log: Logger): Promise<void> {
+async function ensureKeyFile(
+  tx: Transaction,
+  file: string,
+  tenantId: string | null,
+  log: Logger,
+): Promise<void> {
   if (await isUsableKey(tx, await readFile(file, 'utf8').catch(() => ''), tenantId)) return;
   const fresh = makeApiKey();
   await tx.apiKey.create({
@@ -81,5 +93,10 @@ async function isUsableKey(tx: Transaction, text: string, tenantId: string | nul
   const parsed = parseApiKey(text.trim());
   if (parsed === null) return false;
   const row = await tx.apiKey.findUnique({ where: { id: parsed.id } });
-  return row !== null && row.tenantId === tenantId && row.revokedAt === null && secretMatches(parsed.secret, row.secretHash);
+  return (
+    row !== null &&
+    row.tenantId === tenantId &&
+    row.revokedAt === null &&
+    secretMatches(parsed.secret, row.secretHash)
+  );
 }

@@ -29,7 +29,10 @@ export async function readBuiltinImages(imagesDir: string, log: Logger): Promise
       const image = await readImage(imagesDir, entry.name);
       if (image !== null) images.push(image);
     } catch (err) {
-      log.warn({ image: entry.name, err: err instanceof Error ? err.message : err }, 'built-in image left out');
+      log.warn(
+        { image: entry.name, err: err instanceof Error ? err.message : err },
+        'built-in image left out',
+      );
     }
   }
   return images;
@@ -51,7 +54,9 @@ async function readImage(imagesDir: string, folder: string): Promise<BuiltinImag
   const name = field('name');
   const cmdline = field('cmdline');
   // The digest is of what lies there now, not of what image.json says.
-  const digest = await createImageStore(imagesDir).digest([kernelPath, initrdPath].filter((file) => file !== null));
+  const digest = await createImageStore(imagesDir).digest(
+    [kernelPath, initrdPath].filter((file) => file !== null),
+  );
   return {
     name: typeof name === 'string' ? name : folder,
     kernelPath,

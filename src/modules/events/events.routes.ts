@@ -3,10 +3,14 @@ import Type from 'typebox';
 import { EventMessage } from '../../contracts/events.ts';
 import { Problem } from '../../lib/errors.ts';
 import { type App, problems, scopeOf } from '../http.ts';
-import type { EventsService, EventSocket } from './events.service.ts';
+import type { EventSocket, EventsService } from './events.service.ts';
 
 const query = Type.Object(
-  { since: Type.Optional(Type.String({ pattern: '^[0-9]{1,18}$', description: 'The `seq` of the last event seen.' })) },
+  {
+    since: Type.Optional(
+      Type.String({ pattern: '^[0-9]{1,18}$', description: 'The `seq` of the last event seen.' }),
+    ),
+  },
   { additionalProperties: false },
 );
 
@@ -32,7 +36,9 @@ export function eventRoutes(app: App, events: EventsService): void {
       if (request.ws) places.set(request, since === undefined ? await events.position() : BigInt(since));
     },
     handler: async () => {
-      throw new Problem('upgrade_required', 'events are sent over a WebSocket', { headers: { upgrade: 'websocket' } });
+      throw new Problem('upgrade_required', 'events are sent over a WebSocket', {
+        headers: { upgrade: 'websocket' },
+      });
     },
     wsHandler: async (socket: EventSocket, request) => {
       await events.stream(scopeOf(request), places.get(request) ?? 0n, socket, request.log);

@@ -1,5 +1,5 @@
-import type { FastifyBaseLogger } from 'fastify';
 import type { WebSocket } from '@fastify/websocket';
+import type { FastifyBaseLogger } from 'fastify';
 import type { EventHub } from '../../infra/event-hub.ts';
 import { toEventMessage } from '../../infra/events.ts';
 import type { Database, Event } from '../../infra/prisma.ts';
@@ -71,7 +71,11 @@ function createReader(db: Database, scope: TenantScope, since: bigint): Reader {
     const now = Date.now();
     for (const [seq, at] of recent) if (now - at > 2 * LATE_MS) recent.delete(seq);
     const young = await db.event.findMany({
-      where: { ...ownedBy(scope), seq: { gt: since, lte: position }, createdAt: { gt: new Date(now - LATE_MS) } },
+      where: {
+        ...ownedBy(scope),
+        seq: { gt: since, lte: position },
+        createdAt: { gt: new Date(now - LATE_MS) },
+      },
       select: { seq: true },
     });
     const late = young.map(({ seq }) => seq).filter((seq) => !recent.has(seq));

@@ -8,7 +8,12 @@ export function hostRoutes(app: App, hosts: HostsService): void {
     '/hosts',
     {
       config: { access: 'operator' },
-      schema: { tags: ['hosts'], summary: 'Hosts, and what is left of them', querystring: PageQuery, response: { 200: Page(Host), ...problems(400, 401, 403) } },
+      schema: {
+        tags: ['hosts'],
+        summary: 'Hosts, and what is left of them',
+        querystring: PageQuery,
+        response: { 200: Page(Host), ...problems(400, 401, 403) },
+      },
     },
     async (request) => hosts.list(request.query),
   );

@@ -4,7 +4,10 @@ import type { Database, Host } from '../../infra/prisma.ts';
 import { decodeCursor, toPage } from '../http.ts';
 
 export interface HostsService {
-  list(page: { readonly limit?: number; readonly cursor?: string }): Promise<{ items: HostView[]; nextCursor: string | null }>;
+  list(page: {
+    readonly limit?: number;
+    readonly cursor?: string;
+  }): Promise<{ items: HostView[]; nextCursor: string | null }>;
 }
 
 export function createHostsService(deps: { readonly db: Database }): HostsService {
@@ -19,7 +22,8 @@ export function createHostsService(deps: { readonly db: Database }): HostsServic
 
 /** The row as operators see it: without the secret of its channel. */
 function toHost(row: Host): HostView {
-  const fresh = row.lastHeartbeatAt !== null && Date.now() - row.lastHeartbeatAt.getTime() < HEARTBEAT_FRESH_MS;
+  const fresh =
+    row.lastHeartbeatAt !== null && Date.now() - row.lastHeartbeatAt.getTime() < HEARTBEAT_FRESH_MS;
   return {
     id: row.id,
     name: row.name,

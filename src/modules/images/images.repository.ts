@@ -14,19 +14,32 @@ export function visibleTo(scope: TenantScope): Prisma.ImageWhereInput {
  * transaction the row is held, so that it cannot be deleted before it is referred to.
  * @throws {Problem} not_found, or invalid_request when it is of another kind.
  */
-export async function findImage(tx: Transaction, tenantId: string | null, reference: string, kind: ImageKindName): Promise<Image> {
+export async function findImage(
+  tx: Transaction,
+  tenantId: string | null,
+  reference: string,
+  kind: ImageKindName,
+): Promise<Image> {
   const owners = tenantId === null ? [{ tenantId: null }] : [{ tenantId }, { tenantId: null }];
   const found = await tx.image.findMany({
     where: { AND: [{ OR: owners }, { OR: [{ id: reference }, { name: reference }] }] },
   });
   const image = found.find((row) => row.tenantId !== null) ?? found[0];
-  const held = image === undefined ? [] : await tx.$queryRaw<unknown[]>`SELECT 1 FROM images WHERE id = ${image.id} FOR KEY SHARE`;
+  const held =
+    image === undefined
+      ? []
+      : await tx.$queryRaw<unknown[]>`SELECT 1 FROM images WHERE id = ${image.id} FOR KEY SHARE`;
   if (image === undefined || held.length === 0) {
-    throw new Problem('not_found', `there is no image ${reference}`, { hint: 'GET /v1/images lists those that there are' });
+    throw new Problem('not_found', `there is no image ${reference}`, {
+      hint: 'GET /v1/images lists those that there are',
+    });
   }
   if (image.kind !== kind) {
     throw new Problem('invalid_request', `the image ${reference} is of kind ${image.kind}, not ${kind}`, {
-      hint: kind === 'system' ? 'use it in `boot`, or compose a `system` image of it' : `GET /v1/images?kind=${kind} lists those that fit`,
+      hint:
+        kind === 'system'
+          ? 'use it in `boot`, or compose a `system` image of it'
+          : `GET /v1/images?kind=${kind} lists those that fit`,
     });
   }
   return image;

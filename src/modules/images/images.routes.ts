@@ -15,7 +15,14 @@ export function imageRoutes(app: App, images: ImagesService): void {
 
   app.get(
     '/images',
-    { schema: { tags, summary: 'Images, your own and everybody’s', querystring: ListImagesQuery, response: { 200: Page(Image), ...problems(400, 401) } } },
+    {
+      schema: {
+        tags,
+        summary: 'Images, your own and everybody’s',
+        querystring: ListImagesQuery,
+        response: { 200: Page(Image), ...problems(400, 401) },
+      },
+    },
     async (request) => images.list(scopeOf(request), request.query),
   );
 
@@ -39,7 +46,9 @@ export function imageRoutes(app: App, images: ImagesService): void {
         body: {
           content: {
             'application/json': { schema: CreateImage },
-            'application/octet-stream': { schema: Type.Unknown({ description: 'The file itself.', contentEncoding: 'binary' }) },
+            'application/octet-stream': {
+              schema: Type.Unknown({ description: 'The file itself.', contentEncoding: 'binary' }),
+            },
           },
         },
         response: { 201: Image, ...problems(400, 401, 403, 404, 409, 413, 415, 422, 507) },

@@ -1,9 +1,21 @@
 import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
-import type { CreateImage, Image as ImageView, ListImagesQuery, UploadQuery } from '../../contracts/images.ts';
+import type {
+  CreateImage,
+  Image as ImageView,
+  ListImagesQuery,
+  UploadQuery,
+} from '../../contracts/images.ts';
 import type { ImageStore, StoredFile } from '../../infra/image-store.ts';
-import { type Database, type Image, isForeignKeyViolation, isUniqueViolation, Prisma, type Transaction } from '../../infra/prisma.ts';
+import {
+  type Database,
+  type Image,
+  isForeignKeyViolation,
+  isUniqueViolation,
+  Prisma,
+  type Transaction,
+} from '../../infra/prisma.ts';
 import { notFound, Problem } from '../../lib/errors.ts';
 import { newId } from '../../lib/ids.ts';
 import type { TenantScope } from '../access/principal.ts';
@@ -13,7 +25,10 @@ import { findImage, type ImageKindName, visibleTo } from './images.repository.ts
 const MIB = 1024 * 1024;
 
 export interface ImagesService {
-  list(scope: TenantScope, query: ListImagesQuery): Promise<{ items: ImageView[]; nextCursor: string | null }>;
+  list(
+    scope: TenantScope,
+    query: ListImagesQuery,
+  ): Promise<{ items: ImageView[]; nextCursor: string | null }>;
   get(scope: TenantScope, id: string): Promise<ImageView>;
   /** Makes a system image of others, or copies a file of the host. */
   create(scope: TenantScope, body: CreateImage, seal: Seal): Promise<ImageView>;
@@ -23,7 +38,11 @@ export interface ImagesService {
 
 type NewImage = Omit<Prisma.ImageUncheckedCreateInput, 'id' | 'tenantId' | 'packages'>;
 
-export function createImagesService(deps: { readonly db: Database; readonly store: ImageStore; readonly maxImageMiB: number }): ImagesService {
+export function createImagesService(deps: {
+  readonly db: Database;
+  readonly store: ImageStore;
+  readonly maxImageMiB: number;
+}): ImagesService {
   const { db, store } = deps;
 
   const find = async (tx: Transaction, scope: TenantScope, id: string): Promise<Image> => {
@@ -32,7 +51,12 @@ export function createImagesService(deps: { readonly db: Database; readonly stor
     return row;
   };
 
-  const insert = async (tx: Transaction, tenantId: string | null, image: NewImage, seal: Seal): Promise<ImageView> => {
+  const insert = async (
+    tx: Transaction,
+    tenantId: string | null,
+    image: NewImage,
+    seal: Seal,
+  ): Promise<ImageView> => {
     const row = await tx.image.create({ data: { ...image, id: newId('img'), tenantId } });
     const view = toImage(row);
     await seal(tx, { status: 201, headers: { location: `/v1/images/${row.id}` }, body: view });
@@ -44,7 +68,10 @@ export function createImagesService(deps: { readonly db: Database; readonly stor
     const limit = deps.maxImageMiB * MIB;
     if (tenantId === null) return limit;
     const tenant = await tx.tenant.findUniqueOrThrow({ where: { id: tenantId } });
-    const used = await tx.image.aggregate({ where: { tenantId, kind: { not: 'system' } }, _sum: { sizeBytes: true } });
+    const used = await tx.image.aggregate({
+      where: { tenantId, kind: { not: 'system' } },
+      _sum: { sizeBytes: true },
+    });
     const left = tenant.quotaImageMiB * MIB - Number(used._sum.sizeBytes ?? 0n);
     if (left > 0) return Math.min(limit, left);
     throw new Problem('quota_exceeded', `the tenant’s ${tenant.quotaImageMiB} MiB of images are used up`, {
@@ -63,7 +90,8 @@ export function createImagesService(deps: { readonly db: Database; readonly stor
     const file = await store.put(source, { maxBytes: await room(db, tenantId), kind, ...pick(image.sha256) });
     try {
       return await db.$transaction(async (tx) => {
-        if (tenantId !== null) await tx.$queryRaw`SELECT 1 FROM tenants WHERE id = ${tenantId} FOR NO KEY UPDATE`;
+        if (tenantId !== null)
+          await tx.$queryRaw`SELECT 1 FROM tenants WHERE id = ${tenantId} FOR NO KEY UPDATE`;
         if ((await room(tx, tenantId)) < file.sizeBytes) {
           throw new Problem('quota_exceeded', 'other uploads have used up the tenant’s quota meanwhile');
         }
@@ -106,7 +134,12 @@ export function createImagesService(deps: { readonly db: Database; readonly stor
           });
         }
         const { sha256 } = body;
-        return keep(tenantId, { name: body.name, kind: body.kind, ...pick(sha256) }, await openHostFile(body.path), seal);
+        return keep(
+          tenantId,
+          { name: body.name, kind: body.kind, ...pick(sha256) },
+          await openHostFile(body.path),
+          seal,
+        );
       }
       const { name, kernel, initrd, cmdline } = body;
       try {
@@ -117,7 +150,12 @@ export function createImagesService(deps: { readonly db: Database; readonly stor
           const initrdPath = initrdImage?.initrdPath ?? null;
           const files = [kernelPath, initrdPath].filter((file) => file !== null);
           const { sha256, sizeBytes } = await store.digest(files);
-          return insert(tx, tenantId, { name, kind: 'system', kernelPath, initrdPath, cmdline: cmdline ?? '', sha256, sizeBytes }, seal);
+          return insert(
+            tx,
+            tenantId,
+            { name, kind: 'system', kernelPath, initrdPath, cmdline: cmdline ?? '', sha256, sizeBytes },
+            seal,
+          );
         });
       } catch (err) {
         throw isUniqueViolation(err) ? nameTaken(name) : err;
@@ -144,7 +182,9 @@ export function createImagesService(deps: { readonly db: Database; readonly stor
         await db.image.delete({ where: { id } });
       } catch (err) {
         if (isForeignKeyViolation(err)) {
-          throw new Problem('image_in_use', `virtual machines boot from ${image.name}`, { hint: 'delete them first' });
+          throw new Problem('image_in_use', `virtual machines boot from ${image.name}`, {
+            hint: 'delete them first',
+          });
         }
         if (isGone(err)) throw notFound('image', id);
         throw err;
@@ -165,7 +205,13 @@ async function removeUnreferenced(db: Database, store: ImageStore, image: Image)
 
 function columnsOf(name: string, kind: 'kernel' | 'initrd', file: StoredFile): NewImage {
   const { sha256, sizeBytes } = file;
-  return { name, kind, sha256, sizeBytes, ...(kind === 'kernel' ? { kernelPath: file.path } : { initrdPath: file.path }) };
+  return {
+    name,
+    kind,
+    sha256,
+    sizeBytes,
+    ...(kind === 'kernel' ? { kernelPath: file.path } : { initrdPath: file.path }),
+  };
 }
 
 async function openHostFile(file: string): Promise<Readable> {
@@ -181,7 +227,9 @@ async function openHostFile(file: string): Promise<Readable> {
 const pick = (sha256: string | undefined) => (sha256 === undefined ? {} : { sha256 });
 
 function nameTaken(name: string): Problem {
-  return new Problem('name_taken', `there is an image ${name} already`, { hint: 'delete it first, or take another name' });
+  return new Problem('name_taken', `there is an image ${name} already`, {
+    hint: 'delete it first, or take another name',
+  });
 }
 
 /** Prisma's P2025: the row to delete was not there any more. */

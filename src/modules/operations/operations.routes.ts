@@ -14,19 +14,28 @@ export function operationRoutes(app: App, service: OperationsService): void {
       schema: {
         tags,
         summary: 'Operations, oldest first',
-        querystring: Type.Object({ ...pageQuery, vmId: Type.Optional(Type.String({ maxLength: 80, pattern: '^[\\w-]+$' })) }, { additionalProperties: false }),
+        querystring: Type.Object(
+          { ...pageQuery, vmId: Type.Optional(Type.String({ maxLength: 80, pattern: '^[\\w-]+$' })) },
+          { additionalProperties: false },
+        ),
         response: { 200: Page(Operation), ...problems(400, 401) },
       },
     },
     async (request) => {
       const { limit = 50, cursor, vmId } = request.query;
-      return service.list(scopeOf(request), { limit, after: cursor === undefined ? null : decodeCursor(cursor), vmId: vmId ?? null });
+      return service.list(scopeOf(request), {
+        limit,
+        after: cursor === undefined ? null : decodeCursor(cursor),
+        vmId: vmId ?? null,
+      });
     },
   );
 
   app.get(
     '/operations/:id',
-    { schema: { tags, summary: 'One operation', params, response: { 200: Operation, ...problems(401, 404) } } },
+    {
+      schema: { tags, summary: 'One operation', params, response: { 200: Operation, ...problems(401, 404) } },
+    },
     async (request) => service.get(scopeOf(request), request.params.id),
   );
 
@@ -42,6 +51,11 @@ export function operationRoutes(app: App, service: OperationsService): void {
       },
     },
     async (request) =>
-      service.wait(scopeOf(request), request.params.id, (request.query.timeout ?? 60) * 1000, clientGone(request)),
+      service.wait(
+        scopeOf(request),
+        request.params.id,
+        (request.query.timeout ?? 60) * 1000,
+        clientGone(request),
+      ),
   );
 }

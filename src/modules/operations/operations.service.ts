@@ -38,7 +38,11 @@ export function createOperationsService(deps: {
 
     async list(scope, { limit, after, vmId }) {
       const rows = await db.operation.findMany({
-        where: { ...ownedBy(scope), ...(vmId === null ? {} : { vmId }), ...(after === null ? {} : { id: { gt: after } }) },
+        where: {
+          ...ownedBy(scope),
+          ...(vmId === null ? {} : { vmId }),
+          ...(after === null ? {} : { id: { gt: after } }),
+        },
         orderBy: { id: 'asc' },
         take: limit + 1,
       });

@@ -1,6 +1,14 @@
 import Type from 'typebox';
 import { IdParams, Page, PageQuery } from '../../contracts/common.ts';
-import { CreateKey, CreateTenant, Key, KeyParams, NewKey, PatchTenant, Tenant } from '../../contracts/tenants.ts';
+import {
+  CreateKey,
+  CreateTenant,
+  Key,
+  KeyParams,
+  NewKey,
+  PatchTenant,
+  Tenant,
+} from '../../contracts/tenants.ts';
 import { type App, problems, sealOf } from '../http.ts';
 import type { TenantsService } from './tenants.service.ts';
 
@@ -12,13 +20,29 @@ const gone = Type.Null({ description: 'It is gone.' });
 export function tenantRoutes(app: App, tenants: TenantsService): void {
   app.get(
     '/tenants',
-    { config, schema: { tags, summary: 'Tenants, oldest first', querystring: PageQuery, response: { 200: Page(Tenant), ...problems(400, 401, 403) } } },
+    {
+      config,
+      schema: {
+        tags,
+        summary: 'Tenants, oldest first',
+        querystring: PageQuery,
+        response: { 200: Page(Tenant), ...problems(400, 401, 403) },
+      },
+    },
     async (request) => tenants.list(request.query),
   );
 
   app.post(
     '/tenants',
-    { config, schema: { tags, summary: 'Makes a tenant', body: CreateTenant, response: { 201: Tenant, ...problems(400, 401, 403, 409, 422) } } },
+    {
+      config,
+      schema: {
+        tags,
+        summary: 'Makes a tenant',
+        body: CreateTenant,
+        response: { 201: Tenant, ...problems(400, 401, 403, 409, 422) },
+      },
+    },
     async (request, reply) => {
       const tenant = await tenants.create(request.body, sealOf(request));
       return reply.code(201).header('location', `/v1/tenants/${tenant.id}`).send(tenant);
@@ -27,19 +51,39 @@ export function tenantRoutes(app: App, tenants: TenantsService): void {
 
   app.get(
     '/tenants/:id',
-    { config, schema: { tags, summary: 'One tenant', params, response: { 200: Tenant, ...problems(401, 403, 404) } } },
+    {
+      config,
+      schema: { tags, summary: 'One tenant', params, response: { 200: Tenant, ...problems(401, 403, 404) } },
+    },
     async (request) => tenants.get(request.params.id),
   );
 
   app.patch(
     '/tenants/:id',
-    { config, schema: { tags, summary: 'Renames a tenant or changes its quotas', params, body: PatchTenant, response: { 200: Tenant, ...problems(400, 401, 403, 404, 409) } } },
+    {
+      config,
+      schema: {
+        tags,
+        summary: 'Renames a tenant or changes its quotas',
+        params,
+        body: PatchTenant,
+        response: { 200: Tenant, ...problems(400, 401, 403, 404, 409) },
+      },
+    },
     async (request) => tenants.patch(request.params.id, request.body),
   );
 
   app.delete(
     '/tenants/:id',
-    { config, schema: { tags, summary: 'Deletes a tenant without VMs, with its keys and images', params, response: { 204: gone, ...problems(401, 403, 404, 409) } } },
+    {
+      config,
+      schema: {
+        tags,
+        summary: 'Deletes a tenant without VMs, with its keys and images',
+        params,
+        response: { 204: gone, ...problems(401, 403, 404, 409) },
+      },
+    },
     async (request, reply) => {
       await tenants.remove(request.params.id);
       return reply.code(204).send(null);
@@ -48,7 +92,16 @@ export function tenantRoutes(app: App, tenants: TenantsService): void {
 
   app.get(
     '/tenants/:id/keys',
-    { config, schema: { tags, summary: 'A tenant’s keys, without their secrets', params, querystring: PageQuery, response: { 200: Page(Key), ...problems(400, 401, 403, 404) } } },
+    {
+      config,
+      schema: {
+        tags,
+        summary: 'A tenant’s keys, without their secrets',
+        params,
+        querystring: PageQuery,
+        response: { 200: Page(Key), ...problems(400, 401, 403, 404) },
+      },
+    },
     async (request) => tenants.listKeys(request.params.id, request.query),
   );
 
@@ -56,7 +109,13 @@ export function tenantRoutes(app: App, tenants: TenantsService): void {
     '/tenants/:id/keys',
     {
       config: { ...config, secretAnswer: true },
-      schema: { tags, summary: 'Makes a key; the answer shows it this once', params, body: CreateKey, response: { 201: NewKey, ...problems(400, 401, 403, 404, 422) } },
+      schema: {
+        tags,
+        summary: 'Makes a key; the answer shows it this once',
+        params,
+        body: CreateKey,
+        response: { 201: NewKey, ...problems(400, 401, 403, 404, 422) },
+      },
     },
     async (request, reply) => {
       const key = await tenants.createKey(request.params.id, request.body, sealOf(request));
@@ -66,7 +125,15 @@ export function tenantRoutes(app: App, tenants: TenantsService): void {
 
   app.delete(
     '/tenants/:id/keys/:keyId',
-    { config, schema: { tags, summary: 'Revokes a key, from its next request on', params: KeyParams, response: { 204: gone, ...problems(401, 403, 404) } } },
+    {
+      config,
+      schema: {
+        tags,
+        summary: 'Revokes a key, from its next request on',
+        params: KeyParams,
+        response: { 204: gone, ...problems(401, 403, 404) },
+      },
+    },
     async (request, reply) => {
       await tenants.revokeKey(request.params.id, request.params.keyId);
       return reply.code(204).send(null);

@@ -1,5 +1,20 @@
-import { type CreateKey, type CreateTenant, DEFAULT_QUOTAS, type Key, type NewKey, type PatchTenant, type Tenant as TenantView } from '../../contracts/tenants.ts';
-import { type ApiKey, type Database, isForeignKeyViolation, isUniqueViolation, type Tenant, type Transaction } from '../../infra/prisma.ts';
+import {
+  type CreateKey,
+  type CreateTenant,
+  DEFAULT_QUOTAS,
+  type Key,
+  type NewKey,
+  type PatchTenant,
+  type Tenant as TenantView,
+} from '../../contracts/tenants.ts';
+import {
+  type ApiKey,
+  type Database,
+  isForeignKeyViolation,
+  isUniqueViolation,
+  type Tenant,
+  type Transaction,
+} from '../../infra/prisma.ts';
 import { makeApiKey } from '../../lib/api-keys.ts';
 import { notFound, Problem } from '../../lib/errors.ts';
 import { newId } from '../../lib/ids.ts';
@@ -48,14 +63,15 @@ export function createTenantsService(deps: { readonly db: Database }): TenantsSe
       const quotas = { ...DEFAULT_QUOTAS, ...body.quotas };
       try {
         return await db.$transaction(async (tx) => {
-          const row = await tx.tenant.create({ data: {
+          const row = await tx.tenant.create({
+            data: {
               id: newId('ten'),
               name: body.name,
               quotaVms: quotas.vms,
               quotaMemoryMiB: quotas.memoryMiB,
               quotaImageMiB: quotas.imageMiB,
             },
- });
+          });
           const answer = toTenant(row);
           await seal(tx, { status: 201, headers: { location: `/v1/tenants/${row.id}` }, body: answer });
           return answer;
@@ -69,7 +85,10 @@ export function createTenantsService(deps: { readonly db: Database }): TenantsSe
       try {
         return await db.$transaction(async (tx) => {
           await find(tx, id);
-          const data = { ...(body.name === undefined ? {} : { name: body.name }), ...quotaColumns(body.quotas ?? {}) };
+          const data = {
+            ...(body.name === undefined ? {} : { name: body.name }),
+            ...quotaColumns(body.quotas ?? {}),
+          };
           return toTenant(await tx.tenant.update({ where: { id }, data }));
         });
       } catch (err) {
@@ -90,7 +109,11 @@ export function createTenantsService(deps: { readonly db: Database }): TenantsSe
     async listKeys(id, { limit = 50, cursor }) {
       await find(db, id);
       const { where } = after(cursor);
-      const rows = await db.apiKey.findMany({ where: { ...where, tenantId: id }, orderBy: { id: 'asc' }, take: limit + 1 });
+      const rows = await db.apiKey.findMany({
+        where: { ...where, tenantId: id },
+        orderBy: { id: 'asc' },
+        take: limit + 1,
+      });
       return toPage(rows, limit, toKey);
     },
 
@@ -110,15 +133,23 @@ export function createTenantsService(deps: { readonly db: Database }): TenantsSe
           },
         });
         const answer = { ...toKey(row), key: fresh.token };
-        await seal(tx, { status: 201, headers: { location: `/v1/tenants/${id}/keys/${row.id}` }, body: answer });
+        await seal(tx, {
+          status: 201,
+          headers: { location: `/v1/tenants/${id}/keys/${row.id}` },
+          body: answer,
+        });
         return answer;
       });
     },
 
     async revokeKey(id, keyId) {
-      const { count } = await db.apiKey.updateMany({ where: { id: keyId, tenantId: id, revokedAt: null }, data: { revokedAt: new Date() } });
+      const { count } = await db.apiKey.updateMany({
+        where: { id: keyId, tenantId: id, revokedAt: null },
+        data: { revokedAt: new Date() },
+      });
       if (count > 0) return;
-      if ((await db.apiKey.findFirst({ where: { id: keyId, tenantId: id } })) === null) throw notFound('key', keyId);
+      if ((await db.apiKey.findFirst({ where: { id: keyId, tenantId: id } })) === null)
+        throw notFound('key', keyId);
     },
   };
 }

@@ -1,7 +1,7 @@
+import { Compile } from 'typebox/compile';
 import { VmMetrics, vmMetricsKey } from '../../contracts/metrics.ts';
 import type { Vm } from '../../contracts/vms.ts';
 import type { Redis } from '../../infra/redis.ts';
-import { Compile } from 'typebox/compile';
 
 export interface VmMetricsService {
   /** The VM's latest figures, as its worker reported them; zeros when it has no process. */

@@ -1,8 +1,8 @@
 import type { CreateVm, PatchVm } from '../../contracts/vms.ts';
-import { findImage } from '../images/images.repository.ts';
 import type { Transaction } from '../../infra/prisma.ts';
 import { Problem } from '../../lib/errors.ts';
 import type { TenantScope } from '../access/principal.ts';
+import { findImage } from '../images/images.repository.ts';
 
 /** The columns that say what a VM boots. */
 export interface BootColumns {
@@ -21,20 +21,32 @@ export function refuseUnsupported(body: Hardware): void {
   const refuse = (path: string, detail: string, hint: string) => {
     throw new Problem('unsupported', detail, { hint, errors: [{ path, message: detail }] });
   };
-  if ((body.vcpus ?? 1) !== 1) refuse('/vcpus', `${body.vcpus} vCPUs are not supported yet`, 'use `vcpus: 1`');
+  if ((body.vcpus ?? 1) !== 1)
+    refuse('/vcpus', `${body.vcpus} vCPUs are not supported yet`, 'use `vcpus: 1`');
   if (body.cpu !== undefined && body.cpu !== 'portable') {
-    refuse('/cpu', `there is no CPU profile ${JSON.stringify(body.cpu)}`, 'use `portable`, which is x86-64-v2');
+    refuse(
+      '/cpu',
+      `there is no CPU profile ${JSON.stringify(body.cpu)}`,
+      'use `portable`, which is x86-64-v2',
+    );
   }
-  if ((body.volumes ?? []).length > 0) refuse('/volumes', 'volumes are not supported yet', 'leave `volumes` out');
-  if ((body.networks ?? []).length > 0) refuse('/networks', 'networks are not supported yet', 'leave `networks` out');
+  if ((body.volumes ?? []).length > 0)
+    refuse('/volumes', 'volumes are not supported yet', 'leave `volumes` out');
+  if ((body.networks ?? []).length > 0)
+    refuse('/networks', 'networks are not supported yet', 'leave `networks` out');
 }
 
 /** Refuses an engine that no host has. @throws {Problem} engine_unavailable */
 export async function requireEngine(tx: Transaction, engine: string): Promise<void> {
   if (engine === 'auto' || engine === 'interpret') return;
-  const host = await tx.host.findFirst({ where: { engines: { has: engine }, state: 'up' }, select: { id: true } });
+  const host = await tx.host.findFirst({
+    where: { engines: { has: engine }, state: 'up' },
+    select: { id: true },
+  });
   if (host !== null) return;
-  throw new Problem('engine_unavailable', `no host has the engine \`${engine}\``, { hint: 'use `auto` or `interpret`' });
+  throw new Problem('engine_unavailable', `no host has the engine \`${engine}\``, {
+    hint: 'use `auto` or `interpret`',
+  });
 }
 
 /**
@@ -48,7 +60,14 @@ export async function resolveBoot(
   tenantId: string,
   body: Pick<CreateVm, 'image' | 'boot'>,
 ): Promise<BootColumns> {
-  const nothing = { imageId: null, kernelImageId: null, initrdImageId: null, kernelPath: null, initrdPath: null, cmdline: null };
+  const nothing = {
+    imageId: null,
+    kernelImageId: null,
+    initrdImageId: null,
+    kernelPath: null,
+    initrdPath: null,
+    cmdline: null,
+  };
   if ((body.image === undefined) === (body.boot === undefined)) {
     throw new Problem('invalid_request', 'exactly one of `image` and `boot` must say what to boot', {
       hint: 'for example "image": "debian-busybox"',
@@ -60,14 +79,20 @@ export async function resolveBoot(
   }
   const boot = body.boot ?? { kernel: '' };
   const refer = async (kind: 'kernel' | 'initrd', reference: string) => {
-    if (!reference.startsWith('/')) return { imageId: (await findImage(tx, tenantId, reference, kind)).id, path: null };
+    if (!reference.startsWith('/'))
+      return { imageId: (await findImage(tx, tenantId, reference, kind)).id, path: null };
     if (scope.operator) return { imageId: null, path: reference };
-    throw new Problem('forbidden', `\`boot.${kind}\` is a path on the host, which only an operator may name`, {
-      hint: `upload the file (POST /v1/images?name=…&kind=${kind}) and give its id`,
-    });
+    throw new Problem(
+      'forbidden',
+      `\`boot.${kind}\` is a path on the host, which only an operator may name`,
+      {
+        hint: `upload the file (POST /v1/images?name=…&kind=${kind}) and give its id`,
+      },
+    );
   };
   const kernel = await refer('kernel', boot.kernel);
-  const initrd = boot.initrd === undefined ? { imageId: null, path: null } : await refer('initrd', boot.initrd);
+  const initrd =
+    boot.initrd === undefined ? { imageId: null, path: null } : await refer('initrd', boot.initrd);
   return {
     imageId: null,
     kernelImageId: kernel.imageId,
@@ -79,18 +104,30 @@ export async function resolveBoot(
 }
 
 /** Refuses what would take a tenant over its quota. Call it with the tenant locked. @throws {Problem} quota_exceeded */
-export async function requireQuota(tx: Transaction, tenantId: string, more: { vms: number; memoryMiB: number }): Promise<void> {
+export async function requireQuota(
+  tx: Transaction,
+  tenantId: string,
+  more: { vms: number; memoryMiB: number },
+): Promise<void> {
   const tenant = await tx.tenant.findUniqueOrThrow({ where: { id: tenantId } });
   const used = await tx.vm.aggregate({ where: { tenantId }, _count: true, _sum: { memoryMiB: true } });
   const memory = (used._sum.memoryMiB ?? 0) + more.memoryMiB;
   if (used._count + more.vms > tenant.quotaVms) {
-    throw new Problem('quota_exceeded', `the tenant has ${used._count} of ${tenant.quotaVms} virtual machines`, {
-      hint: 'delete one, or ask the operator for a larger quota',
-    });
+    throw new Problem(
+      'quota_exceeded',
+      `the tenant has ${used._count} of ${tenant.quotaVms} virtual machines`,
+      {
+        hint: 'delete one, or ask the operator for a larger quota',
+      },
+    );
   }
   if (memory > tenant.quotaMemoryMiB) {
-    throw new Problem('quota_exceeded', `this would make ${memory} of ${tenant.quotaMemoryMiB} MiB of memory`, {
-      hint: 'use less memory, delete a virtual machine, or ask the operator for a larger quota',
-    });
+    throw new Problem(
+      'quota_exceeded',
+      `this would make ${memory} of ${tenant.quotaMemoryMiB} MiB of memory`,
+      {
+        hint: 'use less memory, delete a virtual machine, or ask the operator for a larger quota',
+      },
+    );
   }
 }

@@ -1,12 +1,16 @@
-import { HEARTBEAT_FRESH_MS, OPERATION_DEADLINE_MS, SHUTDOWN_DEADLINE_MS } from '../../contracts/reconcile.ts';
-import type { DesiredState, OperationKind } from '../../contracts/states.ts';
 import type { EventMessage } from '../../contracts/events.ts';
+import {
+  HEARTBEAT_FRESH_MS,
+  OPERATION_DEADLINE_MS,
+  SHUTDOWN_DEADLINE_MS,
+} from '../../contracts/reconcile.ts';
+import type { DesiredState, OperationKind } from '../../contracts/states.ts';
 import { recordEvent } from '../../infra/events.ts';
 import type { Operation, Transaction } from '../../infra/prisma.ts';
 import { newId } from '../../lib/ids.ts';
-import { toOperation } from '../operations/operations.view.ts';
 import { ownedBy, type TenantScope } from '../access/principal.ts';
-import { vmInclude, type VmRow } from './vms.view.ts';
+import { toOperation } from '../operations/operations.view.ts';
+import { type VmRow, vmInclude } from './vms.view.ts';
 
 /** One VM of the scope, or null. */
 export async function findVm(tx: Transaction, scope: TenantScope, id: string): Promise<VmRow | null> {
@@ -81,7 +85,10 @@ export async function operationEvent(tx: Transaction, operation: Operation): Pro
 
 /** Whether a host's worker is there to do something. */
 export async function hostIsAlive(tx: Transaction, hostId: string): Promise<boolean> {
-  const host = await tx.host.findUnique({ where: { id: hostId }, select: { state: true, lastHeartbeatAt: true } });
+  const host = await tx.host.findUnique({
+    where: { id: hostId },
+    select: { state: true, lastHeartbeatAt: true },
+  });
   if (host === null || host.state === 'down' || host.lastHeartbeatAt === null) return false;
   return Date.now() - host.lastHeartbeatAt.getTime() < HEARTBEAT_FRESH_MS;
 }

@@ -63,7 +63,14 @@ function collectionRoutes(app: App, vms: VmsService): void {
 
   app.get(
     '/vms',
-    { schema: { tags, summary: 'VMs, oldest first', querystring: ListVmsQuery, response: { 200: Page(Vm), ...problems(400, 401) } } },
+    {
+      schema: {
+        tags,
+        summary: 'VMs, oldest first',
+        querystring: ListVmsQuery,
+        response: { 200: Page(Vm), ...problems(400, 401) },
+      },
+    },
     async (request) => vms.list(scopeOf(request), request.query),
   );
 }
@@ -184,7 +191,14 @@ function consoleRoutes(app: App, deps: VmRoutesDeps): void {
   for (const what of ['display', 'screenshot'] as const) {
     app.get(
       `/vms/:id/${what}`,
-      { schema: { tags, summary: 'Not available yet: VMs have no screen', params, response: problems(401, 404, 501) } },
+      {
+        schema: {
+          tags,
+          summary: 'Not available yet: VMs have no screen',
+          params,
+          response: problems(401, 404, 501),
+        },
+      },
       async (request) => {
         await deps.vms.get(scopeOf(request), request.params.id);
         throw noDisplay();

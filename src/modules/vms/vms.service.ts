@@ -1,6 +1,6 @@
 import type { EventMessage } from '../../contracts/events.ts';
-import type { CreateVm, ListVmsQuery, PatchVm, Vm as VmView, VmAndOperation } from '../../contracts/vms.ts';
 import type { VmState } from '../../contracts/states.ts';
+import type { CreateVm, ListVmsQuery, PatchVm, VmAndOperation, Vm as VmView } from '../../contracts/vms.ts';
 import { releaseCapacity, reserveCapacity } from '../../infra/capacity.ts';
 import { type EventHub, waitUntil } from '../../infra/event-hub.ts';
 import { publishEvents, recordEvent } from '../../infra/events.ts';
@@ -14,9 +14,18 @@ import { ownedBy, type TenantScope } from '../access/principal.ts';
 import { decodeCursor, type Seal, toPage } from '../http.ts';
 import { toOperation } from '../operations/operations.view.ts';
 import { refuseUnsupported, requireEngine, requireQuota, resolveBoot } from './vms.checks.ts';
-import { findVm, hostIsAlive, insertOperation, lockTenant, lockVm, type NewOperation, operationEvent, supersede } from './vms.repository.ts';
+import {
+  findVm,
+  hostIsAlive,
+  insertOperation,
+  lockTenant,
+  lockVm,
+  type NewOperation,
+  operationEvent,
+  supersede,
+} from './vms.repository.ts';
 import { planAction, type VmAction } from './vms.transitions.ts';
-import { toVm, vmInclude, type VmRow } from './vms.view.ts';
+import { toVm, type VmRow, vmInclude } from './vms.view.ts';
 
 export interface VmsDeps {
   readonly db: Database;
@@ -35,7 +44,13 @@ export interface VmsService {
   patch(scope: TenantScope, id: string, body: PatchVm): Promise<VmView>;
   act(scope: TenantScope, id: string, action: VmAction, seal: Seal): Promise<VmAndOperation>;
   remove(scope: TenantScope, id: string, force: boolean): Promise<VmAndOperation>;
-  wait(scope: TenantScope, id: string, state: VmState, timeoutMs: number, signal: AbortSignal): Promise<VmView>;
+  wait(
+    scope: TenantScope,
+    id: string,
+    state: VmState,
+    timeoutMs: number,
+    signal: AbortSignal,
+  ): Promise<VmView>;
 }
 
 /** What a transaction leaves to be done after its commit. */
@@ -128,7 +143,13 @@ export function createVmsService(deps: VmsDeps): VmsService {
   };
 }
 
-async function createVm(tx: Transaction, scope: TenantScope, tenantId: string, body: CreateVm, seal: Seal): Promise<Outcome> {
+async function createVm(
+  tx: Transaction,
+  scope: TenantScope,
+  tenantId: string,
+  body: CreateVm,
+  seal: Seal,
+): Promise<Outcome> {
   const engine = body.engine ?? 'auto';
   await requireEngine(tx, engine);
   await lockTenant(tx, tenantId);
@@ -156,12 +177,23 @@ async function createVm(tx: Transaction, scope: TenantScope, tenantId: string, b
     },
     include: vmInclude,
   });
-  const created = await recordEvent(tx, { tenantId, vmId: vm.id, type: 'vm.created', data: { vm: toVm(vm) } });
+  const created = await recordEvent(tx, {
+    tenantId,
+    vmId: vm.id,
+    type: 'vm.created',
+    data: { vm: toVm(vm) },
+  });
   const wanted = { kind: 'create', target: start ? 'running' : 'stopped', done: !start } as const;
   return conclude(tx, vm, wanted, [created], seal);
 }
 
-async function actOnVm(tx: Transaction, scope: TenantScope, id: string, action: VmAction, seal: Seal): Promise<Outcome> {
+async function actOnVm(
+  tx: Transaction,
+  scope: TenantScope,
+  id: string,
+  action: VmAction,
+  seal: Seal,
+): Promise<Outcome> {
   const vm = await lockVm(tx, scope, id);
   if (vm === null) throw notFound('virtual machine', id);
   const plan = planAction(vm, action);
@@ -182,7 +214,14 @@ async function actOnVm(tx: Transaction, scope: TenantScope, id: string, action: 
     },
     include: vmInclude,
   });
-  events.push(await recordEvent(tx, { tenantId: vm.tenantId, vmId: id, type: 'vm.updated', data: { vm: toVm(changed), action } }));
+  events.push(
+    await recordEvent(tx, {
+      tenantId: vm.tenantId,
+      vmId: id,
+      type: 'vm.updated',
+      data: { vm: toVm(changed), action },
+    }),
+  );
   return conclude(tx, changed, { kind: action, target: plan.target, done: plan.done }, events, seal);
 }
 
@@ -199,9 +238,16 @@ async function removeVm(tx: Transaction, scope: TenantScope, id: string, force: 
   // a host that is away: its worker ends whatever has no row when it comes back.
   const needsWorker = vm.hostId !== null && !(force && !(await hostIsAlive(tx, vm.hostId)));
   if (vm.desired === 'deleted' && needsWorker) {
-    const pending = await tx.operation.findFirst({ where: { vmId: id, kind: 'delete', state: { in: ['queued', 'running'] } } });
+    const pending = await tx.operation.findFirst({
+      where: { vmId: id, kind: 'delete', state: { in: ['queued', 'running'] } },
+    });
     if (pending !== null) {
-      return { answer: { vm: toVm(vm), operation: toOperation(pending) }, events: [], wake: vm.hostId, generation: vm.generation };
+      return {
+        answer: { vm: toVm(vm), operation: toOperation(pending) },
+        events: [],
+        wake: vm.hostId,
+        generation: vm.generation,
+      };
     }
   }
   const events = await supersede(tx, vm, 'deleted');
@@ -218,12 +264,24 @@ async function removeVm(tx: Transaction, scope: TenantScope, id: string, force: 
     });
     await releaseCapacity(tx, id);
     await tx.vm.delete({ where: { id } });
-    events.push(await recordEvent(tx, { tenantId: vm.tenantId, vmId: id, type: 'vm.deleted', data: { id, name: vm.name } }));
+    events.push(
+      await recordEvent(tx, {
+        tenantId: vm.tenantId,
+        vmId: id,
+        type: 'vm.deleted',
+        data: { id, name: vm.name },
+      }),
+    );
   }
   return conclude(tx, changed, wanted, events, async () => {});
 }
 
-async function patchVm(tx: Transaction, scope: TenantScope, id: string, body: PatchVm): Promise<{ vm: VmRow; event: EventMessage }> {
+async function patchVm(
+  tx: Transaction,
+  scope: TenantScope,
+  id: string,
+  body: PatchVm,
+): Promise<{ vm: VmRow; event: EventMessage }> {
   const { name, labels, restartPolicy, ...hardware } = body;
   const owner = await findVm(tx, scope, id);
   if (owner !== null && hardware.memoryMiB !== undefined) await lockTenant(tx, owner.tenantId);
@@ -232,9 +290,13 @@ async function patchVm(tx: Transaction, scope: TenantScope, id: string, body: Pa
   if (vm.desired === 'deleted') throw new Problem('vm_deleting', `${id} is being deleted`);
   const stopped = vm.desired === 'stopped' && !vm.reserved;
   if (Object.keys(hardware).length > 0 && !stopped) {
-    throw new Problem('vm_not_stopped', `${id} is ${vm.state}: ${Object.keys(hardware).join(', ')} can change only while it is stopped`, {
-      hint: `POST /v1/vms/${id}/stop first`,
-    });
+    throw new Problem(
+      'vm_not_stopped',
+      `${id} is ${vm.state}: ${Object.keys(hardware).join(', ')} can change only while it is stopped`,
+      {
+        hint: `POST /v1/vms/${id}/stop first`,
+      },
+    );
   }
   if (hardware.engine !== undefined) await requireEngine(tx, hardware.engine);
   if (hardware.memoryMiB !== undefined) {
@@ -256,7 +318,12 @@ async function patchVm(tx: Transaction, scope: TenantScope, id: string, body: Pa
     },
     include: vmInclude,
   });
-  const event = await recordEvent(tx, { tenantId: vm.tenantId, vmId: id, type: 'vm.updated', data: { vm: toVm(changed) } });
+  const event = await recordEvent(tx, {
+    tenantId: vm.tenantId,
+    vmId: id,
+    type: 'vm.updated',
+    data: { vm: toVm(changed) },
+  });
   return { vm: changed, event };
 }
 
@@ -282,11 +349,19 @@ export function operationPath(id: string): string {
 
 async function place(tx: Transaction, vm: VmRow): Promise<{ hostId: string; reserved: true }> {
   await requireEngine(tx, vm.engineRequested);
-  const demand = { memoryMiB: vm.memoryMiB, vcpus: vm.vcpus, engine: vm.engineRequested, preferHostId: vm.hostId };
+  const demand = {
+    memoryMiB: vm.memoryMiB,
+    vcpus: vm.vcpus,
+    engine: vm.engineRequested,
+    preferHostId: vm.hostId,
+  };
   return { hostId: await reserveOrRefuse(tx, demand), reserved: true };
 }
 
-async function reserveOrRefuse(tx: Transaction, demand: Parameters<typeof reserveCapacity>[1]): Promise<string> {
+async function reserveOrRefuse(
+  tx: Transaction,
+  demand: Parameters<typeof reserveCapacity>[1],
+): Promise<string> {
   const hostId = await reserveCapacity(tx, demand);
   if (hostId !== null) return hostId;
   throw new Problem('no_capacity', `no host has ${demand.memoryMiB} MiB and ${demand.vcpus} vCPU free`, {

@@ -36,7 +36,9 @@ export function planAction(vm: Facts, action: VmAction): Transition {
 const PLANS: Readonly<Record<VmAction, (vm: Facts) => Transition>> = {
   start(vm) {
     if (vm.desired === 'paused') {
-      throw new Problem('vm_paused', `${vm.id} is paused`, { hint: `POST /v1/vms/${vm.id}/resume lets it go on` });
+      throw new Problem('vm_paused', `${vm.id} is paused`, {
+        hint: `POST /v1/vms/${vm.id}/resume lets it go on`,
+      });
     }
     if (vm.shutdownRequestedAt !== null) {
       throw new Problem('vm_shutting_down', `${vm.id} was asked to shut down`, {
@@ -61,16 +63,32 @@ const PLANS: Readonly<Record<VmAction, (vm: Facts) => Transition>> = {
     if (vm.desired === 'stopped' && !vm.reserved) {
       // A VM that was given up as failed has no process: saying stop accepts that.
       const change = vm.state === 'failed' ? { state: 'stopped' as const } : {};
-      return { target: 'stopped', needsHost: false, change, done: vm.state === 'stopped' || vm.state === 'failed' };
+      return {
+        target: 'stopped',
+        needsHost: false,
+        change,
+        done: vm.state === 'stopped' || vm.state === 'failed',
+      };
     }
     if (vm.desired === 'stopped') return keep('stopped', false);
-    return { target: 'stopped', needsHost: false, change: { desired: 'stopped', shutdownRequestedAt: null }, done: false };
+    return {
+      target: 'stopped',
+      needsHost: false,
+      change: { desired: 'stopped', shutdownRequestedAt: null },
+      done: false,
+    };
   },
 
   reset(vm) {
-    if (vm.desired === 'stopped' || (vm.state !== 'running' && vm.state !== 'paused')) throw notRunning(vm, 'running or paused');
+    if (vm.desired === 'stopped' || (vm.state !== 'running' && vm.state !== 'paused'))
+      throw notRunning(vm, 'running or paused');
     const target = vm.desired === 'paused' ? 'paused' : 'running';
-    return { target, needsHost: false, change: { bootEpoch: vm.bootEpoch + 1, shutdownRequestedAt: null }, done: false };
+    return {
+      target,
+      needsHost: false,
+      change: { bootEpoch: vm.bootEpoch + 1, shutdownRequestedAt: null },
+      done: false,
+    };
   },
 
   pause(vm) {
@@ -81,7 +99,9 @@ const PLANS: Readonly<Record<VmAction, (vm: Facts) => Transition>> = {
 
   resume(vm) {
     if (vm.desired === 'stopped' || vm.state === 'failed') {
-      throw new Problem('vm_not_running', `${vm.id} is ${vm.state}, not paused`, { hint: `POST /v1/vms/${vm.id}/start starts it` });
+      throw new Problem('vm_not_running', `${vm.id} is ${vm.state}, not paused`, {
+        hint: `POST /v1/vms/${vm.id}/start starts it`,
+      });
     }
     if (vm.desired === 'running') return keep('running', vm.state === 'running');
     return { target: 'running', needsHost: false, change: { desired: 'running' }, done: false };
@@ -95,6 +115,8 @@ function keep(target: 'running' | 'paused' | 'stopped', done: boolean): Transiti
 function notRunning(vm: Facts, needed: string): Problem {
   const onItsWay = vm.desired !== 'stopped' && vm.state === 'starting';
   return new Problem('vm_not_running', `${vm.id} is ${vm.state}; this needs it ${needed}`, {
-    hint: onItsWay ? `GET /v1/vms/${vm.id}/wait?state=running first` : `POST /v1/vms/${vm.id}/start starts it`,
+    hint: onItsWay
+      ? `GET /v1/vms/${vm.id}/wait?state=running first`
+      : `POST /v1/vms/${vm.id}/start starts it`,
   });
 }
