@@ -1,5 +1,5 @@
 import { writeRflags } from '../flags.ts';
-import { CS, ES, FLAT, GS, LDTR, S, SEG, STATE_END, TR, gpr, segment } from '../layout.ts';
+import { CS, ES, FLAT, GS, LDTR, S, SEG, TR, gpr, segment } from '../layout.ts';
 import { CPU_SIGNATURE } from './cpuid.ts';
 
 const CR0_RESET = 0x6000_0010n;
@@ -47,12 +47,12 @@ export function initState(view: DataView, signature: number = CPU_SIGNATURE): vo
 }
 
 /**
- * The processor at power-on, of the whole block: the engine's own fields are
- * zero. The caller clears its MsrStore, flushes the TLB and calls the
- * context's `modeChanged`.
+ * The processor at power-on: the architectural part of the block; the engine's
+ * own fields stay. The caller clears its MsrStore, and tells the engine that
+ * the state changed.
  */
 export function resetState(view: DataView, signature: number = CPU_SIGNATURE): void {
-  for (let at = S.gpr; at < STATE_END; at += 4) view.setUint32(at, 0, true);
+  for (let at = S.gpr; at < S.budget; at += 4) view.setUint32(at, 0, true);
   initState(view, signature);
   view.setBigUint64(S.cr0, CR0_RESET, true);
   view.setBigUint64(S.xcr0, 1n, true);

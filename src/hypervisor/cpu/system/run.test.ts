@@ -1,0 +1,218 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import type { Bus } from '../../machine/bus.ts';
+import type { InterruptSource } from '../engine.ts';
+import { IF, writeRflags, readRflags } from '../flags.ts';
+import { Interpreter } from '../interpret/engine.ts';
+import { CS, GS, RAM, S, SEG, SS, TR, gpr, segment } from '../layout.ts';
+import { CpuidTable } from './cpuid.ts';
+import { CR0, CR4, EFER, readSegment, setCpl, writeSegment } from './registers.ts';
+import { resetState } from './reset.ts';
+import { descriptor, gate } from './testbed.ts';
+
+const RAM_BYTES = 4 << 20;
+const PAGES = (RAM + RAM_BYTES) / 65536;
+const KERNEL = 0x100000, USER = 0x200000, GDT = 0x1000, IDT = 0x2000, TSS = 0x3000, TABLES = 0x10000;
+const KERNEL_TOP = 0x9000, USER_TOP = 0x210000;
+const SEL = { code0: 0x10, data0: 0x18, code32: 0x23, data3: 0x2b, code3: 0x33, tss: 0x40, code16: 0x50, code32Kernel: 0x58 } as const;
+
+const NO_DEVICES: Bus = {
+  read: () => 0xffff_ffff,
+  write: () => {},
+  claim: () => { throw new Error('no devices here'); },
+};
+
+/** A whole processor with 4 MiB, code and data of its own, and one interrupt line. */
+class Guest {
+  readonly cpu: Interpreter;
+  readonly ports: number[] = [];
+  pending: number | undefined;
+
+  constructor() {
+    const memory = new WebAssembly.Memory({ initial: PAGES, maximum: PAGES, shared: true });
+    const interrupts: InterruptSource = {
+      poll: () => (this.pending === undefined ? 'none' : 'fixed'),
+      acknowledge: () => {
+        const vector = this.pending ?? 0;
+        this.pending = undefined;
+        return vector;
+      },
+    };
+    this.cpu = new Interpreter({
+      memory, ramBytes: RAM_BYTES, mmio: NO_DEVICES, interrupts,
+      platform: {
+        ioRead: () => 0x5a,
+        ioWrite: (port, _size, value) => {
+          this.ports.push(value);
+          if (port === 0x80) {
+            this.pending = value;
+            this.cpu.interruptsChanged();
+          }
+        },
+        msrRead: () => undefined, msrWrite: () => false, tsc: () => 0n, setTsc: () => {}, random64: () => 1n,
+        tprGet: () => 0, tprSet: () => {}, cpuid: new CpuidTable({ tscHz: 1e9, apicHz: 1e9 }),
+      },
+    });
+    resetState(this.cpu.view);
+  }
+
+  get view(): DataView { return this.cpu.view; }
+  code(at: number, bytes: string): void {
+    for (const [i, byte] of bytes.trim().split(/\s+/).entries()) this.view.setUint8(RAM + at + i, Number.parseInt(byte, 16));
+  }
+  poke(at: number, value: bigint | number): void { this.view.setBigUint64(RAM + at, BigInt(value), true); }
+  peek(at: number): bigint { return this.view.getBigUint64(RAM + at, true); }
+  reg(n: number): bigint { return this.view.getBigUint64(gpr(n), true); }
+  setReg(n: number, value: number | bigint): void { this.view.setBigUint64(gpr(n), BigInt(value), true); }
+  set(field: number, value: number | bigint): void { this.view.setBigUint64(field, BigInt(value), true); }
+  gate(vector: number, offset: number, access = 0x8e): void {
+    this.poke(IDT + vector * 16, gate(SEL.code0, offset, access));
+    this.poke(IDT + vector * 16 + 8, 0);
+  }
+
+  /** 64-bit mode, 2 MiB pages mapped to themselves and open to level 3. */
+  long(level: 0 | 3, rip: number): this {
+    const flat = (access: number, flags: number): bigint => descriptor(0, 0xfffff, access, flags);
+    for (const [selector, value] of [
+      [SEL.code0, flat(0x9a, 0xa)], [SEL.data0, flat(0x92, 0xc)], [SEL.code32, flat(0xfa, 0xc)], [SEL.data3, flat(0xf2, 0xc)],
+      [SEL.code3, flat(0xfa, 0xa)], [SEL.tss, descriptor(TSS, 0x67, 0x89, 0)], [SEL.code16, descriptor(0, 0xffff, 0x9a, 0)],
+      [SEL.code32Kernel, flat(0x9a, 0xc)],
+    ] as const) this.poke(GDT + (selector & ~7), value);
+    this.poke(TABLES, TABLES + 0x1007);
+    this.poke(TABLES + 0x1000, TABLES + 0x2007);
+    this.poke(TABLES + 0x2000, 0x87);
+    this.poke(TABLES + 0x2008, 0x200087);
+    this.poke(TSS + 4, KERNEL_TOP);
+    this.set(S.gdtrBase, GDT);
+    this.set(S.idtrBase, IDT);
+    this.view.setUint32(S.idtrLimit, 0xfff, true);
+    this.set(S.cr0, CR0.PE | CR0.ET | CR0.NE | CR0.WP | CR0.PG);
+    this.set(S.cr3, TABLES);
+    this.set(S.cr4, CR4.PAE | CR4.FSGSBASE | CR4.OSFXSR);
+    this.set(S.efer, EFER.LMA | EFER.LME | EFER.SCE);
+    this.set(S.star, 0x0023_0010_0000_0000n);
+    this.set(S.lstar, KERNEL);
+    this.set(S.sfmask, 0x4_7700);
+    const holder = this.cpu.context;
+    writeSegment(holder, TR, { selector: SEL.tss, base: BigInt(TSS), limit: 0x67, attributes: 0x8b });
+    writeSegment(holder, CS, { selector: level === 0 ? SEL.code0 : SEL.code3, base: 0n, limit: 0xffff_ffff, attributes: 0xa09b | level << 5 });
+    writeSegment(holder, SS, { selector: level === 0 ? SEL.data0 : SEL.data3, base: 0n, limit: 0xffff_ffff, attributes: 0xc093 | level << 5 });
+    setCpl(holder, level);
+    this.setReg(4, level === 0 ? KERNEL_TOP - 0x800 : USER_TOP);
+    this.set(S.rip, rip);
+    writeRflags(this.view, 0x202);
+    this.cpu.stateChanged();
+    return this;
+  }
+
+  untilHalt(): void {
+    for (let i = 0; i < 1000; i++) {
+      const end = this.cpu.run(10_000);
+      if (end === 'halted') return;
+      assert.notEqual(end, 'triple-fault', `at ${this.view.getBigUint64(S.rip, true).toString(16)}`);
+    }
+    assert.fail('the guest does not halt');
+  }
+}
+
+describe('system code run by the interpreter', () => {
+  it('SYSCALL, SWAPGS and SYSRET; HLT at level 3 is #GP', () => {
+    const guest = new Guest().long(3, USER);
+    // syscall; dec rbx; jnz -7; hlt
+    guest.code(USER, '0F 05 48 FF CB 75 F9 F4');
+    // swapgs; rdgsbase rax; swapgs; inc r12; sysretq
+    guest.code(KERNEL, '0F 01 F8 F3 48 0F AE C8 0F 01 F8 49 FF C4 48 0F 07');
+    guest.code(KERNEL + 0x100, 'F4');
+    guest.gate(13, KERNEL + 0x100);
+    guest.set(S.kernelGsBase, 0xffff_8880_1234_5000n);
+    guest.setReg(3, 50);
+    guest.untilHalt();
+    assert.equal(guest.reg(12), 50n);
+    assert.equal(guest.reg(0), 0xffff_8880_1234_5000n);
+    assert.equal(readSegment(guest.cpu.context, GS).base, 0n);
+    assert.deepEqual([0, 8, 16].map((at) => guest.peek(Number(guest.reg(4)) + at)), [0n, BigInt(USER + 7), BigInt(SEL.code3)]);
+  });
+
+  it('INT and IRETQ between levels, through compatibility mode too', () => {
+    const guest = new Guest().long(3, USER);
+    // int 80h; push 23h; push rax -> 32-bit code; retfq
+    guest.code(USER, 'CD 80 6A 23 50 48 CB');
+    // inc ebx; int 80h; hlt
+    guest.code(USER + 0x100, '43 CD 80 F4');
+    guest.code(KERNEL + 0x40, '49 FF C4 48 CF');
+    guest.code(KERNEL + 0x100, 'F4');
+    guest.gate(0x80, KERNEL + 0x40, 0xee);
+    guest.gate(13, KERNEL + 0x100);
+    guest.setReg(0, USER + 0x100);
+    guest.untilHalt();
+    assert.equal(guest.reg(12), 2n);
+    assert.equal(guest.reg(3), 1n);
+    assert.equal(guest.peek(Number(guest.reg(4)) + 16), BigInt(SEL.code32));
+    assert.equal(guest.view.getInt32(S.codeMode, true), 2);
+  });
+
+  it('interrupts wait for IF and for the instruction behind STI', () => {
+    const guest = new Guest().long(0, KERNEL);
+    // cli; mov al,30h; out 80h,al; nop; sti; inc ebx; inc ebx; hlt
+    guest.code(KERNEL, 'FA B0 30 E6 80 90 FB FF C3 FF C3 F4');
+    // mov r12d, ebx; iretq
+    guest.code(KERNEL + 0x40, '41 89 DC 48 CF');
+    guest.gate(0x30, KERNEL + 0x40);
+    guest.untilHalt();
+    assert.equal(guest.reg(12), 1n);
+    assert.equal(guest.reg(3), 2n);
+  });
+
+  it('POPF opens and closes interrupts; PUSHF shows it', () => {
+    const guest = new Guest().long(0, KERNEL);
+    // cli; pushfq; pop rbx; mov al,30h; out 80h,al; push 202h; popfq; nop; pushfq; pop rdx; push 2; popfq; pushfq; pop rsi; hlt
+    guest.code(KERNEL, 'FA 9C 5B B0 30 E6 80 68 02 02 00 00 9D 90 9C 5A 6A 02 9D 9C 5E F4');
+    guest.code(KERNEL + 0x40, '41 FF C4 48 CF');
+    guest.gate(0x30, KERNEL + 0x40);
+    guest.untilHalt();
+    assert.deepEqual([3, 2, 6].map((n) => guest.reg(n)), [2n, 0x202n, 2n]);
+    assert.equal(guest.reg(12), 1n);
+    assert.equal(readRflags(guest.view) & IF, 0);
+  });
+
+  it('at level 3 POPF leaves IF alone and CLI is #GP', () => {
+    const guest = new Guest().long(3, USER);
+    // push 2; popfq; pushfq; pop rbx; cli
+    guest.code(USER, '6A 02 9D 9C 5B FA');
+    guest.code(KERNEL + 0x100, 'F4');
+    guest.gate(13, KERNEL + 0x100);
+    guest.untilHalt();
+    assert.equal(guest.reg(3), 0x202n);
+    assert.equal(guest.peek(Number(guest.reg(4)) + 8), BigInt(USER + 5));
+  });
+
+  it('the way down to real mode and up again', () => {
+    const guest = new Guest().long(0, 0x8000);
+    // push 58h; push 8010h; retfq
+    guest.code(0x8000, '6A 58 68 10 80 00 00 48 CB');
+    // mov eax,11h; mov cr0,eax (paging off); mov ecx,EFER; xor eax,eax; xor edx,edx; wrmsr; jmp 50h:8040h
+    guest.code(0x8010, 'B8 11 00 00 00 0F 22 C0 B9 80 00 00 C0 31 C0 31 D2 0F 30 EA 40 80 00 00 50 00');
+    // 16-bit: mov ax,10h; mov cr0,eax; jmp 0:8060h
+    guest.code(0x8040, '66 B8 10 00 00 00 0F 22 C0 EA 60 80 00 00');
+    // real mode: mov ax,1234h; mov ds,ax; mov ax,ds; mov bx,ax; xor ax,ax; mov ss,ax; mov sp,7000h; lidt [cs:80a0h];
+    // int 21h; hlt
+    guest.code(0x8060, 'B8 34 12 8E D8 8C D8 89 C3 31 C0 8E D0 BC 00 70 2E 0F 01 1E A0 80 CD 21 F4');
+    // iret handler: inc cx; iret
+    guest.code(0x8090, '41 CF');
+    guest.code(0x80a0, 'FF 03 00 00 00 00');
+    guest.code(0x21 * 4, '90 80 00 00');
+    guest.setReg(3, 0);
+    guest.untilHalt();
+    assert.equal(guest.reg(3) & 0xffffn, 0x1234n);
+    assert.equal(guest.reg(1) & 0xffffn, 0x81n);
+    assert.deepEqual([guest.view.getBigUint64(S.cr0, true), guest.view.getBigUint64(S.efer, true)], [0x10n, 0n]);
+    assert.equal(guest.view.getBigUint64(segment(3) + SEG.base, true), 0x12340n);
+  });
+
+  it('a fault without a handler, and none for the double fault, stops the processor', () => {
+    const guest = new Guest().long(0, KERNEL);
+    guest.code(KERNEL, '0F 0B');
+    guest.view.setUint32(S.idtrLimit, 0, true);
+    assert.equal(guest.cpu.run(1000), 'triple-fault');
+  });
+});
