@@ -203,6 +203,8 @@ function emitHandler(a: Assembler, exit: number): number {
   a.at(exit, 0x48, 0x8d, 0x05); // lea rax, [exit]
   const rip = UC_GREGS + REG_RIP * 8;
   a.emit(0x48, 0x89, 0x82, rip & 0xff, rip >> 8, 0, 0); // mov [rdx+rip], rax
+  // Tested code may have been in a 32-bit code segment; the way back is 64-bit code.
+  a.emit(0x66, 0xc7, 0x82, (rip + 16) & 0xff, (rip + 16) >> 8, 0, 0, 0x33, 0); // mov word [rdx+cs], 0x33
   a.emit(0x81, 0xa2, (rip + 8) & 0xff, (rip + 8) >> 8, 0, 0, 0xff, 0xfe, 0xfe, 0xff); // and dword [rdx+efl], ~(TF|RF)
   a.emit(0xc3);
   other();

@@ -91,10 +91,9 @@ export class Decoder {
     if (encoding.hasModrm) {
       if (!this.#hasModrm) this.#readModrm();
       if (this.#modrm < 0xc0 && !isMoveSystemRegister(encoding)) this.#memory(mode);
-    } else if (encoding.operands.some((o) => o.what.kind === 'moffs')) {
-      this.#memorySegment = this.#segment >= 0 ? this.#segment : DS;
     } else {
-      this.#memorySegment = this.#segment >= 0 ? this.#segment : DS;
+      // In 64-bit mode only FS and GS have a base.
+      this.#memorySegment = this.#segment >= 0 ? this.#segment : mode === CODE64 ? FLAT : DS;
     }
     this.#readImmediates(encoding);
     this.length = this.#at - start;
@@ -150,6 +149,8 @@ export class Decoder {
       if (e.mode !== undefined && (e.mode === 'o64') !== (mode === CODE64)) continue;
       if (e.prefix !== undefined && e.prefix !== this.#mandatory) continue;
       if (e.rexW !== undefined && e.rexW !== ((this.#rex >> 3) & 1)) continue;
+      // 90 is NOP (with F3: PAUSE) only for register 0; with REX.B it exchanges R8 (SDM vol. 2, XCHG).
+      if (e.map === 0 && e.opcode === 0x90 && !e.opcodeRegister && (this.#rex & 1) !== 0) continue;
       if (e.hasModrm) {
         if (!this.#hasModrm) this.#readModrm();
         if (e.modrm !== undefined && e.modrm !== (e.modrmRegister ? this.#modrm & 0xf8 : this.#modrm)) continue;

@@ -163,13 +163,13 @@ function compareExchangePair(b: Builder, wide: boolean): void {
   const load = wide ? 'i64.load' : 'i32.load';
   const store = wide ? 'i64.store' : 'i32.store';
   const size = wide ? 64 : 32;
+  // The store happens either way, so that a read-only page faults either way, and as a write.
+  b.callFaulting('probeWrite', linear, i32(bytes));
   const low = b.load(load, linear);
   const high = b.load(load, linear.add(BigInt(half)));
   const same = b.let(low.eq(b.gpr(0, size)).and(high.eq(b.gpr(2, size))));
-  // The store happens either way, so that a read-only page faults either way.
   const newLow = b.let(b.select(same, b.gpr(3, size), low));
   const newHigh = b.let(b.select(same, b.gpr(1, size), high));
-  b.callFaulting('probeWrite', linear, i32(bytes));
   b.store(store, linear, newLow);
   b.store(store, linear.add(BigInt(half)), newHigh);
   b.if(same.eqz(), () => {

@@ -176,6 +176,8 @@ function bitTest(change: 'none' | 'set' | 'reset' | 'complement') {
       const moved = signed.shrS(BigInt(Math.log2(size))).mul(BigInt(bytes));
       const linear = b.bitString(0, moved, bytes, access === 'r' ? 'r' : 'w');
       const load = size === 64 ? 'i64.load' : size === 32 ? 'i32.load' : 'i32.load16_u';
+      // What will be written must be writable from the start: the fault is a write's.
+      if (change !== 'none') b.callFaulting('probeWrite', linear, i32(bytes));
       const x = b.load(load, linear);
       if (change !== 'none') b.store(size === 64 ? 'i64.store' : size === 32 ? 'i32.store' : 'i32.store16', linear, apply(x));
       b.setCf(b.let(bit(x.shrU(position))));
