@@ -84,7 +84,10 @@ export class Differential {
     this.#guestCode.set([0xeb, 0xfe], inArea + program.code.length);
     const before: HostState = program;
     const ran = guest.run(program.mode, program.at, end, before, this.#afterGuest, { gsBase: BigInt(GS_BASE) });
-    if (!ran.fault && !ran.ended) return { kind: 'different', what: `the interpreter stands at ${hex(ran.rip)}, not at the end\n${describe(program)}` };
+    if (!ran.fault && !ran.ended) {
+      this.#restore();
+      return { kind: 'different', what: `the interpreter stands at ${hex(ran.rip)}, not at the end\n${describe(program)}` };
+    }
     if (ran.fault && !this.#isHarmless(ran.fault)) {
       this.#restore();
       return { kind: 'skipped', why: `fault ${ran.fault.vector} at ${hex(ran.fault.address ?? 0n)}` };
@@ -102,6 +105,7 @@ export class Differential {
 
   #restore(): void {
     this.#guestMemory.set(this.#host.memory);
+    this.#hostCode.set(this.#guestCode);
   }
 
   #runHost(program: Program, before: HostState): HostFault | undefined {

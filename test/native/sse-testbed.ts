@@ -4,11 +4,13 @@ import { readRflags, writeRflags } from '../../src/hypervisor/cpu/flags.ts';
 import { type Form, InterpreterBuilder } from '../../src/hypervisor/cpu/interpret/builder.ts';
 import { addCore } from '../../src/hypervisor/cpu/interpret/core.ts';
 import { addSseRuntime } from '../../src/hypervisor/cpu/interpret/runtime/sse-runtime.ts';
+import type { Val } from '../../src/hypervisor/cpu/isa/builder.ts';
 import type { Instruction } from '../../src/hypervisor/cpu/isa/rows.ts';
 import { CS, gpr, RAM, RECORD, RECORDS, S, SEG, segment, TLB, xmm } from '../../src/hypervisor/cpu/layout.ts';
-import type { FunctionRef } from '../../src/hypervisor/cpu/wasm/function.ts';
+import type { FunctionBuilder, FunctionRef } from '../../src/hypervisor/cpu/wasm/function.ts';
 import { ModuleBuilder } from '../../src/hypervisor/cpu/wasm/module.ts';
-import { I32 } from '../../src/hypervisor/cpu/wasm/opcodes.ts';
+import { I32, I64, type ValType } from '../../src/hypervisor/cpu/wasm/opcodes.ts';
+import { constant } from '../../src/hypervisor/cpu/wasm/value.ts';
 import type { HostState } from './host-cpu.ts';
 
 /**
@@ -55,31 +57,50 @@ function importsOf(m: ModuleBuilder): Parameters<typeof addCore>[1] {
   };
 }
 
-function generate(table: OpcodeTable): { bytes: Uint8Array<ArrayBuffer>; stop: number } {
+function generate(
+  table: OpcodeTable,
+  immediate: number | undefined,
+): { bytes: Uint8Array<ArrayBuffer>; stop: number } {
   const m = new ModuleBuilder();
   m.importMemory('env', 'memory', 1, 65536);
   const core = addCore(m, importsOf(m));
   const runtime = new Map(Object.entries(addSseRuntime(m)));
+  const builder = (f: FunctionBuilder, form: Form): InterpreterBuilder =>
+    immediate === undefined
+      ? new InterpreterBuilder(f, form, core, runtime, () => 0)
+      : new ConstantBuilder(f, form, core, runtime, () => 0, immediate);
   runtime.set(
     'unitFault',
     m.fn('unitFault', [I32], [I32], (f) => f.return(1)),
   );
   for (const encoding of table.encodings) {
     for (const opsize of [16, 32, 64] as const) {
-      for (const form of LONG_KINDS) generateForm(m, { encoding, long: true, opsize, form }, core, runtime);
+      for (const form of LONG_KINDS) generateForm(m, { encoding, long: true, opsize, form }, builder);
     }
     for (const form of encoding.mode === 'o64' || encoding.rexW === 1 ? [] : LEGACY_KINDS) {
-      generateForm(m, { encoding, long: false, opsize: 32, form }, core, runtime);
+      generateForm(m, { encoding, long: false, opsize: 32, form }, builder);
     }
   }
   return { bytes: m.finish(), stop: core.slots.stop };
 }
 
+/** Immediates are constants of the code that it emits. */
+class ConstantBuilder extends InterpreterBuilder {
+  readonly #immediate: number;
+  constructor(...args: [...ConstructorParameters<typeof InterpreterBuilder>, number]) {
+    const [f, form, core, runtime, routine, immediate] = args;
+    super(f, form, core, runtime, routine);
+    this.#immediate = immediate;
+  }
+  override immediate(_index: number, type: ValType = I64): Val {
+    return constant(type, this.#immediate);
+  }
+}
+
 function generateForm(
   m: ModuleBuilder,
   form: Form,
-  core: ReturnType<typeof addCore>,
-  runtime: ReadonlyMap<string, FunctionRef>,
+  builder: (f: FunctionBuilder, form: Form) => InterpreterBuilder,
 ): void {
   const { encoding } = form;
   const rm = encoding.operands.find((o) => o.what.kind === 'modrm-rm')?.what;
@@ -87,7 +108,7 @@ function generateForm(
   const register = rm?.kind === 'modrm-rm' ? rm.register && encoding.mod !== 'mem' : encoding.mod !== 'mem';
   if (form.form === FORM.register ? !register : !memory) return;
   const ref = m.declare(encoding.text, [I32], [I32]);
-  m.define(ref, (f) => new InterpreterBuilder(f, form, core, runtime, () => 0).emit());
+  m.define(ref, (f) => builder(f, form).emit());
   encoding.handlers[handlerKey(form.long, form.opsize, form.form)] = m.element(ref);
 }
 
@@ -128,14 +149,18 @@ function storeFx(view: DataView, fx: DataView): void {
   }
 }
 
-/** `memoryBytes` of guest memory appear at `memoryAddress`; anything else faults. */
+/**
+ * `memoryBytes` of guest memory appear at `memoryAddress`; anything else faults. With `immediate`, every immediate
+ * is that constant when the handlers are generated, as it is for a translator.
+ */
 export function createTestbed(
   rows: readonly Instruction[],
   memoryAddress: number,
   memoryBytes: number,
+  immediate?: number,
 ): Testbed {
   const table = new OpcodeTable(rows);
-  const { bytes, stop } = generate(table);
+  const { bytes, stop } = generate(table, immediate);
   const memory = new WebAssembly.Memory({
     initial: RAM / 65536 + 16,
     maximum: RAM / 65536 + 16,

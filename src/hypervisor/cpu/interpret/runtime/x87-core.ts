@@ -297,31 +297,42 @@ function addOutcome(x: Globals): Outcome {
     f.run(opcode);
     f.return(before);
   });
+  /** Exceptions into the status word; `aborted` runs when nothing else may happen. In line: every result passes here. */
+  const record = (f: FunctionBuilder, aborted: () => void): void => {
+    const status = f.let(field(f, S.fpuStatus).and(~C1));
+    f.if(x.xf.and(field(f, S.fpuControl).not()).and(0x3f), () => f.if(f.call(unmasked), aborted), () => {
+      setField(f, S.fpuStatus, status.or(x.xf));
+    });
+  };
   const settle = m.fn('x87_settle', [], [I32], (f) => {
-    f.if(x.xf.and(field(f, S.fpuControl).not()).and(0x3f), () => f.return(f.call(unmasked)));
-    setField(f, S.fpuStatus, field(f, S.fpuStatus).and(~C1).or(x.xf));
+    record(f, () => f.return(1));
     f.return(0);
   });
-  const finish = m.fn('x87_finish', [I32], [I32], (f) => {
-    const register = f.params[0] as Local;
-    f.if(f.call(settle), () => f.return(1));
+  const write = (f: FunctionBuilder, register: Value): void => {
     storeRegister(f, register, x.rm, x.re);
     setField(f, S.fpuEmpty, field(f, S.fpuEmpty).and(i32(1).shl(register).not()));
+  };
+  const finish = m.fn('x87_finish', [I32], [I32], (f) => {
+    record(f, () => f.return(1));
+    write(f, f.params[0] as Local);
     f.return(0);
   });
   const indefinite = (f: FunctionBuilder, flags: number): void => {
     setResult(f, x, INDEFINITE, 0xffff);
     f.setGlobal(x.xf, flags);
   };
-  const pushAnyway = m.fn('x87_pushAnyway', [], [I32], (f) => {
-    const register = physical(f, 7);
-    f.if(f.call(finish, register), () => f.return(1));
-    setField(f, S.fpuTop, register);
-    f.return(0);
-  });
-  const push = m.fn('x87_push', [], [I32], (f) => {
-    f.if(isEmpty(f, physical(f, 7)).eqz(), () => indefinite(f, IE | SF | C1));
-    f.return(f.call(pushAnyway));
+  const pushWith = (name: string, prepare: (f: FunctionBuilder, register: Local) => void): FunctionRef =>
+    m.fn(name, [], [I32], (f) => {
+      const register = physical(f, 7);
+      prepare(f, register);
+      record(f, () => f.return(1));
+      write(f, register);
+      setField(f, S.fpuTop, register);
+      f.return(0);
+    });
+  const pushAnyway = pushWith('x87_pushAnyway', () => undefined);
+  const push = pushWith('x87_push', (f, register) => {
+    f.if(isEmpty(f, register).eqz(), () => indefinite(f, IE | SF | C1));
   });
   const pop = m.fn('x87_pop', [], [], (f) => {
     const top = f.let(field(f, S.fpuTop));

@@ -114,9 +114,13 @@ function addMoves(x: X87Core): Record<string, FunctionRef> {
   const sign = (name: string, change: (e: Value) => Value): FunctionRef =>
     m.fn(name, [], [], (f) => {
       const top = physical(f, 0);
-      f.setGlobal(x.xf, 0);
-      f.if(isEmpty(f, top), () => f.run(x.underflow), () => setResult(f, x, loadM(f, top), change(loadE(f, top))));
-      f.run(x.finish, top);
+      f.if(isEmpty(f, top), () => {
+        f.run(x.underflow);
+        f.run(x.finish, top);
+        f.return();
+      });
+      f.store('i32.store16', top.shl(4), change(loadE(f, top)), S.fpr + 8);
+      setField(f, S.fpuStatus, field(f, S.fpuStatus).and(~C1));
     });
   return {
     x87_fabs: sign('x87_fabs', (e) => e.and(0x7fff)),
@@ -126,6 +130,12 @@ function addMoves(x: X87Core): Record<string, FunctionRef> {
       const other = physical(f, f.params[0] as Local);
       const [am, ae] = [loadM(f, top), loadE(f, top)];
       const [bm, be] = [loadM(f, other), loadE(f, other)];
+      f.if(isEmpty(f, top).or(isEmpty(f, other)).eqz(), () => {
+        storeRegister(f, top, bm, be);
+        storeRegister(f, other, am, ae);
+        setField(f, S.fpuStatus, field(f, S.fpuStatus).and(~C1));
+        f.return();
+      });
       f.setGlobal(x.xf, 0);
       const fill = (register: Value, vm: Local, ve: Local): void => f.if(isEmpty(f, register), () => {
         f.set(vm, INDEFINITE);

@@ -4,7 +4,7 @@ import { I32, I64 } from '../../wasm/opcodes.ts';
 import { i32, i64, select, type Value } from '../../wasm/value.ts';
 import {
   BIAS, C1, C2, DE, exponentOf, field, flag, INTEGER_BIT, isDenormal, isEmpty, isMaximal, isZero, loadE, loadM,
-  MAX_EXPONENT, normalize, PE, physical, setField, setResult, signOf, storeRegister, type X87Core, ZE,
+  MAX_EXPONENT, normalize, PE, physical, setField, setResult, signOf, storeRegister, UE, type X87Core, ZE,
 } from './x87-core.ts';
 import { addX87Fixed, ARCTANGENTS, HALF_LOG_2_E, high, LOG_E_2, low, QUARTER_PI, SERIES, type X87Fixed } from './x87-fixed.ts';
 
@@ -177,7 +177,8 @@ function addLog2(x: X87Core, p: X87Fixed, series: FunctionRef, scaled: FunctionR
       f.set(k, 16);
     });
     f.run(scaled, ym, ye, sign, k, h, l);
-    flag(f, x, PE);
+    // Exact results count as inexact too, as processors have it; a denormal one is then an underflow.
+    flag(f, x, select(exponentOf(x.re).eqz(), i32(PE | UE), i32(PE)));
   });
 }
 
