@@ -4,7 +4,7 @@ import { F32, F64, type ValType } from '../wasm/opcodes.ts';
 import { select, shuffle, simd } from '../wasm/value.ts';
 import type { Builder, Val } from './builder.ts';
 import { type Instruction, type InstructionOptions, instruction } from './rows.ts';
-import { and, andnot, bitsOf, I32, i32, imm8, lanes, or, V128, xor } from './sse-common.ts';
+import { and, andnot, bitsOf, I32, i32, imm8, keep, lanes, or, V128, xor } from './sse-common.ts';
 import { LANE_OP, MXCSR, SSE } from './sse-scratch.ts';
 
 /**
@@ -227,7 +227,7 @@ function scalarMinMax(b: Builder, t: Shape, op: 'min' | 'max'): void {
 function packedCompare(b: Builder, t: Shape): void {
   const y = b.read(1);
   const x = b.read(0);
-  const predicate = b.let(imm8(b, 2).and(7));
+  const predicate = keep(b, imm8(b, 2).and(7));
   const r = b.local(V128);
   b.if(
     packedOrdered(t, x, y),
@@ -254,7 +254,7 @@ function packedCompare(b: Builder, t: Shape): void {
 function scalarCompare(b: Builder, t: Shape): void {
   const y = b.read(1);
   const x = b.read(0);
-  const predicate = b.let(imm8(b, 2).and(7));
+  const predicate = keep(b, imm8(b, 2).and(7));
   const r = b.local(t.type);
   b.if(
     scalarOrdered(t, x, y),

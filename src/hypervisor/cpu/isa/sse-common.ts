@@ -1,7 +1,8 @@
 import { S } from '../layout.ts';
 import { I32, I64, V128 } from '../wasm/opcodes.ts';
-import { extractLane, i32, i64, replaceLane, select, simd, vconst } from '../wasm/value.ts';
+import { extractLane, i32, i64, replaceLane, select, shuffle, simd, vconst } from '../wasm/value.ts';
 import type { Builder, Val } from './builder.ts';
+import { evaluate, folded } from './sse-fold.ts';
 
 /** A v128 constant of equal lanes, or of the lanes given, lowest first. */
 export function lanes(bits: 8 | 16 | 32 | 64, values: readonly (number | bigint)[]): Val {
@@ -27,8 +28,17 @@ export const andnot = (a: Val, b: Val): Val => simd('v128.andnot', [a, b]);
 export const or = (a: Val, b: Val): Val => simd('v128.or', [a, b]);
 export const xor = (a: Val, b: Val): Val => simd('v128.xor', [a, b]);
 /** Bits of `a` where the mask has ones, else of `b`. */
-export const bitselect = (a: Val, b: Val, mask: Val): Val => simd('v128.bitselect', [a, b, mask]);
-export const swizzle = (a: Val, indices: Val): Val => simd('i8x16.swizzle', [a, indices]);
+export const bitselect = (a: Val, b: Val, mask: Val): Val => simd('v128.bitselect', [a, b, folded(mask)]);
+/** Byte `indices[i]` of a in byte i, zero for numbers from 16 on; a shuffle when the numbers are known. */
+export function swizzle(a: Val, indices: Val): Val {
+  const known = evaluate(indices);
+  if (!(known instanceof Uint8Array)) return simd('i8x16.swizzle', [a, indices]);
+  return shuffle(
+    a,
+    zero128(),
+    Array.from(known, (index) => Math.min(index, 16)),
+  );
+}
 export const op2 =
   (name: string) =>
   (a: Val, b: Val): Val =>
@@ -54,9 +64,14 @@ export function bitsOf(value: Val): Val {
   return value.type === I32 || value.type === I64 || value.type === V128 ? value : value.reinterpret();
 }
 
+/** Evaluates now, as `let` does, but leaves constants constants. */
+export function keep(b: Builder, value: Val): Val {
+  return evaluate(value) === undefined ? b.let(value) : folded(value);
+}
+
 /** An 8-bit immediate as an i32, 0-255. */
 export function imm8(b: Builder, index: number): Val {
-  return b.let(b.immediate(index, I32).and(255));
+  return keep(b, b.immediate(index, I32).and(255));
 }
 
 /** min(value, limit) of unsigned i32. */

@@ -13,6 +13,7 @@ import {
   i32,
   imm8,
   iota,
+  keep,
   lanes,
   low64,
   mmxVector,
@@ -25,6 +26,7 @@ import {
   swizzle,
   writeMmx,
 } from './sse-common.ts';
+import { folded } from './sse-fold.ts';
 
 /** Shuffles, blends, extensions and single elements of packed integers (SDM vol. 1, 9.4, 11.4.2, 12.6, 12.8). */
 
@@ -34,7 +36,7 @@ const moveBytes = (x: Val, name: string, count: Val): Val =>
 
 /** PALIGNR: bytes of the pair high:low from `count` on. */
 function alignBytes(b: Builder, high: Val, low: Val, count: Val): Val {
-  const from = b.let(simd('i8x16.add', [iota(), splat8(atMost(count, 32))]));
+  const from = keep(b, simd('i8x16.add', [iota(), splat8(atMost(count, 32))]));
   return or(swizzle(low, from), swizzle(high, simd('i8x16.sub', [from, lanes(8, [16])])));
 }
 
@@ -69,7 +71,7 @@ export function maskFromBits(imm: Val, bits: 16 | 32 | 64): Val {
   );
   const all = bits === 16 ? splat16(imm) : bits === 32 ? splat32(imm) : simd('i64x2.splat', [imm.extendU()]);
   const shape = bits === 16 ? 'i16x8' : bits === 32 ? 'i32x4' : 'i64x2';
-  return simd(`${shape}.eq`, [and(all, powers), powers]);
+  return folded(simd(`${shape}.eq`, [and(all, powers), powers]));
 }
 
 const SSE2 = { cpuid: 'SSE2', unit: 'sse' } as const;

@@ -6,6 +6,7 @@ import {
   andnot,
   i32,
   imm8,
+  keep,
   lanes,
   low64,
   mmxVector,
@@ -313,7 +314,7 @@ const SHIFTS: readonly ShiftRow[] = [
 
 /** Counts past the lane give zero, or the sign; wasm takes them modulo the lane. `count` is an i64. */
 function shifted(b: Builder, s: ShiftRow, x: Val, count: Val): Val {
-  const n = b.let(count);
+  const n = keep(b, count);
   const small = n.ltU(s.bits);
   if (s.kind === 'shr_s') return shift(`${s.shape}.shr_s`, x, select(small, n.wrap(), i32(s.bits - 1)));
   return select(small, shift(`${s.shape}.${s.kind}`, x, n.wrap()), zero128());

@@ -220,6 +220,8 @@ const IMAGES = /^(fx|x)(save|rstor)/;
 /** Where the memory operand lies: aligned as the row asks, now and then not. */
 function memoryOffset(shape: Shape, r: Random): number {
   const { name } = shape.encoding.instruction;
+  // Processors with misaligned SSE have one bit of MXCSR more; it stays clear in the dwords prepared.
+  if (name === 'ldmxcsr') return MEM_AT + 4 * r.below(32);
   if (IMAGES.test(name)) return r.below(12) ? MEM_AT : MEM_AT + 8;
   if (shape.encoding.operands.some((o) => o.aligned && o.what.kind === 'modrm-rm'))
     return MEM_AT + (r.below(12) ? r.below(8) * 16 : r.below(128));
@@ -358,6 +360,26 @@ describe('MMX and SSE rows against the host processor', { skip }, () => {
           0,
           `${failures.length} of ${ROUNDS} runs differ; the first: ${failures[0]}`,
         );
+      }
+    });
+  }
+});
+
+describe('rows whose immediate is known when code is emitted, as a translator has it', () => {
+  const rows = sseInstructions.filter((row) => row.encodings.some((encoding) => /\bIb\b/.test(encoding)));
+  const dynamic = createTestbed(rows, MEMORY, MEMORY_BYTES);
+  for (const immediate of [0, 1, 4, 7, 14, 27, 31, 0x4d, 0x80, 0xe4, 0xff]) {
+    it(`computes the same with ${immediate}`, () => {
+      const fixed = createTestbed(rows, MEMORY, MEMORY_BYTES, immediate);
+      const r = generator(BigInt(immediate + 1));
+      for (const shape of fixed.table.encodings.flatMap(shapesOf).filter((s) => !s.memory)) {
+        for (let round = 0; round < 8; round += 1) {
+          const state = randomState(r);
+          const code = assemble(shape, r);
+          code[code.length - 1] = immediate;
+          const expected = dynamic.run(code, state);
+          assert.deepEqual(fixed.run(code, state), expected, shape.encoding.text);
+        }
       }
     });
   }
