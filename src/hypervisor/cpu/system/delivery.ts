@@ -1,7 +1,7 @@
 import { AC, IF, NT, RF, TF, VIF, VM, readRflags, writeRflags } from '../flags.ts';
 import { CS, DS, ES, FS, GS, S, SS, TR } from '../layout.ts';
 import { GuestFault, TripleFault, VECTOR, gp, type CpuContext } from './context.ts';
-import { TYPE, fetchDescriptor, gateFields, isCode, isConforming, isNull, loadedCache, selectorError } from './descriptors.ts';
+import { TYPE, fetchDescriptor, gateFields, isCode, isConforming, isNull, loadedCache, readEntry, selectorError } from './descriptors.ts';
 import { virtualImage } from './general.ts';
 import { GuestStack, checkTarget, readSystem, type Bytes } from './memory.ts';
 import {
@@ -194,12 +194,12 @@ function enterHandler(ctx: CpuContext, handler: Handler, stack: GuestStack, offs
   modeChanged(ctx);
 }
 
+const IDT_TYPES_LONG = [TYPE.intGate32, TYPE.trapGate32];
 const IDT_TYPES = [TYPE.taskGate, TYPE.intGate16, TYPE.trapGate16, TYPE.intGate32, TYPE.trapGate32];
 
 function deliverProtected(ctx: CpuContext, event: DeliveredEvent, ip: bigint): void {
   const at = gateAddress(ctx, event, 8);
-  const low = readSystem(ctx, at, 4);
-  const high = readSystem(ctx, at + 4n, 4);
+  const { low, high } = readEntry(ctx, at);
   const type = high >>> 8 & ATTR.type;
   checkGate(ctx, event, high >>> 8, IDT_TYPES);
   if (type === TYPE.taskGate) return deliverTask(ctx, event, low >>> 16, ip);
@@ -235,9 +235,8 @@ function deliverTask(ctx: CpuContext, event: DeliveredEvent, selector: number, i
 
 function deliverLong(ctx: CpuContext, event: DeliveredEvent, ip: bigint): void {
   const at = gateAddress(ctx, event, 16);
-  const low = readSystem(ctx, at, 4);
-  const high = readSystem(ctx, at + 4n, 4);
-  checkGate(ctx, event, high >>> 8, [TYPE.intGate32, TYPE.trapGate32]);
+  const { low, high } = readEntry(ctx, at);
+  checkGate(ctx, event, high >>> 8, IDT_TYPES_LONG);
   const ext = extOf(event);
   const offset = gateFields(low, high, true).offset | BigInt(readSystem(ctx, at + 8n, 4)) << 32n;
   const handler = handlerCode(ctx, low >>> 16, ext, true);

@@ -1,6 +1,6 @@
 import { LDTR, S } from '../layout.ts';
 import { GuestFault, VECTOR, type CpuContext } from './context.ts';
-import { readSystem, writeSystem } from './memory.ts';
+import { readSystem, readSystem64, writeSystem } from './memory.ts';
 import { ATTR, dplOf, isLongActive, readSegment, type SegmentCache } from './registers.ts';
 
 /** System descriptor types (SDM vol. 3, table 3-2). */
@@ -42,13 +42,18 @@ function descriptorAddress(ctx: CpuContext, selector: number, bytes: number): bi
   return index + bytes - 1 > limit ? undefined : base + BigInt(index);
 }
 
+/** The two dwords of a descriptor-table entry. */
+export function readEntry(ctx: CpuContext, address: bigint): { readonly low: number; readonly high: number } {
+  const entry = readSystem64(ctx, address);
+  return { low: Number(entry & 0xffff_ffffn), high: Number(entry >> 32n) };
+}
+
 /** Reads a descriptor, or undefined when the selector is null or beyond its table. May fault on paging. */
 export function findDescriptor(ctx: CpuContext, selector: number): Descriptor | undefined {
   if (isNull(selector)) return undefined;
   const address = descriptorAddress(ctx, selector, 8);
   if (address === undefined) return undefined;
-  const low = readSystem(ctx, address, 4);
-  const high = readSystem(ctx, address + 4n, 4);
+  const { low, high } = readEntry(ctx, address);
   const attributes = (high >>> 8) & 0xf0ff;
   return {
     selector, address, low, high, attributes, dpl: dplOf(attributes),
@@ -90,7 +95,8 @@ export function markAccessed(ctx: CpuContext, descriptor: Descriptor): number {
 
 /** The hidden part of a code or data segment being loaded; marks the descriptor accessed. */
 export function loadedCache(ctx: CpuContext, descriptor: Descriptor, selector: number): SegmentCache {
-  return { ...cacheOf(descriptor, selector), attributes: markAccessed(ctx, descriptor) };
+  const { low, high } = descriptor;
+  return { selector, base: baseOf(low, high), limit: limitOf(low, high), attributes: markAccessed(ctx, descriptor) };
 }
 
 /** Base bits 63:32 of a 16-byte system descriptor; #GP(selector) when it does not fit or its upper type is not 0. */

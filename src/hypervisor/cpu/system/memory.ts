@@ -82,23 +82,29 @@ export class GuestStack {
 
   /** Pushes the values, the first one first; all of them or, with a fault, none. */
   push(values: readonly bigint[], bytes: Bytes): void {
+    const step = BigInt(bytes);
     let pointer = this.pointer;
-    const at: bigint[] = [];
-    for (let i = 0; i < values.length; i++) {
-      pointer = this.#mask(pointer - BigInt(bytes));
-      at.push(this.#linear(pointer, bytes));
-    }
-    const lowest = at[at.length - 1];
-    const highest = at[0];
-    if (lowest !== undefined && highest !== undefined) {
-      const span = Number(highest - lowest) + bytes;
-      if (span === values.length * bytes) this.#ctx.probeWrite(lowest, span, this.#user);
-      else for (const linear of at) this.#ctx.probeWrite(linear, bytes, this.#user);
-    }
-    for (const [i, value] of values.entries()) {
-      this.#ctx.writeLinear(at[i] as bigint, bytes, BigInt.asUintN(bytes * 8, value), this.#user);
+    this.#probe(values.length, bytes);
+    for (const value of values) {
+      pointer = this.#mask(pointer - step);
+      this.#ctx.writeLinear(this.#linear(pointer, bytes), bytes, BigInt.asUintN(bytes * 8, value), this.#user);
     }
     this.pointer = pointer;
+  }
+
+  /** Throws unless `count` values can be pushed. */
+  #probe(count: number, bytes: Bytes): void {
+    const span = count * bytes;
+    const end = this.#mask(this.pointer - BigInt(span));
+    if (end + BigInt(span) === this.pointer) {
+      // Each item lies in the segment when the lowest and the highest do.
+      this.#linear(this.pointer - BigInt(bytes), bytes);
+      this.#ctx.probeWrite(this.#linear(end, bytes), span, this.#user);
+      return;
+    }
+    for (let i = 1; i <= count; i++) {
+      this.#ctx.probeWrite(this.#linear(this.#mask(this.pointer - BigInt(i * bytes)), bytes), bytes, this.#user);
+    }
   }
 
   pop(bytes: Bytes): bigint {

@@ -102,11 +102,20 @@ export function updateChecked(ctx: StateHolder, index: number): void {
   ctx.view.setUint32(at + SEG.checked, free ? 0 : 1, true);
 }
 
-/** After CS or a mode changed: the core recomputes its views, and every segment's `checked` follows. */
+/**
+ * After CS or a mode changed: the core recomputes its views. When that led
+ * into or out of 64-bit mode (codeMode is still the old one), `checked` of the
+ * segments that were not loaded follows.
+ */
 export function modeChanged(ctx: CpuContext): void {
-  for (let i = 0; i <= GS; i++) updateChecked(ctx, i);
+  if ((ctx.view.getUint32(S.codeMode, true) === CODE64) !== is64(ctx)) {
+    for (let i = 0; i <= GS; i++) updateChecked(ctx, i);
+  }
   ctx.modeChanged();
 }
+
+/** S.codeMode in 64-bit mode. */
+const CODE64 = 2;
 
 /** Bits of the stack pointer that count: 64 in 64-bit mode, else by SS.B. */
 export function stackBits(ctx: StateHolder): 16 | 32 | 64 {
