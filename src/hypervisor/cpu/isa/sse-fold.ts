@@ -11,6 +11,7 @@ type Item = bigint | Uint8Array;
 const NUMERIC_NAMES = new Map([...NUMERIC].map(([name, op]) => [op, name]));
 const SIMD_NAMES = new Map(Object.entries(SIMD).map(([name, op]) => [op, name]));
 const V128_CONST = 12;
+const SHUFFLE = 13;
 
 /** LEB128 at `at`: the value and where it ends. */
 function leb(code: readonly number[], at: number, signed: boolean): [bigint, number] {
@@ -111,6 +112,12 @@ export function evaluate({ code }: Value): Item | undefined {
       at = next;
       if (Number(sub) === V128_CONST) {
         stack.push(Uint8Array.from(code.slice(at, at + 16)));
+        at += 16;
+      } else if (Number(sub) === SHUFFLE) {
+        const [left, right] = stack.splice(-2);
+        if (!(left instanceof Uint8Array) || !(right instanceof Uint8Array)) return undefined;
+        const pair = [...left, ...right];
+        stack.push(Uint8Array.from(code.slice(at, at + 16), (index) => pair[index] ?? 0));
         at += 16;
       } else if (!vector(stack, SIMD_NAMES.get(Number(sub)) ?? '')) return undefined;
     } else if (!scalar(stack, NUMERIC_NAMES.get(op) ?? '')) return undefined;
