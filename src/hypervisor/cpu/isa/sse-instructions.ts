@@ -20,7 +20,13 @@ function waiting(row: Instruction): Instruction {
   return { ...row, semantics };
 }
 
-/** Every row of MMX, SSE to SSE4.2, PCLMULQDQ, AES, FXSAVE, XSAVE, prefetches and fences. */
+/**
+ * Every row of MMX, SSE to SSE4.2, PCLMULQDQ, AES, FXSAVE, XSAVE, prefetches and fences.
+ *
+ * Where processors differ: RCPPS and RSQRTPS give more bits than hardware's twelve; CVTPI2PS from
+ * memory leaves the x87 stack alone, as CVTPI2PD does; EMMS sets TOP to 0 too; conversions to MMX
+ * leave x87 mode before #XM; XSAVE reports every component in use; MXCSR_MASK is FFFF.
+ */
 export const sseInstructions: readonly Instruction[] = [
   ...sseMoveInstructions,
   ...ssePackedInstructions,
