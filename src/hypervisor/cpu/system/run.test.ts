@@ -209,6 +209,27 @@ describe('system code run by the interpreter', () => {
     assert.equal(guest.view.getBigUint64(segment(3) + SEG.base, true), 0x12340n);
   });
 
+  it('the encodings of system registers and of string I/O reach their routines', () => {
+    const guest = new Guest().long(0, KERNEL);
+    guest.code(KERNEL, `
+      B9 B8 0B 00 00 BE 00 00 20 00 66 BA 99 00 F3 6E
+      44 0F 20 C3 41 BC 78 56 34 12 41 0F 23 DC 0F 21 DD
+      0F 00 CF 0F 02 C7 0F 01 04 25 00 50 00 00 0F A0 0F A9
+      8C D2 E5 61 F4`);
+    // mov ecx,3000; mov esi,200000h; mov dx,99h; rep outsb
+    // mov rbx,cr8; mov r12d,12345678h; mov dr3,r12; mov rbp,dr3
+    // str edi; lar eax,di; sgdt [5000h]; push fs; pop gs; mov edx,ss; in eax,61h; hlt
+    guest.view.setUint8(RAM + USER + 2999, 0x77);
+    guest.untilHalt();
+    assert.equal(guest.ports.length, 3000);
+    assert.equal(guest.ports[2999], 0x77);
+    assert.deepEqual([guest.reg(1), guest.reg(6)], [0n, BigInt(USER + 3000)]);
+    assert.equal(guest.view.getBigUint64(S.dr + 24, true), 0x12345678n);
+    assert.equal(guest.reg(5), 0x12345678n);
+    assert.deepEqual([guest.reg(7), guest.reg(2), guest.reg(0)], [BigInt(SEL.tss), BigInt(SEL.data0), 0x5an]);
+    assert.equal(guest.peek(0x5000) & 0xffff_ffff_ffffn, BigInt(GDT) << 16n | 0xffffn);
+  });
+
   it('a fault without a handler, and none for the double fault, stops the processor', () => {
     const guest = new Guest().long(0, KERNEL);
     guest.code(KERNEL, '0F 0B');
