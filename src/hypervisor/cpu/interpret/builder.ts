@@ -57,6 +57,8 @@ export class InterpreterBuilder implements Builder {
   readonly #slots: readonly (number | undefined)[];
   readonly #linears = new Map<number, Local>();
   readonly #targets = new Map<number, Target>();
+  /** Addresses that `stack` gave: a non-canonical one raises #SS. */
+  readonly #stackAddresses = new Set<Val>();
   #depth = 0;
 
   constructor(
@@ -268,7 +270,7 @@ export class InterpreterBuilder implements Builder {
       () => {
         f.store('i32.store', S.record, this.#record);
         f.set(host, f.call(this.#core.readable, address, i32(bytes)));
-        f.if(host.eqz(), () => this.#leave(LEAVE.fault));
+        f.if(host.eqz(), () => this.#leaveAccess(linear));
       },
     );
     return f.let(f.load(name, host));
@@ -277,6 +279,14 @@ export class InterpreterBuilder implements Builder {
   store(name: StoreName, linear: Val, value: Val): void {
     const shared = this.#f.let(value);
     this.#finishStore(name, this.#target(linear, ACCESS_BYTES[name] ?? 8, false), shared);
+  }
+
+  /** Leaves after an access faulted. */
+  #leaveAccess(linear: Val): void {
+    if (this.#stackAddresses.has(linear)) {
+      this.#f.if(this.#word(S.faultCanonical), () => this.#f.store('i32.store', S.faultVector, i32(12)));
+    }
+    this.#leave(LEAVE.fault);
   }
 
   #tlbEntry(address: Val): Val {
@@ -295,7 +305,7 @@ export class InterpreterBuilder implements Builder {
       () => {
         f.store('i32.store', S.record, this.#record);
         f.set(host, f.call(this.#core.writable, address, i32(bytes), i32(keep ? 1 : 0)));
-        f.if(host.eqz(), () => this.#leave(LEAVE.fault));
+        f.if(host.eqz(), () => this.#leaveAccess(linear));
         f.set(slow, i32(1));
       },
     );
@@ -323,7 +333,9 @@ export class InterpreterBuilder implements Builder {
   stack(delta: number | Val, bytes: number, access: 'r' | 'w'): Val {
     const rsp = this.#f.load('i64.load', gpr(4));
     const sp = rsp.add(delta);
-    return this.#stackLinear(this.long ? sp : this.#f.let(sp.and(this.#stackMask())), bytes, access === 'w');
+    const linear = this.#stackLinear(this.long ? sp : this.#f.let(sp.and(this.#stackMask())), bytes, access === 'w');
+    if (this.long) this.#stackAddresses.add(linear);
+    return linear;
   }
   adjustStack(delta: number | Val): void {
     const f = this.#f;
