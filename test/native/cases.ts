@@ -202,6 +202,7 @@ class CaseMaker {
       this.#setAddress(RCX, BigInt(rng.chance(0.2) ? rng.below(600) : rng.below(12)));
       if (rng.chance(0.5)) this.#set(RAX, 0n);
     }
+    if (/^v?maskmov/.test(name)) this.#setAddress(RDI, BigInt(SCRATCH + this.#middle()));
     if (name === 'xlat') this.#setAddress(RBX, BigInt(SCRATCH + this.#middle()) - ((this.#gpr[RAX] ?? 0n) & 0xffn) - (this.#gs ? BigInt(GS_BASE) : 0n));
     if (name === 'enter' || name === 'leave') this.#gpr[RBP] = BigInt(SCRATCH + this.#middle());
     if ((name === 'div' || name === 'idiv') && rng.chance(0.7)) this.#smallDividend(name === 'idiv');
@@ -210,12 +211,28 @@ class CaseMaker {
       this.#set(this.#reg, BigInt(rng.below(0x8000) - 0x4000) ^ ((rng.u64() << 32n) & (this.#opsize === 64 ? 0n : MASK64)));
     }
     if (/^cmpxchg/.test(name) && this.#memory && rng.chance(0.6)) this.#matchAccumulator();
+    if (/^(lar|lsl|verr|verw)$/.test(name)) this.#selector();
+    if (name === 'popf') {
+      const bytes = new Uint8Array(8);
+      // TF would trap and AC would fault the way back on the host.
+      new DataView(bytes.buffer).setUint32(0, (rng.below(0x1000) & ~0x100) | 2, true);
+      this.#patch(Number(this.#gpr[RSP]), bytes);
+    }
     if (name === 'cmpxchg' && !this.#memory && rng.chance(0.5)) this.#set(RAX, this.#gpr[this.#rm] ?? 0n);
+  }
+
+  /** Of segments that Linux gives every program, or none. */
+  #selector(): void {
+    const value = BigInt(this.#rng.pick([0, 3, 0x20, 0x23, 0x28, 0x2b, 0x30, 0x33]));
+    const bytes = Uint8Array.of(Number(value), 0);
+    if (this.#memory) this.#patch(this.#target, bytes);
+    else this.#gpr[this.#rm] = ((this.#gpr[this.#rm] ?? 0n) & ~0xffffn) | value;
   }
 
   #smallDividend(signed: boolean): void {
     const rng = this.#rng;
-    if (operandBits(this.#e.operands[0] ?? this.#e.operands[0]!, this.#opsize) === 8) {
+    const operand = this.#e.operands[0];
+    if (operand && operandBits(operand, this.#opsize) === 8) {
       this.#set(RAX, ((this.#gpr[RAX] ?? 0n) & ~0xff00n) | (rng.chance(0.5) ? 0n : BigInt(rng.below(256) << 8) & 0xf00n));
       return;
     }
@@ -248,6 +265,8 @@ class CaseMaker {
       if (this.#name === 'enter' && i === 0) return BigInt(rng.below(0x2000));
       if (this.#name === 'ret-release') return BigInt(rng.below(0x1000));
       if (SHIFTS.test(this.#name)) return BigInt(rng.below(72));
+      // Vectors that no program may call.
+      if (this.#name === 'int') return BigInt(rng.pick([0x0d, 0x20, 0x40, 0xff]));
       return rng.value();
     });
   }

@@ -118,12 +118,14 @@ export class GuestMachine {
     gdt(USER_DS, 0x00cff300, 0xffff);
     gdt(USER_CS64, 0x00affb00, 0xffff);
     this.view.setBigUint64(T.tss + 4, BigInt(T.stack), true);
+    // No I/O permission bitmap.
+    this.view.setUint16(T.tss + 0x66, 0xffff, true);
     for (let vector = 0; vector < 256; vector++) {
       const handler = T.handlers + vector * 16;
       this.ram.set([0xeb, 0xfe], handler);
       const at = T.idt + vector * 16;
       this.view.setUint32(at, (KERNEL_CS << 16) | (handler & 0xffff), true);
-      this.view.setUint32(at + 4, ((handler & 0xffff_0000) | 0x8e00) >>> 0, true);
+      this.view.setUint32(at + 4, ((handler & 0xffff_0000) | (vector === 3 || vector === 4 ? 0xee00 : 0x8e00)) >>> 0, true);
       this.view.setBigUint64(at + 8, 0n, true);
     }
   }
@@ -131,7 +133,7 @@ export class GuestMachine {
   #system(): void {
     const { state } = this;
     state.setBigUint64(S.cr0, 0x8001_0033n, true);
-    state.setBigUint64(S.cr4, 0x6b0n, true);
+    state.setBigUint64(S.cr4, 0x1_06b0n, true);
     state.setBigUint64(S.cr3, BigInt(T.pml4), true);
     state.setBigUint64(S.efer, 0xd01n, true);
     state.setBigUint64(S.gdtrBase, BigInt(T.gdt), true);

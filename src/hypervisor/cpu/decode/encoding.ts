@@ -218,7 +218,8 @@ export class OpcodeTable {
     // Rows that ask for more are tried first.
     const rank = (e: Encoding): number =>
       (e.modrm !== undefined ? 8 : 0) + (e.prefix !== undefined && e.prefix !== 'none' ? 4 : 0) +
-      (e.rexW !== undefined || e.onlySize !== undefined ? 2 : 0) + (e.mode !== undefined ? 1 : 0);
+      (e.rexW !== undefined || e.onlySize !== undefined ? 2 : 0) + (e.mode !== undefined ? 1 : 0) +
+      (e.extension !== undefined ? 0.5 : 0) + (e.mod !== undefined ? 0.25 : 0);
     for (const list of this.#index) list?.sort((a, b) => rank(b) - rank(a));
   }
 

@@ -1,0 +1,61 @@
+import type { Encoding, OpcodeTable } from '../../src/hypervisor/cpu/decode/encoding.ts';
+import { arithmeticInstructions } from '../../src/hypervisor/cpu/isa/integer/arithmetic.ts';
+import { flowInstructions } from '../../src/hypervisor/cpu/isa/integer/flow.ts';
+import { moveInstructions } from '../../src/hypervisor/cpu/isa/integer/move.ts';
+import { shiftInstructions } from '../../src/hypervisor/cpu/isa/integer/shift.ts';
+import { stringInstructions } from '../../src/hypervisor/cpu/isa/integer/string.ts';
+
+const INTEGER = new Set(
+  [...arithmeticInstructions, ...flowInstructions, ...moveInstructions, ...shiftInstructions, ...stringInstructions].map((i) => i.name),
+);
+
+/** System instructions that a program may use, or that fault in the same way whatever the system has set up. */
+const USER = new Set([
+  'mov-from-sreg', 'push-es', 'push-cs', 'push-ss', 'push-ds', 'push-fs', 'push-gs', 'pushf', 'popf', 'cli', 'sti', 'arpl', 'lar',
+  'lsl', 'verr', 'verw', 'int', 'int3', 'into', 'in', 'out', 'insb', 'ins', 'outsb', 'outs', 'rdgsbase',
+]);
+
+/** Vector instructions that load or store the state as a whole, or whose results processors may choose. */
+const VECTOR_STATE = /^(f?x(save|rstor)|ldmxcsr|stmxcsr|xgetbv|emms|rcp|rsqrt)/;
+
+/** Fault differently from one vendor or CR4 to another, although privileged. */
+const VENDOR = new Set(['swapgs', 'invlpg']);
+
+/** Why an encoding is not run by the tests against the host; undefined: it is. */
+export function reasonNotRun({ instruction, prefix }: Encoding): string | undefined {
+  const { name, unit, privilege } = instruction;
+  if (INTEGER.has(name) || USER.has(name)) return undefined;
+  if (unit === 'x87') return 'x87 has tests of its own';
+  if (unit === 'mmx' || unit === 'sse') return VECTOR_STATE.test(name) ? 'vector state as a whole, and approximations: tests of its own' : undefined;
+  if (privilege === 0 && !VENDOR.has(name)) return undefined;
+  if (/^(prefetch|[lms]fence|movnti|crc32|clflush|pause)/.test(name) || prefix !== undefined && instruction.cpuid?.startsWith('SSE')) return undefined;
+  return 'system';
+}
+
+/** What was run, by encoding, mode, operand size and kind of operand. */
+export class Coverage {
+  readonly #forms = new Set<string>();
+  readonly #encodings = new Set<Encoding>();
+
+  note(encoding: Encoding, mode: 32 | 64, opsize: number, memory: boolean): void {
+    this.#forms.add(`${encoding.instruction.name} ${encoding.text} ${mode}/${opsize}/${memory ? 'memory' : 'register'}`);
+    this.#encodings.add(encoding);
+  }
+
+  /** A line of counts, then the encodings never run, by reason. */
+  report(table: OpcodeTable): string {
+    const missing = new Map<string, string[]>();
+    for (const encoding of table.encodings) {
+      if (this.#encodings.has(encoding)) continue;
+      const why = reasonNotRun(encoding) ?? 'NO REASON';
+      missing.set(why, [...(missing.get(why) ?? []), `${encoding.instruction.name} (${encoding.text})`]);
+    }
+    const lines = [...missing].map(([why, names]) => `not run (${why}), ${names.length}: ${names.join('; ')}`);
+    return [`${this.#encodings.size} of ${table.encodings.length} encodings, in ${this.#forms.size} forms`, ...lines].join('\n');
+  }
+
+  /** Encodings that should have been run and were not. */
+  missing(table: OpcodeTable): string[] {
+    return table.encodings.filter((e) => !this.#encodings.has(e) && reasonNotRun(e) === undefined).map((e) => `${e.instruction.name} (${e.text})`);
+  }
+}
