@@ -427,7 +427,8 @@ export class Interpreter implements CpuEngine {
     let ordinal = 0;
     let next = 0;
     while (ordinal < RUN_LENGTH) {
-      next = offset < 4096 ? view.getUint32(slots + offset * 4, true) : 0;
+      // What stands where a run begins is an instruction on two pages whose second page changed: decoded anew.
+      next = offset < 4096 && ordinal > 0 ? view.getUint32(slots + offset * 4, true) : 0;
       if (offset >= 4096 || next !== 0) break;
       const result = this.#decoder.decode(this.#bytes, base + offset, base + 4096, page.mode);
       if (result === 'short') {
@@ -551,6 +552,7 @@ export class Interpreter implements CpuEngine {
   }
 
   stateChanged(): void {
+    this.view.setUint32(S.ramSize, this.#options.ramBytes, true);
     this.#cache.flush();
     this.#wasm.flush(0);
     this.#modeChanged();

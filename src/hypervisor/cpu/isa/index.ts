@@ -4,6 +4,9 @@ import { moveInstructions } from './integer/move.ts';
 import { shiftInstructions } from './integer/shift.ts';
 import { stringInstructions } from './integer/string.ts';
 import type { Instruction } from './rows.ts';
+import { sseInstructions } from './sse-instructions.ts';
+import { systemInstructions } from './system.ts';
+import { X87_INSTRUCTIONS } from './x87.ts';
 
 /** The one table: every instruction that the processor has. */
 export const allInstructions: readonly Instruction[] = [
@@ -12,4 +15,7 @@ export const allInstructions: readonly Instruction[] = [
   ...moveInstructions,
   ...shiftInstructions,
   ...stringInstructions,
+  ...systemInstructions,
+  ...sseInstructions,
+  ...X87_INSTRUCTIONS,
 ];

@@ -1,4 +1,5 @@
-import { gpr } from '../../layout.ts';
+import { DF } from '../../flags.ts';
+import { gpr, S } from '../../layout.ts';
 import { I32, I64 } from '../../wasm/opcodes.ts';
 import { i32, i64 } from '../../wasm/value.ts';
 import type { Builder, Condition, Size, Val } from '../builder.ts';
@@ -166,6 +167,8 @@ export const flowInstructions: readonly Instruction[] = [
   instruction('clc', 'F8', (b) => b.setCf(i32(0))),
   instruction('stc', 'F9', (b) => b.setCf(i32(1))),
   instruction('cmc', 'F5', (b) => b.setCf(b.let(b.cf().xor(1)))),
+  instruction('cld', 'FC', (b) => b.setState('i32.store', S.eflags, b.state('i32.load', S.eflags).and(~DF))),
+  instruction('std', 'FD', (b) => b.setState('i32.store', S.eflags, b.state('i32.load', S.eflags).or(DF))),
   instruction('lahf', '9F', (b) => b.setState('i32.store8', gpr(0) + 1, b.rflags())),
   instruction('sahf', '9E', (b) => {
     const ah = b.state('i32.load8_u', gpr(0) + 1);

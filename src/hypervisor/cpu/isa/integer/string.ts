@@ -40,7 +40,7 @@ function stringInstruction(b: Builder, size: Size, operation: StringOperation): 
     if (operation.destination) setAddressRegister(b, RDI, b.let(b.gpr(RDI, 64).add(by)));
   };
   b.block((done) => {
-    b.if(rep.and(maskAddress(b, b.gpr(RCX, 64)).eqz()), () => b.br(done));
+    b.if(rep.ne(0).and(maskAddress(b, b.gpr(RCX, 64)).eqz()), () => b.br(done));
     b.loop((again) => {
       if (operation.bulk) {
         const bulk = operation.bulk;
