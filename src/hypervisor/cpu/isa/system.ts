@@ -11,11 +11,17 @@ import { type Instruction, instruction } from './rows.ts';
  * goes to the routine of the same name.
  */
 
-const leave = (name: string) => (b: Builder): void => b.system(name);
+const leave =
+  (name: string) =>
+  (b: Builder): void =>
+    b.system(name);
 
 /** An instruction that is all TypeScript's. */
-const system = (name: string, encodings: string | readonly string[], routine = name.replaceAll('-', '_')): Instruction =>
-  instruction(name, encodings, leave(routine));
+const system = (
+  name: string,
+  encodings: string | readonly string[],
+  routine = name.replaceAll('-', '_'),
+): Instruction => instruction(name, encodings, leave(routine));
 
 const privileged = (name: string, encodings: string | readonly string[], cpuid?: string): Instruction =>
   instruction(name, encodings, leave(name), cpuid === undefined ? { privilege: 0 } : { privilege: 0, cpuid });
@@ -29,11 +35,16 @@ const pushOf = (name: string, encoding: string, index: number): Instruction =>
   instruction(`push-${name}`, encoding, (b) => pushSegment(b, index));
 
 /** CPL > IOPL: CLI, STI need the routine's eye. */
-const aboveIopl = (b: Builder, eflags: Value): Value => b.state('i32.load', S.cpl).gtU(eflags.shrU(12).and(3));
+const aboveIopl = (b: Builder, eflags: Value): Value =>
+  b.state('i32.load', S.cpl).gtU(eflags.shrU(12).and(3));
 
 function cli(b: Builder): void {
   const eflags = b.state('i32.load', S.eflags);
-  b.if(aboveIopl(b, eflags), () => b.system('cli'), () => b.setState('i32.store', S.eflags, eflags.and(~IF)));
+  b.if(
+    aboveIopl(b, eflags),
+    () => b.system('cli'),
+    () => b.setState('i32.store', S.eflags, eflags.and(~IF)),
+  );
 }
 
 /**
@@ -44,15 +55,23 @@ function cli(b: Builder): void {
 function sti(b: Builder): void {
   const eflags = b.state('i32.load', S.eflags);
   const awaited = b.state('i32.load', S.interruptPending).ne(0).and(eflags.and(IF).eqz());
-  b.if(aboveIopl(b, eflags).or(awaited), () => b.system('sti'), () => b.setState('i32.store', S.eflags, eflags.or(IF)));
+  b.if(
+    aboveIopl(b, eflags).or(awaited),
+    () => b.system('sti'),
+    () => b.setState('i32.store', S.eflags, eflags.or(IF)),
+  );
 }
 
 function pushFlags(b: Builder): void {
   const wide = b.opsize;
-  b.if(b.state('i32.load', S.eflags).and(VM), () => b.system('pushf'), () => {
-    const image = b.let(b.rflags().and(~(VM | RF)));
-    b.push(wide, wide === 64 ? image.extendU() : image);
-  });
+  b.if(
+    b.state('i32.load', S.eflags).and(VM),
+    () => b.system('pushf'),
+    () => {
+      const image = b.let(b.rflags().and(~(VM | RF)));
+      b.push(wide, wide === 64 ? image.extendU() : image);
+    },
+  );
 }
 
 /**
@@ -69,11 +88,15 @@ function popFlags(b: Builder): void {
   const ifChanges = changed.and(IF);
   const ifHeld = ifChanges.and(aboveIopl(b, old).shl(9));
   const awaited = ifChanges.and(image).and(b.state('i32.load', S.interruptPending).ne(0).shl(9));
-  b.if(changed.and(guarded).or(old.and(VM)).or(ifHeld).or(awaited), () => b.system('popf'), () => {
-    b.setState('i32.store', S.eflags, old.and(~(plain | RF)).or(image.and(plain)));
-    b.setArithmeticFlags(image);
-    b.adjustStack(size / 8);
-  });
+  b.if(
+    changed.and(guarded).or(old.and(VM)).or(ifHeld).or(awaited),
+    () => b.system('popf'),
+    () => {
+      b.setState('i32.store', S.eflags, old.and(~(plain | RF)).or(image.and(plain)));
+      b.setArithmeticFlags(image);
+      b.adjustStack(size / 8);
+    },
+  );
 }
 
 function swapgs(b: Builder): void {
@@ -90,36 +113,59 @@ function requireFsgsbase(b: Builder): void {
   b.if(b.state('i32.load', S.cr4).and(CR4_FSGSBASE).eqz(), () => b.raise(6));
 }
 
-const readBase = (index: number) => (b: Builder): void => {
-  requireFsgsbase(b);
-  const base = b.state('i64.load', segment(index) + SEG.base);
-  b.write(0, b.opsize === 64 ? base : base.wrap());
-};
+const readBase =
+  (index: number) =>
+  (b: Builder): void => {
+    requireFsgsbase(b);
+    const base = b.state('i64.load', segment(index) + SEG.base);
+    b.write(0, b.opsize === 64 ? base : base.wrap());
+  };
 
-const writeBase = (index: number) => (b: Builder): void => {
-  requireFsgsbase(b);
-  const base = b.let(b.read(0).extendU());
-  if (b.opsize === 64) b.if(base.shl(16).shrS(16).ne(base), () => b.raise(13, 0));
-  b.setState('i64.store', segment(index) + SEG.base, base);
-};
+const writeBase =
+  (index: number) =>
+  (b: Builder): void => {
+    requireFsgsbase(b);
+    const base = b.let(b.read(0).extendU());
+    if (b.opsize === 64) b.if(base.shl(16).shrS(16).ne(base), () => b.raise(13, 0));
+    b.setState('i64.store', segment(index) + SEG.base, base);
+  };
 
 const FSGSBASE = { cpuid: 'FSGSBASE' } as const;
 
 const segmentInstructions: readonly Instruction[] = [
   system('mov-to-sreg', '8E Sw:w,Ew'),
   system('mov-from-sreg', '8C Ev:w,Sw'),
-  pushOf('es', '06 i64', ES), pushOf('cs', '0E i64', CS), pushOf('ss', '16 i64', SS), pushOf('ds', '1E i64', DS),
-  pushOf('fs', '0F A0 d64', FS), pushOf('gs', '0F A8 d64', GS),
-  system('pop-es', '07 i64'), system('pop-ss', '17 i64'), system('pop-ds', '1F i64'),
-  system('pop-fs', '0F A1 d64'), system('pop-gs', '0F A9 d64'),
-  system('les', 'C4 /r Gv:w,M i64'), system('lds', 'C5 /r Gv:w,M i64'),
-  system('lss', '0F B2 Gv:w,M'), system('lfs', '0F B4 Gv:w,M'), system('lgs', '0F B5 Gv:w,M'),
-  system('sldt', '0F 00 /0 Ev:w'), system('str', '0F 00 /1 Ev:w'), system('lldt', '0F 00 /2 Ew:r'), system('ltr', '0F 00 /3 Ew:r'),
-  system('verr', '0F 00 /4 Ew:r'), system('verw', '0F 00 /5 Ew:r'),
-  system('sgdt', '0F 01 /0 M:w'), system('sidt', '0F 01 /1 M:w'),
-  privileged('lgdt', '0F 01 /2 M:r'), privileged('lidt', '0F 01 /3 M:r'),
-  system('smsw', '0F 01 /4 Ev:w'), privileged('lmsw', '0F 01 /6 Ew:r'),
-  system('lar', '0F 02 Gv:w,Ew'), system('lsl', '0F 03 Gv:w,Ew'), system('arpl', '63 Ew,Gw i64'),
+  pushOf('es', '06 i64', ES),
+  pushOf('cs', '0E i64', CS),
+  pushOf('ss', '16 i64', SS),
+  pushOf('ds', '1E i64', DS),
+  pushOf('fs', '0F A0 d64', FS),
+  pushOf('gs', '0F A8 d64', GS),
+  system('pop-es', '07 i64'),
+  system('pop-ss', '17 i64'),
+  system('pop-ds', '1F i64'),
+  system('pop-fs', '0F A1 d64'),
+  system('pop-gs', '0F A9 d64'),
+  system('les', 'C4 /r Gv:w,M i64'),
+  system('lds', 'C5 /r Gv:w,M i64'),
+  system('lss', '0F B2 Gv:w,M'),
+  system('lfs', '0F B4 Gv:w,M'),
+  system('lgs', '0F B5 Gv:w,M'),
+  system('sldt', '0F 00 /0 Ev:w'),
+  system('str', '0F 00 /1 Ev:w'),
+  system('lldt', '0F 00 /2 Ew:r'),
+  system('ltr', '0F 00 /3 Ew:r'),
+  system('verr', '0F 00 /4 Ew:r'),
+  system('verw', '0F 00 /5 Ew:r'),
+  system('sgdt', '0F 01 /0 M:w'),
+  system('sidt', '0F 01 /1 M:w'),
+  privileged('lgdt', '0F 01 /2 M:r'),
+  privileged('lidt', '0F 01 /3 M:r'),
+  system('smsw', '0F 01 /4 Ev:w'),
+  privileged('lmsw', '0F 01 /6 Ew:r'),
+  system('lar', '0F 02 Gv:w,Ew'),
+  system('lsl', '0F 03 Gv:w,Ew'),
+  system('arpl', '63 Ew,Gw i64'),
   instruction('rdfsbase', 'F3 0F AE /0 Ry:w o64', readBase(FS), FSGSBASE),
   instruction('rdgsbase', 'F3 0F AE /1 Ry:w o64', readBase(GS), FSGSBASE),
   instruction('wrfsbase', 'F3 0F AE /2 Ry:r o64', writeBase(FS), FSGSBASE),
@@ -128,18 +174,27 @@ const segmentInstructions: readonly Instruction[] = [
 ];
 
 const controlInstructions: readonly Instruction[] = [
-  system('mov-from-cr', '0F 20 Rq:w,Cq'), system('mov-to-cr', '0F 22 Cq:w,Rq'),
-  system('mov-from-dr', '0F 21 Rq:w,Dq'), system('mov-to-dr', '0F 23 Dq:w,Rq'),
-  privileged('clts', '0F 06'), privileged('invd', '0F 08'), privileged('wbinvd', '0F 09'),
+  system('mov-from-cr', '0F 20 Rq:w,Cq'),
+  system('mov-to-cr', '0F 22 Cq:w,Rq'),
+  system('mov-from-dr', '0F 21 Rq:w,Dq'),
+  system('mov-to-dr', '0F 23 Dq:w,Rq'),
+  privileged('clts', '0F 06'),
+  privileged('invd', '0F 08'),
+  privileged('wbinvd', '0F 09'),
   privileged('invlpg', '0F 01 /7 M'),
   instruction('invpcid', '66 0F 38 82 Gq:r,M', leave('invpcid'), { cpuid: 'INVPCID' }),
   instruction('xsetbv', 'NP 0F 01 /m=D1', leave('xsetbv'), { cpuid: 'XSAVE' }),
   instruction('clac', 'NP 0F 01 /m=CA', leave('clac'), { cpuid: 'SMAP' }),
   instruction('stac', 'NP 0F 01 /m=CB', leave('stac'), { cpuid: 'SMAP' }),
-  instruction('clflush', 'NP 0F AE /7 M mem', (b) => {
-    // Memory is coherent; what is left is the read access that CLFLUSH counts as.
-    b.load('i32.load8_u', b.linear(0, 1, 'r'));
-  }, { cpuid: 'CLFSH' }),
+  instruction(
+    'clflush',
+    'NP 0F AE /7 M mem',
+    (b) => {
+      // Memory is coherent; what is left is the read access that CLFLUSH counts as.
+      b.load('i32.load8_u', b.linear(0, 1, 'r'));
+    },
+    { cpuid: 'CLFSH' },
+  ),
 ];
 
 const generalInstructions: readonly Instruction[] = [
@@ -148,7 +203,8 @@ const generalInstructions: readonly Instruction[] = [
   instruction('rdtscp', '0F 01 /m=F9', leave('rdtscp'), { cpuid: 'RDTSCP' }),
   // There are no performance counters: every index is out of range.
   instruction('rdpmc', '0F 33', (b) => b.raise(13, 0)),
-  privileged('rdmsr', '0F 32', 'MSR'), privileged('wrmsr', '0F 30', 'MSR'),
+  privileged('rdmsr', '0F 32', 'MSR'),
+  privileged('wrmsr', '0F 30', 'MSR'),
   privileged('hlt', 'F4'),
   instruction('rdrand', '0F C7 /6 Rv:w', leave('rdrand'), { cpuid: 'RDRAND' }),
   instruction('rdseed', '0F C7 /7 Rv:w', leave('rdseed'), { cpuid: 'RDSEED' }),
@@ -165,17 +221,28 @@ const generalInstructions: readonly Instruction[] = [
 ];
 
 const transferInstructions: readonly Instruction[] = [
-  system('int', 'CD Ib:r'), system('int3', 'CC'), system('int1', 'F1'),
+  system('int', 'CD Ib:r'),
+  system('int3', 'CC'),
+  system('int1', 'F1'),
   instruction('into', 'CE i64', (b) => b.if(b.of(), () => b.system('into'))),
   system('iret', 'CF'),
-  system('jmp-far', 'EA Iz:r,Iw i64'), system('call-far', '9A Iz:r,Iw i64'),
-  system('jmp-far-indirect', 'FF /5 M:r'), system('call-far-indirect', 'FF /3 M:r'),
-  system('retf', 'CB'), system('retf-imm', 'CA Iw:r'),
+  system('jmp-far', 'EA Iz:r,Iw i64'),
+  system('call-far', '9A Iz:r,Iw i64'),
+  system('jmp-far-indirect', 'FF /5 M:r'),
+  system('call-far-indirect', 'FF /3 M:r'),
+  system('retf', 'CB'),
+  system('retf-imm', 'CA Iw:r'),
   system('in', ['E4 AL:w,Ib', 'E5 rAX:w,Ib', 'EC AL:w,DX', 'ED rAX:w,DX']),
   system('out', ['E6 Ib:r,AL', 'E7 Ib:r,rAX', 'EE DX:r,AL', 'EF DX:r,rAX']),
-  system('insb', '6C'), system('ins', '6D'), system('outsb', '6E'), system('outs', '6F'),
+  system('insb', '6C'),
+  system('ins', '6D'),
+  system('outsb', '6E'),
+  system('outs', '6F'),
 ];
 
 export const systemInstructions: readonly Instruction[] = [
-  ...segmentInstructions, ...controlInstructions, ...generalInstructions, ...transferInstructions,
+  ...segmentInstructions,
+  ...controlInstructions,
+  ...generalInstructions,
+  ...transferInstructions,
 ];

@@ -158,7 +158,10 @@ describe('debug registers', () => {
     bed.setReg(0, 0x2000);
     bed.run('mov_to_dr', toDr(7));
     assert.equal(bed.get64(S.dr + 56), 0x2400n);
-    assert.deepEqual(bed.fault('mov_from_dr', { operands: [{ reg: 0 }, { system: 0 }] }), { vector: 1, errorCode: undefined });
+    assert.deepEqual(bed.fault('mov_from_dr', { operands: [{ reg: 0 }, { system: 0 }] }), {
+      vector: 1,
+      errorCode: undefined,
+    });
     const long = longBed();
     long.setReg(0, 1n << 32n);
     assert.deepEqual(long.fault('mov_to_dr', toDr(7)), GP);
@@ -167,7 +170,7 @@ describe('debug registers', () => {
   it('tells what kinds of breakpoints are on', () => {
     const bed = protectedBed();
     assert.deepEqual(enabledBreakpoints(bed.view), { code: false, data: false, io: false });
-    bed.set64(S.dr + 56, 0x1 | 0x8 | 1 << 20);
+    bed.set64(S.dr + 56, 0x1 | 0x8 | (1 << 20));
     assert.deepEqual(enabledBreakpoints(bed.view), { code: true, data: true, io: false });
   });
 });
@@ -182,7 +185,7 @@ describe('MSRs', () => {
   const read = (bed: Testbed, index: number): bigint => {
     bed.setReg(1, index);
     bed.run('rdmsr');
-    return bed.reg(2) << 32n | bed.reg(0);
+    return (bed.reg(2) << 32n) | bed.reg(0);
   };
   const refused = (bed: Testbed, index: number, value: bigint): void => {
     bed.setReg(1, index);
@@ -194,10 +197,17 @@ describe('MSRs', () => {
   it('keeps what is written and refuses what is reserved', () => {
     const bed = longBed();
     for (const [index, value] of [
-      [MSR.LSTAR, 0xffff_ffff_8100_0000n], [MSR.STAR, 0x0023_0010_0000_0000n], [MSR.SFMASK, 0x4_7700n],
-      [MSR.KERNEL_GS_BASE, 0xffff_8880_0000_0000n], [MSR.FS_BASE, 0x7fff_0000_1000n], [MSR.TSC_AUX, 5n],
-      [MSR.PAT, 0x0407_0506_0007_0106n], [MSR.SYSENTER_EIP, 0xffff_ffff_8100_1000n], [MSR.MTRR_PHYSBASE0, 0x8000_0006n],
-      [MSR.MTRR_DEF_TYPE, 0xc06n], [MSR.TSC, 77n],
+      [MSR.LSTAR, 0xffff_ffff_8100_0000n],
+      [MSR.STAR, 0x0023_0010_0000_0000n],
+      [MSR.SFMASK, 0x4_7700n],
+      [MSR.KERNEL_GS_BASE, 0xffff_8880_0000_0000n],
+      [MSR.FS_BASE, 0x7fff_0000_1000n],
+      [MSR.TSC_AUX, 5n],
+      [MSR.PAT, 0x0407_0506_0007_0106n],
+      [MSR.SYSENTER_EIP, 0xffff_ffff_8100_1000n],
+      [MSR.MTRR_PHYSBASE0, 0x8000_0006n],
+      [MSR.MTRR_DEF_TYPE, 0xc06n],
+      [MSR.TSC, 77n],
     ] as const) {
       write(bed, index, value);
       assert.equal(read(bed, index), value, index.toString(16));
@@ -211,7 +221,7 @@ describe('MSRs', () => {
     refused(bed, 0x12345, 0n);
   });
 
-  it('leaves the machine\'s own to the platform', () => {
+  it("leaves the machine's own to the platform", () => {
     const bed = longBed();
     bed.platformMsrs.set(0x1b, 0xfee0_0900n);
     assert.equal(read(bed, 0x1b), 0xfee0_0900n);
@@ -237,20 +247,21 @@ describe('CPUID', () => {
     const bed = protectedBed(3);
     bed.setReg(0, 0);
     bed.run('cpuid');
-    const text = (value: bigint): string => Buffer.from(new Uint32Array([Number(value)]).buffer).toString('latin1');
+    const text = (value: bigint): string =>
+      Buffer.from(new Uint32Array([Number(value)]).buffer).toString('latin1');
     assert.equal(text(bed.reg(3)) + text(bed.reg(2)) + text(bed.reg(1)), 'GenuineIntel');
     const { eax } = query(1);
-    assert.equal((eax >> 8 & 15), 6);
-    assert.equal((eax >> 4 & 15) | (eax >> 12 & 0xf0), 0x1c);
+    assert.equal((eax >> 8) & 15, 6);
+    assert.equal(((eax >> 4) & 15) | ((eax >> 12) & 0xf0), 0x1c);
   });
 
   it('shows x86-64-v2 and no more of the vector sets', () => {
     const { ecx, edx } = query(1);
-    for (const bit of [0, 9, 13, 19, 20, 23, 27]) assert.ok((ecx >>> bit & 1) === 1, `ecx ${bit}`);
-    assert.equal(ecx >>> 28 & 1, 0, 'AVX');
-    assert.equal(edx >>> 0 & 1, 1);
-    assert.equal(query(0x8000_0001).edx >>> 29 & 1, 1);
-    assert.equal(table.query(1, 0, { osxsave: false }).ecx >>> 27 & 1, 0);
+    for (const bit of [0, 9, 13, 19, 20, 23, 27]) assert.ok(((ecx >>> bit) & 1) === 1, `ecx ${bit}`);
+    assert.equal((ecx >>> 28) & 1, 0, 'AVX');
+    assert.equal((edx >>> 0) & 1, 1);
+    assert.equal((query(0x8000_0001).edx >>> 29) & 1, 1);
+    assert.equal((table.query(1, 0, { osxsave: false }).ecx >>> 27) & 1, 0);
   });
 
   it('clock leaves agree', () => {

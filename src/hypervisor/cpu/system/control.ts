@@ -4,19 +4,51 @@ import { GuestFault, VECTOR, gp, ud, type CpuContext } from './context.ts';
 import { PHYSICAL_ADDRESS_BITS, XCR0_SUPPORTED } from './cpuid.ts';
 import type { SystemInstruction, SystemRoutine } from './instruction.ts';
 import {
-  ATTR, CR0, CR4, EFER, cplOf, cr0, cr4, efer, getGpr, getGpr32, is64, isCanonical, isLongActive, isV86, modeChanged,
-  RAX, RCX, RDX, setEflags, setRip,
+  ATTR,
+  CR0,
+  CR4,
+  EFER,
+  cplOf,
+  cr0,
+  cr4,
+  efer,
+  getGpr,
+  getGpr32,
+  is64,
+  isCanonical,
+  isLongActive,
+  isV86,
+  modeChanged,
+  RAX,
+  RCX,
+  RDX,
+  setEflags,
+  setRip,
 } from './registers.ts';
 import { requireCpl0 } from './segment-instructions.ts';
 
-const CR0_WRITABLE = (CR0.PE | CR0.MP | CR0.EM | CR0.TS | CR0.NE | CR0.WP | CR0.AM | CR0.NW | CR0.CD | CR0.PG) >>> 0;
+const CR0_WRITABLE =
+  (CR0.PE | CR0.MP | CR0.EM | CR0.TS | CR0.NE | CR0.WP | CR0.AM | CR0.NW | CR0.CD | CR0.PG) >>> 0;
 
 /** CR4 bits and the CPUID features that they come with. */
 const CR4_FEATURES: readonly (readonly [bit: number, feature: string])[] = [
-  [CR4.VME, 'VME'], [CR4.PVI, 'VME'], [CR4.TSD, 'TSC'], [CR4.DE, 'DE'], [CR4.PSE, 'PSE'], [CR4.PAE, 'PAE'],
-  [CR4.MCE, 'MCE'], [CR4.PGE, 'PGE'], [CR4.PCE, 'MSR'], [CR4.OSFXSR, 'FXSR'], [CR4.OSXMMEXCPT, 'SSE'],
-  [CR4.UMIP, 'UMIP'], [CR4.FSGSBASE, 'FSGSBASE'], [CR4.PCIDE, 'PCID'], [CR4.OSXSAVE, 'XSAVE'],
-  [CR4.SMEP, 'SMEP'], [CR4.SMAP, 'SMAP'],
+  [CR4.VME, 'VME'],
+  [CR4.PVI, 'VME'],
+  [CR4.TSD, 'TSC'],
+  [CR4.DE, 'DE'],
+  [CR4.PSE, 'PSE'],
+  [CR4.PAE, 'PAE'],
+  [CR4.MCE, 'MCE'],
+  [CR4.PGE, 'PGE'],
+  [CR4.PCE, 'MSR'],
+  [CR4.OSFXSR, 'FXSR'],
+  [CR4.OSXMMEXCPT, 'SSE'],
+  [CR4.UMIP, 'UMIP'],
+  [CR4.FSGSBASE, 'FSGSBASE'],
+  [CR4.PCIDE, 'PCID'],
+  [CR4.OSXSAVE, 'XSAVE'],
+  [CR4.SMEP, 'SMEP'],
+  [CR4.SMAP, 'SMAP'],
 ];
 
 function cr4Allowed(ctx: CpuContext): number {
@@ -48,7 +80,7 @@ const usesPdptes = (cr0Value: number, cr4Value: number, eferValue: number): bool
   (cr0Value & CR0.PG) !== 0 && (cr4Value & CR4.PAE) !== 0 && (eferValue & EFER.LME) === 0;
 
 /** Checks and writes CR0 (SDM vol. 2, MOV to control registers; vol. 3, 9.8.5 on IA-32e mode). */
-export function writeCr0(ctx: CpuContext, value: bigint): void {
+function writeCr0(ctx: CpuContext, value: bigint): void {
   if (value >> 32n !== 0n) throw gp();
   const old = cr0(ctx);
   const next = ((Number(value) & CR0_WRITABLE) | CR0.ET) >>> 0;
@@ -88,7 +120,7 @@ export function writeCr3(ctx: CpuContext, value: bigint): void {
   modeChanged(ctx);
 }
 
-export function writeCr4(ctx: CpuContext, value: bigint): void {
+function writeCr4(ctx: CpuContext, value: bigint): void {
   if (value >> 32n !== 0n || (Number(value) & ~cr4Allowed(ctx)) !== 0) throw gp();
   const old = cr4(ctx);
   const next = Number(value);
@@ -107,26 +139,37 @@ export function writeCr4(ctx: CpuContext, value: bigint): void {
 
 function readControl(ctx: CpuContext, number: number): bigint {
   switch (number) {
-    case 0: return ctx.view.getBigUint64(S.cr0, true);
-    case 2: return ctx.view.getBigUint64(S.cr2, true);
-    case 3: return ctx.view.getBigUint64(S.cr3, true);
-    case 4: return ctx.view.getBigUint64(S.cr4, true);
-    case 8: return BigInt(ctx.platform.tprGet() & 15);
-    default: throw ud();
+    case 0:
+      return ctx.view.getBigUint64(S.cr0, true);
+    case 2:
+      return ctx.view.getBigUint64(S.cr2, true);
+    case 3:
+      return ctx.view.getBigUint64(S.cr3, true);
+    case 4:
+      return ctx.view.getBigUint64(S.cr4, true);
+    case 8:
+      return BigInt(ctx.platform.tprGet() & 15);
+    default:
+      throw ud();
   }
 }
 
 function writeControl(ctx: CpuContext, number: number, value: bigint): void {
   switch (number) {
-    case 0: return writeCr0(ctx, value);
-    case 2: return ctx.view.setBigUint64(S.cr2, value, true);
-    case 3: return writeCr3(ctx, value);
-    case 4: return writeCr4(ctx, value);
+    case 0:
+      return writeCr0(ctx, value);
+    case 2:
+      return ctx.view.setBigUint64(S.cr2, value, true);
+    case 3:
+      return writeCr3(ctx, value);
+    case 4:
+      return writeCr4(ctx, value);
     case 8:
       if (value > 15n) throw gp();
       ctx.view.setBigUint64(S.cr8, value, true);
       return ctx.platform.tprSet(Number(value));
-    default: throw ud();
+    default:
+      throw ud();
   }
 }
 
@@ -213,7 +256,7 @@ function requireOsxsave(ctx: CpuContext): void {
 function xsetbv(ctx: CpuContext, insn: SystemInstruction): void {
   requireOsxsave(ctx);
   requireCpl0(ctx);
-  const value = (getGpr(ctx, RDX) & 0xffff_ffffn) << 32n | (getGpr(ctx, RAX) & 0xffff_ffffn);
+  const value = ((getGpr(ctx, RDX) & 0xffff_ffffn) << 32n) | (getGpr(ctx, RAX) & 0xffff_ffffn);
   if (getGpr32(ctx, RCX) !== 0 || (value & 1n) === 0n || (value & ~XCR0_SUPPORTED) !== 0n) throw gp();
   ctx.view.setBigUint64(S.xcr0, value, true);
   ctx.modeChanged();
@@ -221,13 +264,15 @@ function xsetbv(ctx: CpuContext, insn: SystemInstruction): void {
 }
 
 /** CLAC and STAC: EFLAGS.AC decides over supervisor accesses to user pages. */
-const setAlignmentFlag = (on: boolean): SystemRoutine => (ctx, insn) => {
-  if (cplOf(ctx) !== 0) throw ud();
-  const flags = readRflags(ctx.view);
-  setEflags(ctx, on ? (ctx.view.getUint32(S.eflags, true) | AC) : ctx.view.getUint32(S.eflags, true) & ~AC);
-  if ((flags & AC) !== 0 !== on) ctx.modeChanged();
-  setRip(ctx, insn.nextRip);
-};
+const setAlignmentFlag =
+  (on: boolean): SystemRoutine =>
+  (ctx, insn) => {
+    if (cplOf(ctx) !== 0) throw ud();
+    const flags = readRflags(ctx.view);
+    setEflags(ctx, on ? ctx.view.getUint32(S.eflags, true) | AC : ctx.view.getUint32(S.eflags, true) & ~AC);
+    if (((flags & AC) !== 0) !== on) ctx.modeChanged();
+    setRip(ctx, insn.nextRip);
+  };
 
 const DR6_FIXED = 0xffff_0ff0;
 const DR6_WRITABLE = 0xe00f;
@@ -246,10 +291,12 @@ function debugRegister(ctx: CpuContext, number: number): number {
 
 function requireDebugAccess(ctx: CpuContext): void {
   requireCpl0(ctx);
-  if ((readDebug(ctx, 7) & BigInt(DR7_GD)) !== 0n) throw new GuestFault(VECTOR.DB, undefined, undefined, DR6_BD);
+  if ((readDebug(ctx, 7) & BigInt(DR7_GD)) !== 0n)
+    throw new GuestFault(VECTOR.DB, undefined, undefined, DR6_BD);
 }
 
-export const readDebug = (ctx: CpuContext, number: number): bigint => ctx.view.getBigUint64(S.dr + number * 8, true);
+export const readDebug = (ctx: CpuContext, number: number): bigint =>
+  ctx.view.getBigUint64(S.dr + number * 8, true);
 
 /** Writes DR0-3, DR6 or DR7 with their fixed bits. #GP(0) for upper halves of DR6 and DR7. */
 export function writeDebug(ctx: CpuContext, number: number, value: bigint): void {
@@ -257,7 +304,9 @@ export function writeDebug(ctx: CpuContext, number: number, value: bigint): void
   if (number >= 6) {
     if (value >> 32n !== 0n) throw gp();
     const bits = Number(value);
-    next = BigInt(number === 6 ? ((bits & DR6_WRITABLE) | DR6_FIXED) >>> 0 : ((bits & DR7_WRITABLE) | DR7_FIXED) >>> 0);
+    next = BigInt(
+      number === 6 ? ((bits & DR6_WRITABLE) | DR6_FIXED) >>> 0 : ((bits & DR7_WRITABLE) | DR7_FIXED) >>> 0,
+    );
   }
   ctx.view.setBigUint64(S.dr + number * 8, next, true);
 }
@@ -284,8 +333,8 @@ export function enabledBreakpoints(view: DataView): { code: boolean; data: boole
   const dr7 = view.getUint32(S.dr + 56, true);
   const found = { code: false, data: false, io: false };
   for (let i = 0; i < 4; i++) {
-    if ((dr7 >> (i * 2) & 3) === 0) continue;
-    const kind = dr7 >> (16 + i * 4) & 3;
+    if (((dr7 >> (i * 2)) & 3) === 0) continue;
+    const kind = (dr7 >> (16 + i * 4)) & 3;
     if (kind === 0) found.code = true;
     else if (kind === 2) found.io = (view.getUint32(S.cr4, true) & CR4.DE) !== 0 || found.io;
     else found.data = true;
@@ -294,7 +343,17 @@ export function enabledBreakpoints(view: DataView): { code: boolean; data: boole
 }
 
 export const controlRoutines: Readonly<Record<string, SystemRoutine>> = {
-  mov_to_cr: movToControl, mov_from_cr: movFromControl, mov_to_dr: movToDebug, mov_from_dr: movFromDebug,
-  clts, lmsw, invlpg, invpcid, invd: cacheControl, wbinvd: cacheControl, xsetbv,
-  clac: setAlignmentFlag(false), stac: setAlignmentFlag(true),
+  mov_to_cr: movToControl,
+  mov_from_cr: movFromControl,
+  mov_to_dr: movToDebug,
+  mov_from_dr: movFromDebug,
+  clts,
+  lmsw,
+  invlpg,
+  invpcid,
+  invd: cacheControl,
+  wbinvd: cacheControl,
+  xsetbv,
+  clac: setAlignmentFlag(false),
+  stac: setAlignmentFlag(true),
 };

@@ -16,23 +16,62 @@ export interface CpuidResult {
 
 /** Feature name (the SDM's, as instruction rows write it) to its place: leaf, register, bit. Several places: the bit is shown in each. */
 const FEATURES: Readonly<Record<string, readonly [leaf: number, register: Register, bit: number][]>> = {
-  FPU: [[1, 'edx', 0]], VME: [[1, 'edx', 1]], DE: [[1, 'edx', 2]], PSE: [[1, 'edx', 3]], TSC: [[1, 'edx', 4]],
-  MSR: [[1, 'edx', 5]], PAE: [[1, 'edx', 6]], MCE: [[1, 'edx', 7]], CX8: [[1, 'edx', 8]], APIC: [[1, 'edx', 9]],
-  SEP: [[1, 'edx', 11]], MTRR: [[1, 'edx', 12]], PGE: [[1, 'edx', 13]], MCA: [[1, 'edx', 14]], CMOV: [[1, 'edx', 15]],
-  PAT: [[1, 'edx', 16]], PSE36: [[1, 'edx', 17]], CLFSH: [[1, 'edx', 19]], MMX: [[1, 'edx', 23]], FXSR: [[1, 'edx', 24]],
-  SSE: [[1, 'edx', 25]], SSE2: [[1, 'edx', 26]],
-  SSE3: [[1, 'ecx', 0]], PCLMULQDQ: [[1, 'ecx', 1]], SSSE3: [[1, 'ecx', 9]], CX16: [[1, 'ecx', 13]],
-  PCID: [[1, 'ecx', 17]], SSE4_1: [[1, 'ecx', 19]], SSE4_2: [[1, 'ecx', 20]], X2APIC: [[1, 'ecx', 21]],
-  MOVBE: [[1, 'ecx', 22]], POPCNT: [[1, 'ecx', 23]], TSC_DEADLINE: [[1, 'ecx', 24]], AESNI: [[1, 'ecx', 25]],
-  XSAVE: [[1, 'ecx', 26]], RDRAND: [[1, 'ecx', 30]], HYPERVISOR: [[1, 'ecx', 31]],
+  FPU: [[1, 'edx', 0]],
+  VME: [[1, 'edx', 1]],
+  DE: [[1, 'edx', 2]],
+  PSE: [[1, 'edx', 3]],
+  TSC: [[1, 'edx', 4]],
+  MSR: [[1, 'edx', 5]],
+  PAE: [[1, 'edx', 6]],
+  MCE: [[1, 'edx', 7]],
+  CX8: [[1, 'edx', 8]],
+  APIC: [[1, 'edx', 9]],
+  SEP: [[1, 'edx', 11]],
+  MTRR: [[1, 'edx', 12]],
+  PGE: [[1, 'edx', 13]],
+  MCA: [[1, 'edx', 14]],
+  CMOV: [[1, 'edx', 15]],
+  PAT: [[1, 'edx', 16]],
+  PSE36: [[1, 'edx', 17]],
+  CLFSH: [[1, 'edx', 19]],
+  MMX: [[1, 'edx', 23]],
+  FXSR: [[1, 'edx', 24]],
+  SSE: [[1, 'edx', 25]],
+  SSE2: [[1, 'edx', 26]],
+  SSE3: [[1, 'ecx', 0]],
+  PCLMULQDQ: [[1, 'ecx', 1]],
+  SSSE3: [[1, 'ecx', 9]],
+  CX16: [[1, 'ecx', 13]],
+  PCID: [[1, 'ecx', 17]],
+  SSE4_1: [[1, 'ecx', 19]],
+  SSE4_2: [[1, 'ecx', 20]],
+  X2APIC: [[1, 'ecx', 21]],
+  MOVBE: [[1, 'ecx', 22]],
+  POPCNT: [[1, 'ecx', 23]],
+  TSC_DEADLINE: [[1, 'ecx', 24]],
+  AESNI: [[1, 'ecx', 25]],
+  XSAVE: [[1, 'ecx', 26]],
+  RDRAND: [[1, 'ecx', 30]],
+  HYPERVISOR: [[1, 'ecx', 31]],
   ARAT: [[6, 'eax', 2]],
   // Leaf 0Dh, sub-leaf 1.
-  XSAVEOPT: [[0xd, 'eax', 0]], XSAVEC: [[0xd, 'eax', 1]],
-  FSGSBASE: [[7, 'ebx', 0]], SMEP: [[7, 'ebx', 7]], ERMS: [[7, 'ebx', 9]], INVPCID: [[7, 'ebx', 10]],
-  RDSEED: [[7, 'ebx', 18]], ADX: [[7, 'ebx', 19]], SMAP: [[7, 'ebx', 20]], UMIP: [[7, 'ecx', 2]],
-  LAHF: [[0x8000_0001, 'ecx', 0]], PREFETCHW: [[0x8000_0001, 'ecx', 8]],
-  SYSCALL: [[0x8000_0001, 'edx', 11]], NX: [[0x8000_0001, 'edx', 20]], PDPE1GB: [[0x8000_0001, 'edx', 26]],
-  RDTSCP: [[0x8000_0001, 'edx', 27]], LM: [[0x8000_0001, 'edx', 29]],
+  XSAVEOPT: [[0xd, 'eax', 0]],
+  XSAVEC: [[0xd, 'eax', 1]],
+  FSGSBASE: [[7, 'ebx', 0]],
+  SMEP: [[7, 'ebx', 7]],
+  ERMS: [[7, 'ebx', 9]],
+  INVPCID: [[7, 'ebx', 10]],
+  RDSEED: [[7, 'ebx', 18]],
+  ADX: [[7, 'ebx', 19]],
+  SMAP: [[7, 'ebx', 20]],
+  UMIP: [[7, 'ecx', 2]],
+  LAHF: [[0x8000_0001, 'ecx', 0]],
+  PREFETCHW: [[0x8000_0001, 'ecx', 8]],
+  SYSCALL: [[0x8000_0001, 'edx', 11]],
+  NX: [[0x8000_0001, 'edx', 20]],
+  PDPE1GB: [[0x8000_0001, 'edx', 26]],
+  RDTSCP: [[0x8000_0001, 'edx', 27]],
+  LM: [[0x8000_0001, 'edx', 29]],
   INVARIANT_TSC: [[0x8000_0007, 'edx', 8]],
 };
 
@@ -42,10 +81,55 @@ const FEATURES: Readonly<Record<string, readonly [leaf: number, register: Regist
  * MONITOR, VMX, AVX.
  */
 export const PORTABLE_FEATURES: readonly string[] = [
-  'FPU', 'VME', 'DE', 'PSE', 'TSC', 'MSR', 'PAE', 'MCE', 'CX8', 'APIC', 'SEP', 'MTRR', 'PGE', 'MCA', 'CMOV', 'PAT',
-  'CLFSH', 'MMX', 'FXSR', 'SSE', 'SSE2', 'SSE3', 'SSSE3', 'CX16', 'PCID', 'SSE4_1', 'SSE4_2', 'X2APIC', 'POPCNT',
-  'TSC_DEADLINE', 'XSAVE', 'XSAVEOPT', 'XSAVEC', 'RDRAND', 'HYPERVISOR', 'ARAT', 'FSGSBASE', 'SMEP', 'INVPCID', 'RDSEED', 'SMAP', 'UMIP',
-  'LAHF', 'PREFETCHW', 'SYSCALL', 'NX', 'RDTSCP', 'LM', 'INVARIANT_TSC',
+  'FPU',
+  'VME',
+  'DE',
+  'PSE',
+  'TSC',
+  'MSR',
+  'PAE',
+  'MCE',
+  'CX8',
+  'APIC',
+  'SEP',
+  'MTRR',
+  'PGE',
+  'MCA',
+  'CMOV',
+  'PAT',
+  'CLFSH',
+  'MMX',
+  'FXSR',
+  'SSE',
+  'SSE2',
+  'SSE3',
+  'SSSE3',
+  'CX16',
+  'PCID',
+  'SSE4_1',
+  'SSE4_2',
+  'X2APIC',
+  'POPCNT',
+  'TSC_DEADLINE',
+  'XSAVE',
+  'XSAVEOPT',
+  'XSAVEC',
+  'RDRAND',
+  'HYPERVISOR',
+  'ARAT',
+  'FSGSBASE',
+  'SMEP',
+  'INVPCID',
+  'RDSEED',
+  'SMAP',
+  'UMIP',
+  'LAHF',
+  'PREFETCHW',
+  'SYSCALL',
+  'NX',
+  'RDTSCP',
+  'LM',
+  'INVARIANT_TSC',
 ];
 
 /** Width of a physical address; a page-table entry's bits above it are reserved. */
@@ -64,7 +148,7 @@ const LINEAR_ADDRESS_BITS = 48;
  */
 const VENDOR = 'GenuineIntel';
 /** CPUID.1:EAX; EDX after a reset. */
-export const CPU_SIGNATURE = 6 << 8 | 1 << 16 | 0xc << 4 | 10;
+export const CPU_SIGNATURE = (6 << 8) | (1 << 16) | (0xc << 4) | 10;
 
 export interface CpuidOptions {
   readonly features?: readonly string[];
@@ -91,7 +175,11 @@ const LAST_EXTENDED = 0x8000_0008;
 const LAST_HYPERVISOR = 0x4000_0010;
 
 const word = (text: string, at: number): number =>
-  (text.charCodeAt(at) | text.charCodeAt(at + 1) << 8 | text.charCodeAt(at + 2) << 16 | text.charCodeAt(at + 3) << 24) >>> 0;
+  (text.charCodeAt(at) |
+    (text.charCodeAt(at + 1) << 8) |
+    (text.charCodeAt(at + 2) << 16) |
+    (text.charCodeAt(at + 3) << 24)) >>>
+  0;
 
 /** The CPUID leaves of one vCPU. */
 export class CpuidTable {
@@ -125,7 +213,7 @@ export class CpuidTable {
   query(leaf: number, subleaf: number, state: CpuidState): CpuidResult {
     if (leaf >= 0x4000_0000 && leaf <= LAST_HYPERVISOR) return this.#hypervisor(leaf);
     if (leaf >= 0x8000_0000 && leaf <= LAST_EXTENDED) return this.#extended(leaf);
-    return this.#basic(leaf > LAST_BASIC ? LAST_BASIC : leaf, subleaf, state);
+    return this.#basic(Math.min(leaf, LAST_BASIC), subleaf, state);
   }
 
   #mask(leaf: number, register: Register): number {
@@ -135,28 +223,38 @@ export class CpuidTable {
   #basic(leaf: number, subleaf: number, state: CpuidState): CpuidResult {
     const { tscHz, apicHz } = this.#options;
     switch (leaf) {
-      case 0: return result(LAST_BASIC, word(VENDOR, 0), word(VENDOR, 8), word(VENDOR, 4));
-      case 1: return this.#signature(state);
+      case 0:
+        return result(LAST_BASIC, word(VENDOR, 0), word(VENDOR, 8), word(VENDOR, 4));
+      case 1:
+        return this.#signature(state);
       // Leaf 2 in the form that points at leaf 4 for caches (descriptor FFh).
-      case 2: return result(0x00ff_ff01, 0, 0, 0);
-      case 4: return cacheLeaf(subleaf);
-      case 6: return result(this.#mask(6, 'eax'), 0, 0, 0);
-      case 7: return subleaf === 0 ? result(0, this.#mask(7, 'ebx'), this.#mask(7, 'ecx'), 0) : NOTHING;
-      case 0xb: return this.#topology(subleaf);
-      case 0xd: return this.has('XSAVE') ? xsaveLeaf(subleaf, this.#mask(0xd, 'eax')) : NOTHING;
-      case 0x15: return ratioLeaf(tscHz, apicHz);
+      case 2:
+        return result(0x00ff_ff01, 0, 0, 0);
+      case 4:
+        return cacheLeaf(subleaf);
+      case 6:
+        return result(this.#mask(6, 'eax'), 0, 0, 0);
+      case 7:
+        return subleaf === 0 ? result(0, this.#mask(7, 'ebx'), this.#mask(7, 'ecx'), 0) : NOTHING;
+      case 0xb:
+        return this.#topology(subleaf);
+      case 0xd:
+        return this.has('XSAVE') ? xsaveLeaf(subleaf, this.#mask(0xd, 'eax')) : NOTHING;
+      case 0x15:
+        return ratioLeaf(tscHz, apicHz);
       case 0x16: {
         const mhz = Math.round(tscHz / 1e6);
         return result(mhz, mhz, Math.round(apicHz / 1e6), 0);
       }
-      default: return NOTHING;
+      default:
+        return NOTHING;
     }
   }
 
   #signature(state: CpuidState): CpuidResult {
     const { apicId = 0, vcpus = 1 } = this.#options;
     // EBX: initial APIC id, logical processors, CLFLUSH line in units of 8 bytes.
-    const ebx = (apicId & 0xff) << 24 | (vcpus & 0xff) << 16 | 8 << 8;
+    const ebx = ((apicId & 0xff) << 24) | ((vcpus & 0xff) << 16) | (8 << 8);
     const osxsave = state.osxsave && this.has('XSAVE') ? 1 << 27 : 0;
     const htt = vcpus > 1 ? 1 << 28 : 0;
     return result(CPU_SIGNATURE, ebx, this.#mask(1, 'ecx') | osxsave, this.#mask(1, 'edx') | htt);
@@ -166,23 +264,36 @@ export class CpuidTable {
   #topology(subleaf: number): CpuidResult {
     const { apicId = 0, vcpus = 1 } = this.#options;
     if (subleaf === 0) return result(0, 1, 1 << 8, apicId);
-    if (subleaf === 1) return result(Math.ceil(Math.log2(Math.max(vcpus, 1))), vcpus, 2 << 8 | 1, apicId);
+    if (subleaf === 1) return result(Math.ceil(Math.log2(Math.max(vcpus, 1))), vcpus, (2 << 8) | 1, apicId);
     return result(0, 0, subleaf & 0xff, apicId);
   }
 
   #extended(leaf: number): CpuidResult {
     switch (leaf) {
-      case 0x8000_0000: return result(LAST_EXTENDED, 0, 0, 0);
-      case 0x8000_0001: return result(0, 0, this.#mask(leaf, 'ecx'), this.#mask(leaf, 'edx'));
-      case 0x8000_0002: case 0x8000_0003: case 0x8000_0004: {
+      case 0x8000_0000:
+        return result(LAST_EXTENDED, 0, 0, 0);
+      case 0x8000_0001:
+        return result(0, 0, this.#mask(leaf, 'ecx'), this.#mask(leaf, 'edx'));
+      case 0x8000_0002:
+      case 0x8000_0003:
+      case 0x8000_0004: {
         const at = (leaf - 0x8000_0002) * 16;
-        return result(word(this.#brand, at), word(this.#brand, at + 4), word(this.#brand, at + 8), word(this.#brand, at + 12));
+        return result(
+          word(this.#brand, at),
+          word(this.#brand, at + 4),
+          word(this.#brand, at + 8),
+          word(this.#brand, at + 12),
+        );
       }
       // L2: 512 KiB, 8 ways, lines of 64 bytes.
-      case 0x8000_0006: return result(0, 0, 512 << 16 | 6 << 12 | 64, 0);
-      case 0x8000_0007: return result(0, 0, 0, this.#mask(leaf, 'edx'));
-      case 0x8000_0008: return result(LINEAR_ADDRESS_BITS << 8 | PHYSICAL_ADDRESS_BITS, 0, 0, 0);
-      default: return NOTHING;
+      case 0x8000_0006:
+        return result(0, 0, (512 << 16) | (6 << 12) | 64, 0);
+      case 0x8000_0007:
+        return result(0, 0, 0, this.#mask(leaf, 'edx'));
+      case 0x8000_0008:
+        return result((LINEAR_ADDRESS_BITS << 8) | PHYSICAL_ADDRESS_BITS, 0, 0, 0);
+      default:
+        return NOTHING;
     }
   }
 
@@ -194,24 +305,35 @@ export class CpuidTable {
         const signature = 'KVMKVMKVM\0\0\0';
         return result(LAST_HYPERVISOR, word(signature, 0), word(signature, 4), word(signature, 8));
       }
-      case 0x4000_0001: return result(KVM_CLOCKSOURCE2 | KVM_NOP_IO_DELAY | KVM_CLOCKSOURCE_STABLE, 0, 0, 0);
-      case 0x4000_0010: return result(Math.round(tscHz / 1000), Math.round(apicHz / 1000), 0, 0);
-      default: return NOTHING;
+      case 0x4000_0001:
+        return result(KVM_CLOCKSOURCE2 | KVM_NOP_IO_DELAY | KVM_CLOCKSOURCE_STABLE, 0, 0, 0);
+      case 0x4000_0010:
+        return result(Math.round(tscHz / 1000), Math.round(apicHz / 1000), 0, 0);
+      default:
+        return NOTHING;
     }
   }
 }
 
-const result = (eax: number, ebx: number, ecx: number, edx: number): CpuidResult =>
-  ({ eax: eax >>> 0, ebx: ebx >>> 0, ecx: ecx >>> 0, edx: edx >>> 0 });
+const result = (eax: number, ebx: number, ecx: number, edx: number): CpuidResult => ({
+  eax: eax >>> 0,
+  ebx: ebx >>> 0,
+  ecx: ecx >>> 0,
+  edx: edx >>> 0,
+});
 const NOTHING = result(0, 0, 0, 0);
 
 /** Leaf 4: 32 KiB instruction, 32 KiB data, 512 KiB unified, all 8 ways of 64-byte lines. */
 function cacheLeaf(subleaf: number): CpuidResult {
-  const caches = [[1, 1, 64], [2, 1, 64], [3, 2, 1024]] as const;
+  const caches = [
+    [1, 1, 64],
+    [2, 1, 64],
+    [3, 2, 1024],
+  ] as const;
   const cache = caches[subleaf];
   if (!cache) return NOTHING;
   const [type, level, sets] = cache;
-  return result(type | level << 5 | 1 << 8, 7 << 22 | 63, sets - 1, 0);
+  return result(type | (level << 5) | (1 << 8), (7 << 22) | 63, sets - 1, 0);
 }
 
 /** XCR0 components that there are: x87 and SSE. */

@@ -6,7 +6,19 @@ import { TripleFault } from './context.ts';
 import { deliver } from './delivery.ts';
 import { CR4, readSegment } from './registers.ts';
 import {
-  GDT, IDT, KERNEL_STACK, SEL, TSS, TSS2, Testbed, USER_STACK, gate, longBed, protectedBed, setGate, v86Bed,
+  GDT,
+  IDT,
+  KERNEL_STACK,
+  SEL,
+  TSS,
+  TSS2,
+  Testbed,
+  USER_STACK,
+  gate,
+  longBed,
+  protectedBed,
+  setGate,
+  v86Bed,
 } from './testbed.ts';
 
 const HANDLER = 0x7000;
@@ -27,7 +39,10 @@ describe('real mode', () => {
     assert.deepEqual(stack(bed, 3, 2), [0x202, 0xf000, IF | TF | 0x43]);
     assert.equal(bed.flags & (IF | TF), 0);
     bed.run('iret', { opsize: 16 });
-    assert.deepEqual([bed.selector(CS), bed.rip, bed.rsp, bed.flags], [0xf000, 0x202, 0x8000, IF | TF | 0x43]);
+    assert.deepEqual(
+      [bed.selector(CS), bed.rip, bed.rsp, bed.flags],
+      [0xf000, 0x202, 0x8000, IF | TF | 0x43],
+    );
   });
 
   it('a vector beyond the table ends in shutdown when the double fault has none either', () => {
@@ -45,12 +60,18 @@ describe('protected mode', () => {
     deliver(bed, { vector: 14, kind: 'fault', errorCode: 6, cr2: 0x1234n });
     assert.deepEqual(stack(bed, 6, 4), [6, 0x500, SEL.code3, IF | TF | NT | RF | 2, USER_STACK, SEL.data3]);
     assert.equal(bed.rsp, KERNEL_STACK - 24);
-    assert.deepEqual([bed.selector(CS), bed.selector(SS), bed.cpl, bed.rip], [SEL.code0, SEL.data0, 0, HANDLER]);
+    assert.deepEqual(
+      [bed.selector(CS), bed.selector(SS), bed.cpl, bed.rip],
+      [SEL.code0, SEL.data0, 0, HANDLER],
+    );
     assert.equal(bed.flags, 2);
     assert.equal(bed.get64(S.cr2), 0x1234n);
     bed.rsp += 4;
     bed.run('iret', { opsize: 32 });
-    assert.deepEqual([bed.selector(CS), bed.selector(SS), bed.cpl, bed.rip, bed.rsp], [SEL.code3, SEL.data3, 3, 0x500, USER_STACK]);
+    assert.deepEqual(
+      [bed.selector(CS), bed.selector(SS), bed.cpl, bed.rip, bed.rsp],
+      [SEL.code3, SEL.data3, 3, 0x500, USER_STACK],
+    );
     assert.equal(bed.flags, IF | TF | NT | RF | 2);
     assert.equal(bed.selector(DS), SEL.data3, 'a data segment of level 3 stays');
   });
@@ -60,7 +81,8 @@ describe('protected mode', () => {
     bed.setReg(0, SEL.data0);
     bed.run('mov_to_sreg', { operands: [{ sreg: FS }, { reg: 0, size: 16 }] });
     bed.rip = 0x500;
-    for (const [i, value] of [0x600, SEL.code3, 0x202, 0x8888, SEL.data3].entries()) bed.poke(bed.rsp + i * 4, value, 4);
+    for (const [i, value] of [0x600, SEL.code3, 0x202, 0x8888, SEL.data3].entries())
+      bed.poke(bed.rsp + i * 4, value, 4);
     bed.run('iret', { opsize: 32 });
     assert.deepEqual([bed.cpl, bed.rsp, bed.selector(FS)], [3, 0x8888, 0]);
   });
@@ -85,13 +107,13 @@ describe('protected mode', () => {
     assert.deepEqual(stack(bed, 5, 2), [0x500, SEL.code3, 2, USER_STACK, SEL.data3]);
   });
 
-  it('INT n checks the gate\'s DPL, with an error code of its own', () => {
+  it("INT n checks the gate's DPL, with an error code of its own", () => {
     const bed = protectedBed(3);
     setGate(bed, 0x80, SEL.code0, HANDLER);
     setGate(bed, 13, SEL.code0, HANDLER + 16);
     bed.run('int', { operands: [{ imm: 0x80, size: 8 }] });
     assert.equal(bed.rip, HANDLER + 16, '#GP is delivered');
-    assert.deepEqual(stack(bed, 2, 4), [0x80 << 3 | 2, 0x500], 'of the INT itself, not external');
+    assert.deepEqual(stack(bed, 2, 4), [(0x80 << 3) | 2, 0x500], 'of the INT itself, not external');
     const allowed = protectedBed(3);
     setGate(allowed, 0x80, SEL.code0, HANDLER, 0xee);
     allowed.run('int', { operands: [{ imm: 0x80, size: 8 }] });
@@ -103,7 +125,7 @@ describe('protected mode', () => {
     setGate(bed, 0x40, SEL.code0, HANDLER, 0x0e);
     setGate(bed, 11, SEL.code0, HANDLER + 32);
     deliver(bed, { vector: 0x40, kind: 'external' });
-    assert.deepEqual([bed.rip, bed.peek(bed.rsp, 4)], [HANDLER + 32, 0x40 << 3 | 3]);
+    assert.deepEqual([bed.rip, bed.peek(bed.rsp, 4)], [HANDLER + 32, (0x40 << 3) | 3]);
     const double = protectedBed(3);
     setGate(double, 13, SEL.code0, HANDLER, 0x0e);
     setGate(double, 8, SEL.code0, HANDLER + 64);
@@ -116,9 +138,9 @@ describe('protected mode', () => {
     const bed = protectedBed(3);
     setGate(bed, 14, SEL.code0, HANDLER);
     setGate(bed, 8, 0, HANDLER);
-    bed.unmapped.add(KERNEL_STACK - 4 >> 12);
+    bed.unmapped.add((KERNEL_STACK - 4) >> 12);
     assert.throws(() => deliver(bed, { vector: 14, kind: 'fault', errorCode: 0, cr2: 1n }), TripleFault);
-    assert.equal(bed.get64(S.cr2), BigInt(KERNEL_STACK - 24), 'CR2 is the last fault\'s');
+    assert.equal(bed.get64(S.cr2), BigInt(KERNEL_STACK - 24), "CR2 is the last fault's");
   });
 
   it('a bad stack in the TSS is #TS of that selector', () => {
@@ -127,7 +149,7 @@ describe('protected mode', () => {
     setGate(bed, 0x40, SEL.code0, HANDLER);
     setGate(bed, 10, SEL.conforming, HANDLER);
     deliver(bed, { vector: 0x40, kind: 'external' });
-    assert.equal(bed.peek(bed.rsp, 4), SEL.data3 & ~3 | 1);
+    assert.equal(bed.peek(bed.rsp, 4), (SEL.data3 & ~3) | 1);
   });
 
   it('#DB sets DR6 and clears GD; INTO, INT3, INT1', () => {
@@ -161,11 +183,14 @@ describe('virtual-8086 mode', () => {
     assert.deepEqual([bed.cpl, bed.flags & VM, bed.selector(ES), bed.selector(GS)], [0, 0, 0, 0]);
     bed.run('iret', { opsize: 32 });
     assert.deepEqual([bed.cpl, bed.flags, bed.rip, bed.rsp], [3, flags, 0x100, 0x1000]);
-    assert.deepEqual([ES, CS, SS, DS, FS, GS].map((i) => bed.selector(i)), [0x100, 0x5000, 0x6000, 0x200, 0x300, 0x400]);
+    assert.deepEqual(
+      [ES, CS, SS, DS, FS, GS].map((i) => bed.selector(i)),
+      [0x100, 0x5000, 0x6000, 0x200, 0x300, 0x400],
+    );
     assert.equal(readSegment(bed, SS).base, 0x60000n);
   });
 
-  it('INT n with IOPL below 3 is the monitor\'s; VME redirects it', () => {
+  it("INT n with IOPL below 3 is the monitor's; VME redirects it", () => {
     const bed = v86Bed(0);
     const int = { opsize: 16 as const, operands: [{ imm: 0x21, size: 8 as const }] };
     assert.deepEqual(bed.fault('int', int), { vector: 13, errorCode: 0 });
@@ -214,7 +239,10 @@ describe('long mode', () => {
     assert.deepEqual([bed.selector(SS), bed.cpl], [0, 0]);
     bed.rsp += 8;
     bed.run('iret', { opsize: 64 });
-    assert.deepEqual([bed.cpl, bed.rip, bed.rsp, bed.selector(SS), bed.flags], [3, 0x500, USER_STACK + 5, SEL.data3, IF | RF | 2]);
+    assert.deepEqual(
+      [bed.cpl, bed.rip, bed.rsp, bed.selector(SS), bed.flags],
+      [3, 0x500, USER_STACK + 5, SEL.data3, IF | RF | 2],
+    );
   });
 
   it('same level: aligned stack, SS and RSP pushed; IST', () => {
@@ -239,7 +267,7 @@ describe('long mode', () => {
     assert.equal(bed.peek(bed.rsp, 8), SEL.code0 | 1);
     setGate(bed, 0x31, SEL.code64, HANDLER, 0x86, true);
     deliver(bed, { vector: 0x31, kind: 'external' });
-    assert.equal(bed.peek(bed.rsp, 8), 0x31 << 3 | 3);
+    assert.equal(bed.peek(bed.rsp, 8), (0x31 << 3) | 3);
     setGate(bed, 0x32, SEL.code64, HANDLER, 0x8e, true);
     bed.poke(IDT + 0x32 * 16 + 8, 0x8000, 4);
     deliver(bed, { vector: 0x32, kind: 'external' });
@@ -249,7 +277,8 @@ describe('long mode', () => {
   it('from compatibility mode', () => {
     const kernel = longBed(0);
     kernel.rsp = 0x9000 - 40;
-    for (const [i, value] of [0x600, SEL.code3, 0x202, 0x8888, SEL.data3].entries()) kernel.poke(kernel.rsp + i * 8, value, 8);
+    for (const [i, value] of [0x600, SEL.code3, 0x202, 0x8888, SEL.data3].entries())
+      kernel.poke(kernel.rsp + i * 8, value, 8);
     kernel.run('iret', { opsize: 64 });
     assert.deepEqual([kernel.cpl, kernel.view.getUint32(S.codeMode, true), kernel.rsp], [3, 1, 0x8888]);
     setGate(kernel, 0x80, SEL.code64, HANDLER, 0xee, true);
@@ -263,7 +292,8 @@ describe('long mode', () => {
     bed.flags = NT;
     assert.deepEqual(bed.fault('iret', { opsize: 64 }), { vector: 13, errorCode: 0 });
     bed.flags = 0;
-    for (const [i, value] of [1n << 60n, BigInt(SEL.code64), 2n, 0x8888n, BigInt(SEL.data0)].entries()) bed.poke(bed.rsp + i * 8, value, 8);
+    for (const [i, value] of [1n << 60n, BigInt(SEL.code64), 2n, 0x8888n, BigInt(SEL.data0)].entries())
+      bed.poke(bed.rsp + i * 8, value, 8);
     assert.deepEqual(bed.fault('iret', { opsize: 64 }), { vector: 13, errorCode: 0 });
   });
 });
@@ -274,7 +304,15 @@ describe('tasks', () => {
     bed.poke(TSS2 + 0x24, 0x202, 4);
     bed.poke(TSS2 + 0x28, 0xaaaa, 4);
     bed.poke(TSS2 + 0x38, 0x8800, 4);
-    for (const [at, selector] of [[0x48, SEL.data0], [0x4c, SEL.code0], [0x50, SEL.data0], [0x54, SEL.data0], [0x58, 0], [0x5c, 0], [0x60, SEL.ldt]] as const) {
+    for (const [at, selector] of [
+      [0x48, SEL.data0],
+      [0x4c, SEL.code0],
+      [0x50, SEL.data0],
+      [0x54, SEL.data0],
+      [0x58, 0],
+      [0x5c, 0],
+      [0x60, SEL.ldt],
+    ] as const) {
       bed.poke(TSS2 + at, selector, 4);
     }
   }
@@ -284,7 +322,10 @@ describe('tasks', () => {
     secondTask(bed);
     bed.setReg(3, 0x3333);
     bed.run('call_far', { length: 7, operands: [{ imm: 0 }, { imm: SEL.tss2, size: 16 }] });
-    assert.deepEqual([bed.rip, bed.rsp, Number(bed.reg(0)), bed.selector(TR)], [0x1111, 0x8800, 0xaaaa, SEL.tss2]);
+    assert.deepEqual(
+      [bed.rip, bed.rsp, Number(bed.reg(0)), bed.selector(TR)],
+      [0x1111, 0x8800, 0xaaaa, SEL.tss2],
+    );
     assert.ok((bed.flags & NT) !== 0);
     assert.equal(bed.peek(TSS2, 2), SEL.tss);
     assert.deepEqual([bed.peek(TSS + 0x20, 4), bed.peek(TSS + 0x34, 4)], [0x507, 0x3333]);
@@ -310,9 +351,15 @@ describe('tasks', () => {
   it('JMP to a busy TSS is #GP, a bad segment in the new task #TS there', () => {
     const bed = protectedBed(0);
     secondTask(bed);
-    assert.deepEqual(bed.fault('jmp_far', { operands: [{ imm: 0 }, { imm: SEL.tss, size: 16 }] }), { vector: 13, errorCode: SEL.tss });
+    assert.deepEqual(bed.fault('jmp_far', { operands: [{ imm: 0 }, { imm: SEL.tss, size: 16 }] }), {
+      vector: 13,
+      errorCode: SEL.tss,
+    });
     bed.poke(TSS2 + 0x50, SEL.code0, 4);
-    assert.throws(() => bed.run('jmp_far', { operands: [{ imm: 0 }, { imm: SEL.tss2, size: 16 }] }), { vector: 10, errorCode: SEL.code0 });
+    assert.throws(() => bed.run('jmp_far', { operands: [{ imm: 0 }, { imm: SEL.tss2, size: 16 }] }), {
+      vector: 10,
+      errorCode: SEL.code0,
+    });
     assert.equal(bed.rip, 0x1111);
     assert.equal(bed.peek(GDT + SEL.tss + 5, 1), 0x89);
   });

@@ -1,12 +1,37 @@
 import { AC, IF, NT, RF, TF, VIF, VM, readRflags, writeRflags } from '../flags.ts';
 import { CS, DS, ES, FS, GS, S, SS, TR } from '../layout.ts';
 import { GuestFault, TripleFault, VECTOR, gp, type CpuContext } from './context.ts';
-import { TYPE, fetchDescriptor, gateFields, isCode, isConforming, isNull, loadedCache, readEntry, selectorError } from './descriptors.ts';
+import {
+  TYPE,
+  fetchDescriptor,
+  gateFields,
+  isCode,
+  isConforming,
+  isNull,
+  loadedCache,
+  readEntry,
+  selectorError,
+} from './descriptors.ts';
 import { virtualImage } from './general.ts';
 import { GuestStack, checkTarget, readSystem, type Bytes } from './memory.ts';
 import {
-  ATTR, CR4, RSP, cplOf, cr4, dplOf, getGpr, getRip, iopl, isLongActive, isProtected, isV86, modeChanged, readSegment, setRip,
-  writeSegment, type SegmentCache,
+  ATTR,
+  CR4,
+  RSP,
+  cplOf,
+  cr4,
+  dplOf,
+  getGpr,
+  getRip,
+  iopl,
+  isLongActive,
+  isProtected,
+  isV86,
+  modeChanged,
+  readSegment,
+  setRip,
+  writeSegment,
+  type SegmentCache,
 } from './registers.ts';
 import { commitCode, nullCache, paragraphCache } from './segments.ts';
 import { legacyInnerStack, longTssPointer } from './stack-switch.ts';
@@ -30,18 +55,31 @@ export interface DeliveredEvent {
 }
 
 /** A fault that a routine threw, as an event. */
-export const faultEvent = (fault: GuestFault): DeliveredEvent =>
-  ({ vector: fault.vector, errorCode: fault.errorCode, kind: 'fault', cr2: fault.cr2, dr6: fault.dr6 });
+export const faultEvent = (fault: GuestFault): DeliveredEvent => ({
+  vector: fault.vector,
+  errorCode: fault.errorCode,
+  kind: 'fault',
+  cr2: fault.cr2,
+  dr6: fault.dr6,
+});
 
 type FaultClass = 'benign' | 'contributory' | 'page' | 'double';
 
 function classOf(event: DeliveredEvent): FaultClass {
   if (event.kind !== 'fault' && event.kind !== 'trap') return 'benign';
   switch (event.vector) {
-    case VECTOR.DE: case VECTOR.TS: case VECTOR.NP: case VECTOR.SS: case VECTOR.GP: return 'contributory';
-    case VECTOR.PF: return 'page';
-    case VECTOR.DF: return 'double';
-    default: return 'benign';
+    case VECTOR.DE:
+    case VECTOR.TS:
+    case VECTOR.NP:
+    case VECTOR.SS:
+    case VECTOR.GP:
+      return 'contributory';
+    case VECTOR.PF:
+      return 'page';
+    case VECTOR.DF:
+      return 'double';
+    default:
+      return 'benign';
   }
 }
 
@@ -140,7 +178,7 @@ export function redirectSoftwareInterrupt(ctx: CpuContext, vector: number, nextR
   // The bitmap is the 32 bytes below the I/O permission bitmap.
   const at = readSystem(ctx, tr.base + 0x66n, 2) - 32 + (vector >> 3);
   if (tr.limit < 0x67 || at < 0 || at > tr.limit) throw gp();
-  if ((readSystem(ctx, tr.base + BigInt(at), 1) >> (vector & 7) & 1) !== 0) return false;
+  if (((readSystem(ctx, tr.base + BigInt(at), 1) >> (vector & 7)) & 1) !== 0) return false;
   const flags = readRflags(ctx.view);
   const direct = iopl(ctx) === 3;
   enterVector(ctx, BigInt(vector * 4), direct ? flags : virtualImage(flags), nextRip, true);
@@ -153,7 +191,12 @@ export function redirectSoftwareInterrupt(ctx: CpuContext, vector: number, nextR
 const extOf = (event: DeliveredEvent): number => (event.kind === 'software' ? 0 : 1);
 
 /** The gate's own checks, common to all modes with an IDT. */
-function checkGate(ctx: CpuContext, event: DeliveredEvent, attributes: number, types: readonly number[]): void {
+function checkGate(
+  ctx: CpuContext,
+  event: DeliveredEvent,
+  attributes: number,
+  types: readonly number[],
+): void {
   const error = (event.vector << 3) | 2 | extOf(event);
   if ((attributes & ATTR.s) !== 0 || !types.includes(attributes & ATTR.type)) throw gp(error);
   if (event.kind === 'software' && dplOf(attributes) < cplOf(ctx)) throw gp(error);
@@ -162,7 +205,8 @@ function checkGate(ctx: CpuContext, event: DeliveredEvent, attributes: number, t
 
 function gateAddress(ctx: CpuContext, event: DeliveredEvent, bytes: number): bigint {
   const at = event.vector * bytes;
-  if (at + bytes - 1 > ctx.view.getUint32(S.idtrLimit, true)) throw gp((event.vector << 3) | 2 | extOf(event));
+  if (at + bytes - 1 > ctx.view.getUint32(S.idtrLimit, true))
+    throw gp((event.vector << 3) | 2 | extOf(event));
   return ctx.view.getBigUint64(S.idtrBase, true) + BigInt(at);
 }
 
@@ -186,7 +230,13 @@ function handlerCode(ctx: CpuContext, selector: number, ext: number, long: boole
   return { code: loadedCache(ctx, descriptor, selector), level: conforming ? cpl : descriptor.dpl };
 }
 
-function enterHandler(ctx: CpuContext, handler: Handler, stack: GuestStack, offset: bigint, trap: boolean): void {
+function enterHandler(
+  ctx: CpuContext,
+  handler: Handler,
+  stack: GuestStack,
+  offset: bigint,
+  trap: boolean,
+): void {
   stack.commit();
   commitCode(ctx, handler.code, handler.level);
   writeRflags(ctx.view, readRflags(ctx.view) & ~(TF | NT | VM | RF | (trap ? 0 : IF)));
@@ -200,7 +250,7 @@ const IDT_TYPES = [TYPE.taskGate, TYPE.intGate16, TYPE.trapGate16, TYPE.intGate3
 function deliverProtected(ctx: CpuContext, event: DeliveredEvent, ip: bigint): void {
   const at = gateAddress(ctx, event, 8);
   const { low, high } = readEntry(ctx, at);
-  const type = high >>> 8 & ATTR.type;
+  const type = (high >>> 8) & ATTR.type;
   checkGate(ctx, event, high >>> 8, IDT_TYPES);
   if (type === TYPE.taskGate) return deliverTask(ctx, event, low >>> 16, ip);
   const ext = extOf(event);
@@ -238,7 +288,7 @@ function deliverLong(ctx: CpuContext, event: DeliveredEvent, ip: bigint): void {
   const { low, high } = readEntry(ctx, at);
   checkGate(ctx, event, high >>> 8, IDT_TYPES_LONG);
   const ext = extOf(event);
-  const offset = gateFields(low, high, true).offset | BigInt(readSystem(ctx, at + 8n, 4)) << 32n;
+  const offset = gateFields(low, high, true).offset | (BigInt(readSystem(ctx, at + 8n, 4)) << 32n);
   const handler = handlerCode(ctx, low >>> 16, ext, true);
   const inner = handler.level < cplOf(ctx);
   const ist = high & 7;
@@ -246,8 +296,11 @@ function deliverLong(ctx: CpuContext, event: DeliveredEvent, ip: bigint): void {
   const newStack = inner ? nullCache(handler.level, handler.level) : readSegment(ctx, SS);
   const stack = new GuestStack(ctx, newStack, top & ~0xfn, 64, handler.level === 3, ext);
   const frame = [
-    BigInt(readSegment(ctx, SS).selector), getGpr(ctx, RSP), BigInt(flagsImage(ctx, event)),
-    BigInt(readSegment(ctx, CS).selector), ip,
+    BigInt(readSegment(ctx, SS).selector),
+    getGpr(ctx, RSP),
+    BigInt(flagsImage(ctx, event)),
+    BigInt(readSegment(ctx, CS).selector),
+    ip,
   ];
   if (event.errorCode !== undefined) frame.push(BigInt(event.errorCode));
   checkTarget(ctx, handler.code, offset, ext);

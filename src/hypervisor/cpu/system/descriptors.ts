@@ -5,8 +5,18 @@ import { ATTR, dplOf, isLongActive, readSegment, type SegmentCache } from './reg
 
 /** System descriptor types (SDM vol. 3, table 3-2). */
 export const TYPE = {
-  tss16: 1, ldt: 2, tss16Busy: 3, callGate16: 4, taskGate: 5, intGate16: 6, trapGate16: 7,
-  tss32: 9, tss32Busy: 11, callGate32: 12, intGate32: 14, trapGate32: 15,
+  tss16: 1,
+  ldt: 2,
+  tss16Busy: 3,
+  callGate16: 4,
+  taskGate: 5,
+  intGate16: 6,
+  trapGate16: 7,
+  tss32: 9,
+  tss32Busy: 11,
+  callGate32: 12,
+  intGate32: 14,
+  trapGate32: 15,
 } as const;
 
 /** A descriptor as it stands in the GDT or an LDT. */
@@ -56,13 +66,25 @@ export function findDescriptor(ctx: CpuContext, selector: number): Descriptor | 
   const { low, high } = readEntry(ctx, address);
   const attributes = (high >>> 8) & 0xf0ff;
   return {
-    selector, address, low, high, attributes, dpl: dplOf(attributes),
-    present: (attributes & ATTR.p) !== 0, isSegment: (attributes & ATTR.s) !== 0, type: attributes & ATTR.type,
+    selector,
+    address,
+    low,
+    high,
+    attributes,
+    dpl: dplOf(attributes),
+    present: (attributes & ATTR.p) !== 0,
+    isSegment: (attributes & ATTR.s) !== 0,
+    type: attributes & ATTR.type,
   };
 }
 
 /** The same; `vector` with the selector as error code when there is none. `ext` is the error code's bit 0. */
-export function fetchDescriptor(ctx: CpuContext, selector: number, vector: number = VECTOR.GP, ext = 0): Descriptor {
+export function fetchDescriptor(
+  ctx: CpuContext,
+  selector: number,
+  vector: number = VECTOR.GP,
+  ext = 0,
+): Descriptor {
   const descriptor = findDescriptor(ctx, selector);
   if (!descriptor) throw new GuestFault(vector, selectorError(selector, ext));
   return descriptor;
@@ -96,19 +118,30 @@ export function markAccessed(ctx: CpuContext, descriptor: Descriptor): number {
 /** The hidden part of a code or data segment being loaded; marks the descriptor accessed. */
 export function loadedCache(ctx: CpuContext, descriptor: Descriptor, selector: number): SegmentCache {
   const { low, high } = descriptor;
-  return { selector, base: baseOf(low, high), limit: limitOf(low, high), attributes: markAccessed(ctx, descriptor) };
+  return {
+    selector,
+    base: baseOf(low, high),
+    limit: limitOf(low, high),
+    attributes: markAccessed(ctx, descriptor),
+  };
 }
 
 /** Base bits 63:32 of a 16-byte system descriptor; #GP(selector) when it does not fit or its upper type is not 0. */
 function upperBase(ctx: CpuContext, descriptor: Descriptor, vector: number): bigint {
   const { selector } = descriptor;
-  if (descriptorAddress(ctx, selector, 16) === undefined) throw new GuestFault(vector, selectorError(selector));
-  if ((readSystem(ctx, descriptor.address + 12n, 4) & 0x1f00) !== 0) throw new GuestFault(vector, selectorError(selector));
+  if (descriptorAddress(ctx, selector, 16) === undefined)
+    throw new GuestFault(vector, selectorError(selector));
+  if ((readSystem(ctx, descriptor.address + 12n, 4) & 0x1f00) !== 0)
+    throw new GuestFault(vector, selectorError(selector));
   return BigInt(readSystem(ctx, descriptor.address + 8n, 4)) << 32n;
 }
 
 /** The hidden part of an LDT or TSS descriptor; 16 bytes of it in IA-32e mode. */
-export function systemCache(ctx: CpuContext, descriptor: Descriptor, vector: number = VECTOR.GP): SegmentCache {
+export function systemCache(
+  ctx: CpuContext,
+  descriptor: Descriptor,
+  vector: number = VECTOR.GP,
+): SegmentCache {
   const cache = cacheOf(descriptor, descriptor.selector);
   if (!isLongActive(ctx)) return cache;
   return { ...cache, base: cache.base | upperBase(ctx, descriptor, vector) };

@@ -4,9 +4,23 @@ import { IF, RF } from '../flags.ts';
 import { CS, S, SS } from '../layout.ts';
 import { MSR, writeMsr } from './msr.ts';
 import { readSegment } from './registers.ts';
-import { GDT, KERNEL_STACK, SEL, TSS, Testbed, USER_STACK, gate, longBed, protectedBed, v86Bed } from './testbed.ts';
+import {
+  GDT,
+  KERNEL_STACK,
+  SEL,
+  TSS,
+  Testbed,
+  USER_STACK,
+  gate,
+  longBed,
+  protectedBed,
+  v86Bed,
+} from './testbed.ts';
 
-const far = (selector: number, offset: number) => ({ length: 7, operands: [{ imm: offset }, { imm: selector, size: 16 as const }] });
+const far = (selector: number, offset: number) => ({
+  length: 7,
+  operands: [{ imm: offset }, { imm: selector, size: 16 as const }],
+});
 const gp = (errorCode: number) => ({ vector: 13, errorCode });
 
 describe('far transfers', () => {
@@ -14,8 +28,18 @@ describe('far transfers', () => {
     const bed = new Testbed();
     bed.rip = 0x100;
     bed.rsp = 0x8000;
-    bed.run('call_far', { opsize: 16, length: 5, operands: [{ imm: 0x20, size: 16 }, { imm: 0x3000, size: 16 }] });
-    assert.deepEqual([bed.selector(CS), bed.rip, bed.peek(0x7ffc, 2), bed.peek(0x7ffe, 2)], [0x3000, 0x20, 0x105, 0xf000]);
+    bed.run('call_far', {
+      opsize: 16,
+      length: 5,
+      operands: [
+        { imm: 0x20, size: 16 },
+        { imm: 0x3000, size: 16 },
+      ],
+    });
+    assert.deepEqual(
+      [bed.selector(CS), bed.rip, bed.peek(0x7ffc, 2), bed.peek(0x7ffe, 2)],
+      [0x3000, 0x20, 0x105, 0xf000],
+    );
     bed.run('retf_imm', { opsize: 16, operands: [{ imm: 6, size: 16 }] });
     assert.deepEqual([bed.selector(CS), bed.rip, bed.rsp], [0xf000, 0x105, 0x8006]);
     assert.deepEqual(bed.fault('jmp_far', { opsize: 32, ...far(0x3000, 0x10000) }), gp(0));
@@ -24,7 +48,10 @@ describe('far transfers', () => {
   it('protected mode: into code of the same level, and what is refused', () => {
     const bed = protectedBed(0);
     bed.run('jmp_far', far(SEL.code16, 0x40));
-    assert.deepEqual([bed.selector(CS), bed.rip, bed.view.getUint32(S.codeMode, true)], [SEL.code16, 0x40, 0]);
+    assert.deepEqual(
+      [bed.selector(CS), bed.rip, bed.view.getUint32(S.codeMode, true)],
+      [SEL.code16, 0x40, 0],
+    );
     const user = protectedBed(3);
     assert.deepEqual(user.fault('jmp_far', far(SEL.code0, 0)), gp(SEL.code0));
     assert.deepEqual(user.fault('jmp_far', far(SEL.data3, 0)), gp(SEL.data3 & ~3));
@@ -42,12 +69,15 @@ describe('far transfers', () => {
     bed.run('call_far', far(SEL.gate | 3, 0));
     const frame = Array.from({ length: 6 }, (_, i) => bed.peek(bed.rsp + i * 4, 4));
     assert.deepEqual(frame, [0x507, SEL.code3, 0x11, 0x22, USER_STACK, SEL.data3]);
-    assert.deepEqual([bed.cpl, bed.rip, bed.rsp, bed.selector(SS)], [0, 0x7777, KERNEL_STACK - 24, SEL.data0]);
+    assert.deepEqual(
+      [bed.cpl, bed.rip, bed.rsp, bed.selector(SS)],
+      [0, 0x7777, KERNEL_STACK - 24, SEL.data0],
+    );
     bed.run('retf_imm', { operands: [{ imm: 8, size: 16 }] });
     assert.deepEqual([bed.cpl, bed.rip, bed.rsp, bed.selector(SS)], [3, 0x507, USER_STACK + 8, SEL.data3]);
   });
 
-  it('a gate\'s privilege and presence', () => {
+  it("a gate's privilege and presence", () => {
     const bed = protectedBed(3);
     bed.poke(GDT + SEL.gate, gate(SEL.code0, 0x7777, 0x8c), 8);
     assert.deepEqual(bed.fault('call_far', far(SEL.gate, 0)), gp(SEL.gate));
@@ -65,7 +95,7 @@ describe('far transfers', () => {
     bed.poke(0x608, SEL.code64, 2);
     bed.run('jmp_far_indirect', { opsize: 64, operands: [{ mem: 0x600 }] });
     assert.equal(bed.get64(S.rip), 0xffff_8000_0000_1234n);
-    bed.poke(0x600, SEL.code3 << 16 | 0x10, 4);
+    bed.poke(0x600, (SEL.code3 << 16) | 0x10, 4);
     const user = longBed(3);
     user.poke(GDT + SEL.gate2, gate(SEL.code64, 0x7000, 0xec), 8);
     user.poke(GDT + SEL.gate2 + 8, 0xffff_8000, 8);
@@ -91,13 +121,27 @@ describe('far transfers', () => {
     const both = longBed(0);
     both.poke(GDT + SEL.code64 + 6, 0xef, 1);
     both.poke(0x604, SEL.code64, 2);
-    assert.deepEqual(both.fault('jmp_far_indirect', { opsize: 32, operands: [{ mem: 0x600 }] }), gp(SEL.code64));
+    assert.deepEqual(
+      both.fault('jmp_far_indirect', { opsize: 32, operands: [{ mem: 0x600 }] }),
+      gp(SEL.code64),
+    );
   });
 
   it('virtual-8086 mode uses paragraphs', () => {
     const bed = v86Bed(3);
-    bed.run('jmp_far', { opsize: 16, operands: [{ imm: 0x10, size: 16 }, { imm: 0x7000, size: 16 }] });
-    assert.deepEqual(readSegment(bed, CS), { selector: 0x7000, base: 0x70000n, limit: 0xffff, attributes: 0xf3 });
+    bed.run('jmp_far', {
+      opsize: 16,
+      operands: [
+        { imm: 0x10, size: 16 },
+        { imm: 0x7000, size: 16 },
+      ],
+    });
+    assert.deepEqual(readSegment(bed, CS), {
+      selector: 0x7000,
+      base: 0x70000n,
+      limit: 0xffff,
+      attributes: 0xf3,
+    });
   });
 });
 
@@ -114,7 +158,10 @@ describe('system calls', () => {
     assert.deepEqual([bed.reg(1), bed.reg(11)], [0x502n, BigInt(IF | 3)]);
     bed.setReg(11, RF | IF | 3);
     bed.run('sysret', { opsize: 64 });
-    assert.deepEqual([bed.cpl, bed.selector(CS), bed.selector(SS), bed.rip, bed.flags], [3, 0x33, 0x2b, 0x502, IF | 3]);
+    assert.deepEqual(
+      [bed.cpl, bed.selector(CS), bed.selector(SS), bed.rip, bed.flags],
+      [3, 0x33, 0x2b, 0x502, IF | 3],
+    );
     bed.run('syscall');
     bed.run('sysret', { opsize: 32 });
     assert.deepEqual([bed.selector(CS), bed.view.getUint32(S.codeMode, true)], [0x23, 1]);
@@ -133,11 +180,17 @@ describe('system calls', () => {
     writeMsr(bed, MSR.SYSENTER_EIP, 0x4000n);
     bed.flags = IF;
     bed.run('sysenter');
-    assert.deepEqual([bed.cpl, bed.selector(CS), bed.selector(SS), bed.rip, bed.rsp, bed.flags], [0, 0x100, 0x108, 0x4000, 0x8000, 2]);
+    assert.deepEqual(
+      [bed.cpl, bed.selector(CS), bed.selector(SS), bed.rip, bed.rsp, bed.flags],
+      [0, 0x100, 0x108, 0x4000, 0x8000, 2],
+    );
     bed.setReg(1, 0xa000);
     bed.setReg(2, 0x600);
     bed.run('sysexit', { opsize: 32 });
-    assert.deepEqual([bed.cpl, bed.selector(CS), bed.selector(SS), bed.rip, bed.rsp], [3, 0x113, 0x11b, 0x600, 0xa000]);
+    assert.deepEqual(
+      [bed.cpl, bed.selector(CS), bed.selector(SS), bed.rip, bed.rsp],
+      [3, 0x113, 0x11b, 0x600, 0xa000],
+    );
     assert.deepEqual(bed.fault('sysexit', { opsize: 32 }), gp(0));
   });
 });

@@ -1,16 +1,43 @@
 import { CS, SS } from '../layout.ts';
 import { GuestFault, VECTOR, gp, ud, type CpuContext } from './context.ts';
 import {
-  TYPE, fetchDescriptor, gateFields, isCode, isConforming, isNull, loadedCache, longCallGate, selectorError, type Descriptor, type Gate,
+  TYPE,
+  fetchDescriptor,
+  gateFields,
+  isCode,
+  isConforming,
+  isNull,
+  loadedCache,
+  longCallGate,
+  selectorError,
+  type Descriptor,
+  type Gate,
 } from './descriptors.ts';
 import type { SystemInstruction, SystemRoutine } from './instruction.ts';
 import { writeStackPointer } from './interrupts.ts';
 import { GuestStack, checkTarget, type Bytes } from './memory.ts';
 import {
-  ATTR, RSP, cplOf, getGpr, hasParagraphs, isLongActive, modeChanged, readSegment, setRip, writeSegment, type SegmentCache,
+  ATTR,
+  RSP,
+  cplOf,
+  getGpr,
+  hasParagraphs,
+  isLongActive,
+  modeChanged,
+  readSegment,
+  setRip,
+  writeSegment,
+  type SegmentCache,
 } from './registers.ts';
 import { commitCode, dropInnerSegments, paragraphCache } from './segments.ts';
-import { bitsAfter, legacyInnerStack, longInnerStack, returnCode, returnStack, stackParameters } from './stack-switch.ts';
+import {
+  bitsAfter,
+  legacyInnerStack,
+  longInnerStack,
+  returnCode,
+  returnStack,
+  stackParameters,
+} from './stack-switch.ts';
 import { switchTask, tssDescriptor } from './task.ts';
 
 interface FarPointer {
@@ -25,13 +52,17 @@ function farPointer(insn: SystemInstruction): FarPointer {
     const offset = insn.readMemory(0, bytes);
     return { offset, selector: Number(insn.readMemory(0, 2, bytes)) };
   }
-  return { offset: BigInt.asUintN(insn.opsize, insn.immediate(0)), selector: Number(insn.immediate(1) & 0xffffn) };
+  return {
+    offset: BigInt.asUintN(insn.opsize, insn.immediate(0)),
+    selector: Number(insn.immediate(1) & 0xffffn),
+  };
 }
 
 /** A code segment with L and D both set does not exist. */
 function checkLongCode(ctx: CpuContext, descriptor: Descriptor): void {
   const both = ATTR.l | ATTR.db;
-  if (isLongActive(ctx) && (descriptor.attributes & both) === both) throw gp(selectorError(descriptor.selector));
+  if (isLongActive(ctx) && (descriptor.attributes & both) === both)
+    throw gp(selectorError(descriptor.selector));
 }
 
 /** A code segment reached directly: its privilege is kept. */
@@ -39,7 +70,8 @@ function directCode(ctx: CpuContext, descriptor: Descriptor, selector: number): 
   const error = selectorError(selector);
   const cpl = cplOf(ctx);
   if (!isCode(descriptor)) throw gp(error);
-  if (isConforming(descriptor) ? descriptor.dpl > cpl : (selector & 3) > cpl || descriptor.dpl !== cpl) throw gp(error);
+  if (isConforming(descriptor) ? descriptor.dpl > cpl : (selector & 3) > cpl || descriptor.dpl !== cpl)
+    throw gp(error);
   checkLongCode(ctx, descriptor);
   if (!descriptor.present) throw new GuestFault(VECTOR.NP, error);
   return loadedCache(ctx, descriptor, selector);
@@ -51,7 +83,12 @@ function checkGateAccess(ctx: CpuContext, descriptor: Descriptor, selector: numb
 }
 
 /** Task gates and TSS selectors, which IA-32e mode has not. */
-function transferToTask(ctx: CpuContext, descriptor: Descriptor, kind: 'jump' | 'call', nextRip: bigint): void {
+function transferToTask(
+  ctx: CpuContext,
+  descriptor: Descriptor,
+  kind: 'jump' | 'call',
+  nextRip: bigint,
+): void {
   const { selector } = descriptor;
   const error = selectorError(selector);
   if (isLongActive(ctx)) throw gp(error);
@@ -176,50 +213,57 @@ function callGate(ctx: CpuContext, gateDescriptor: Descriptor, selector: number,
 }
 
 /** RETF, with operand 0 the bytes to release when there is one. */
-const returnFar = (hasImmediate: boolean): SystemRoutine => (ctx, insn) => {
-  const bytes = (insn.opsize / 8) as Bytes;
-  const release = hasImmediate ? Number(insn.immediate(0) & 0xffffn) : 0;
-  const stack = GuestStack.current(ctx);
-  const ip = stack.pop(bytes);
-  const selector = Number(stack.pop(bytes) & 0xffffn);
-  if (hasParagraphs(ctx)) {
-    checkTarget(ctx, paragraphCache(ctx, CS, selector), ip);
+const returnFar =
+  (hasImmediate: boolean): SystemRoutine =>
+  (ctx, insn) => {
+    const bytes = (insn.opsize / 8) as Bytes;
+    const release = hasImmediate ? Number(insn.immediate(0) & 0xffffn) : 0;
+    const stack = GuestStack.current(ctx);
+    const ip = stack.pop(bytes);
+    const selector = Number(stack.pop(bytes) & 0xffffn);
+    if (hasParagraphs(ctx)) {
+      checkTarget(ctx, paragraphCache(ctx, CS, selector), ip);
+      stack.release(release);
+      stack.commit();
+      return enterParagraph(ctx, selector, ip);
+    }
+    const cpl = cplOf(ctx);
+    const code = returnCode(ctx, selector, cpl);
+    const rpl = selector & 3;
     stack.release(release);
-    stack.commit();
-    return enterParagraph(ctx, selector, ip);
-  }
-  const cpl = cplOf(ctx);
-  const code = returnCode(ctx, selector, cpl);
-  const rpl = selector & 3;
-  stack.release(release);
-  if (rpl === cpl) {
+    if (rpl === cpl) {
+      const cache = loadedCache(ctx, code, selector);
+      checkTarget(ctx, cache, ip);
+      stack.commit();
+      return enterCode(ctx, cache, ip, rpl);
+    }
+    const pointer = stack.pop(bytes);
+    const ss = Number(stack.pop(bytes) & 0xffffn);
+    const long = isLongActive(ctx) && (code.attributes & ATTR.l) !== 0;
+    const newStack = returnStack(ctx, ss, rpl, long);
     const cache = loadedCache(ctx, code, selector);
     checkTarget(ctx, cache, ip);
-    stack.commit();
-    return enterCode(ctx, cache, ip, rpl);
-  }
-  const pointer = stack.pop(bytes);
-  const ss = Number(stack.pop(bytes) & 0xffffn);
-  const long = isLongActive(ctx) && (code.attributes & ATTR.l) !== 0;
-  const newStack = returnStack(ctx, ss, rpl, long);
-  const cache = loadedCache(ctx, code, selector);
-  checkTarget(ctx, cache, ip);
-  writeStackPointer(ctx, pointer + BigInt(release), bitsAfter(ctx, code.attributes, newStack));
-  writeSegment(ctx, SS, newStack);
-  commitCode(ctx, cache, rpl);
-  dropInnerSegments(ctx, rpl);
-  setRip(ctx, ip);
-  modeChanged(ctx);
-};
+    writeStackPointer(ctx, pointer + BigInt(release), bitsAfter(ctx, code.attributes, newStack));
+    writeSegment(ctx, SS, newStack);
+    commitCode(ctx, cache, rpl);
+    dropInnerSegments(ctx, rpl);
+    setRip(ctx, ip);
+    modeChanged(ctx);
+  };
 
 /** A far JMP or CALL with a register operand is no instruction. */
-const memoryOnly = (routine: SystemRoutine): SystemRoutine => (ctx, insn) => {
-  if (!insn.isMemory(0)) throw ud();
-  routine(ctx, insn);
-};
+const memoryOnly =
+  (routine: SystemRoutine): SystemRoutine =>
+  (ctx, insn) => {
+    if (!insn.isMemory(0)) throw ud();
+    routine(ctx, insn);
+  };
 
 export const farRoutines: Readonly<Record<string, SystemRoutine>> = {
-  jmp_far: jumpFar, call_far: callFar,
-  jmp_far_indirect: memoryOnly(jumpFar), call_far_indirect: memoryOnly(callFar),
-  retf: returnFar(false), retf_imm: returnFar(true),
+  jmp_far: jumpFar,
+  call_far: callFar,
+  jmp_far_indirect: memoryOnly(jumpFar),
+  call_far_indirect: memoryOnly(callFar),
+  retf: returnFar(false),
+  retf_imm: returnFar(true),
 };

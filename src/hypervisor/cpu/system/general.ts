@@ -5,14 +5,39 @@ import type { SystemInstruction, SystemRoutine } from './instruction.ts';
 import { GuestStack, type Bytes } from './memory.ts';
 import { readMsr, writeMsr } from './msr.ts';
 import {
-  CR4, EFER, RAX, RBX, RCX, RDX, RSP, cplOf, cr4, efer, eflags, getGpr, getGpr32, iopl, is64, isCanonical,
-  isLongActive, isProtected, isV86, modeChanged, setEflags, setGpr, setGpr32, setRip, writeSegment,
+  CR4,
+  EFER,
+  RAX,
+  RBX,
+  RCX,
+  RDX,
+  RSP,
+  cplOf,
+  cr4,
+  efer,
+  eflags,
+  getGpr,
+  getGpr32,
+  iopl,
+  is64,
+  isCanonical,
+  isLongActive,
+  isProtected,
+  isV86,
+  modeChanged,
+  setEflags,
+  setGpr,
+  setGpr32,
+  setRip,
+  writeSegment,
 } from './registers.ts';
 import { commitCode, flatCode, flatData } from './segments.ts';
 import { requireCpl0 } from './segment-instructions.ts';
 
 function cpuid(ctx: CpuContext, insn: SystemInstruction): void {
-  const found = ctx.platform.cpuid.query(getGpr32(ctx, RAX), getGpr32(ctx, RCX), { osxsave: (cr4(ctx) & CR4.OSXSAVE) !== 0 });
+  const found = ctx.platform.cpuid.query(getGpr32(ctx, RAX), getGpr32(ctx, RCX), {
+    osxsave: (cr4(ctx) & CR4.OSXSAVE) !== 0,
+  });
   setGpr32(ctx, RAX, found.eax);
   setGpr32(ctx, RBX, found.ebx);
   setGpr32(ctx, RCX, found.ecx);
@@ -22,7 +47,7 @@ function cpuid(ctx: CpuContext, insn: SystemInstruction): void {
 
 function setEdxEax(ctx: CpuContext, value: bigint): void {
   setGpr(ctx, RAX, value & 0xffff_ffffn);
-  setGpr(ctx, RDX, value >> 32n & 0xffff_ffffn);
+  setGpr(ctx, RDX, (value >> 32n) & 0xffff_ffffn);
 }
 
 function rdmsr(ctx: CpuContext, insn: SystemInstruction): void {
@@ -34,7 +59,11 @@ function rdmsr(ctx: CpuContext, insn: SystemInstruction): void {
 function wrmsr(ctx: CpuContext, insn: SystemInstruction): void {
   requireCpl0(ctx);
   const next = insn.nextRip;
-  writeMsr(ctx, getGpr32(ctx, RCX), (getGpr(ctx, RDX) & 0xffff_ffffn) << 32n | (getGpr(ctx, RAX) & 0xffff_ffffn));
+  writeMsr(
+    ctx,
+    getGpr32(ctx, RCX),
+    ((getGpr(ctx, RDX) & 0xffff_ffffn) << 32n) | (getGpr(ctx, RAX) & 0xffff_ffffn),
+  );
   setRip(ctx, next);
 }
 
@@ -75,7 +104,7 @@ function syscall(ctx: CpuContext, insn: SystemInstruction): void {
   if (!is64(ctx) || (efer(ctx) & EFER.SCE) === 0) throw ud();
   const flags = readRflags(ctx.view);
   const star = ctx.view.getBigUint64(S.star, true);
-  const selector = Number(star >> 32n & 0xfffcn);
+  const selector = Number((star >> 32n) & 0xfffcn);
   const mask = ctx.view.getUint32(S.sfmask, true);
   setGpr(ctx, RCX, insn.nextRip);
   setGpr(ctx, 11, BigInt(flags));
@@ -92,7 +121,7 @@ function sysret(ctx: CpuContext, insn: SystemInstruction): void {
   const target = getGpr(ctx, RCX);
   const long = insn.opsize === 64;
   if (long && !isCanonical(target)) throw gp();
-  const base = Number(ctx.view.getBigUint64(S.star, true) >> 48n & 0xffffn);
+  const base = Number((ctx.view.getBigUint64(S.star, true) >> 48n) & 0xffffn);
   writeRflags(ctx.view, (getGpr32(ctx, 11) & 0x3c_7fd7) | 2);
   commitCode(ctx, flatCode((base + (long ? 16 : 0)) & 0xffff, 3, long), 3);
   writeSegment(ctx, SS, flatData(((base + 8) & 0xfffc) | 3, 3));
@@ -165,7 +194,8 @@ function pushf(ctx: CpuContext, insn: SystemInstruction): void {
 }
 
 /** FLAGS as virtual-8086 code sees them under VME: IF is VIF, IOPL is 3. */
-export const virtualImage = (flags: number): number => (flags & ~IF) | ((flags & VIF) !== 0 ? IF : 0) | 0x3000;
+export const virtualImage = (flags: number): number =>
+  (flags & ~IF) | ((flags & VIF) !== 0 ? IF : 0) | 0x3000;
 
 /** Flags that POPF and IRET change at any privilege. */
 export const ALWAYS_POPPED = 0x4dd5;
@@ -194,6 +224,20 @@ function popf(ctx: CpuContext, insn: SystemInstruction): void {
 }
 
 export const generalRoutines: Readonly<Record<string, SystemRoutine>> = {
-  cpuid, rdmsr, wrmsr, rdtsc, rdtscp, hlt, rdrand: random, rdseed: random,
-  syscall, sysret, sysenter, sysexit, cli, sti, pushf, popf,
+  cpuid,
+  rdmsr,
+  wrmsr,
+  rdtsc,
+  rdtscp,
+  hlt,
+  rdrand: random,
+  rdseed: random,
+  syscall,
+  sysret,
+  sysenter,
+  sysexit,
+  cli,
+  sti,
+  pushf,
+  popf,
 };

@@ -8,7 +8,12 @@ import { segmentRoutines } from './segment-instructions.ts';
 
 /** Every routine that an instruction row may leave to, by the name it gives `b.system`. */
 export const systemRoutines: Readonly<Record<string, SystemRoutine>> = {
-  ...segmentRoutines, ...controlRoutines, ...generalRoutines, ...interruptRoutines, ...farRoutines, ...ioRoutines,
+  ...segmentRoutines,
+  ...controlRoutines,
+  ...generalRoutines,
+  ...interruptRoutines,
+  ...farRoutines,
+  ...ioRoutines,
 };
 
 export { GuestFault, TripleFault, VECTOR, type CpuContext, type CpuPlatform } from './context.ts';

@@ -109,7 +109,9 @@ export class SystemInstruction {
     const first = this.#operands.findIndex((o) => o.kind === 'imm' || o.kind === 'rel');
     const slot = this.#operand(index).slot ?? (index === first ? 'imm' : 'disp');
     const { view } = this.#ctx;
-    return slot === 'disp' ? BigInt(view.getInt32(this.#record + RECORD.disp, true)) : view.getBigInt64(this.#record + RECORD.imm, true);
+    return slot === 'disp'
+      ? BigInt(view.getInt32(this.#record + RECORD.disp, true))
+      : view.getBigInt64(this.#record + RECORD.imm, true);
   }
 
   /** Number of a control, debug, segment or general register operand. */
@@ -149,10 +151,14 @@ export class SystemInstruction {
     const at = this.#slot(index);
     const { view } = this.#ctx;
     switch (this.#operand(index).size) {
-      case 8: return BigInt(view.getUint8(at));
-      case 16: return BigInt(view.getUint16(at, true));
-      case 32: return BigInt(view.getUint32(at, true));
-      default: return view.getBigUint64(at, true);
+      case 8:
+        return BigInt(view.getUint8(at));
+      case 16:
+        return BigInt(view.getUint16(at, true));
+      case 32:
+        return BigInt(view.getUint32(at, true));
+      default:
+        return view.getBigUint64(at, true);
     }
   }
 

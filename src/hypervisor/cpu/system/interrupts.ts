@@ -7,8 +7,25 @@ import { AC_ID, ALWAYS_POPPED } from './general.ts';
 import type { SystemInstruction, SystemRoutine } from './instruction.ts';
 import { GuestStack, checkTarget, readSystem, type Bytes } from './memory.ts';
 import {
-  ATTR, CR4, RSP, cplOf, cr4, eflags, getGpr, iopl, is64, isLongActive, isProtected, isV86, modeChanged, readSegment, setCpl, setGpr,
-  setRip, writeSegment, type SegmentCache,
+  ATTR,
+  CR4,
+  RSP,
+  cplOf,
+  cr4,
+  eflags,
+  getGpr,
+  iopl,
+  is64,
+  isLongActive,
+  isProtected,
+  isV86,
+  modeChanged,
+  readSegment,
+  setCpl,
+  setGpr,
+  setRip,
+  writeSegment,
+  type SegmentCache,
 } from './registers.ts';
 import { commitCode, dropInnerSegments, paragraphCache, v86Cache } from './segments.ts';
 import { bitsAfter, returnCode, returnStack } from './stack-switch.ts';
@@ -25,8 +42,10 @@ function int(ctx: CpuContext, insn: SystemInstruction): void {
   deliver(ctx, { vector, kind: 'software', nextRip });
 }
 
-const int3: SystemRoutine = (ctx, insn) => deliver(ctx, { vector: VECTOR.BP, kind: 'software', nextRip: insn.nextRip });
-const int1: SystemRoutine = (ctx, insn) => deliver(ctx, { vector: VECTOR.DB, kind: 'int1', nextRip: insn.nextRip });
+const int3: SystemRoutine = (ctx, insn) =>
+  deliver(ctx, { vector: VECTOR.BP, kind: 'software', nextRip: insn.nextRip });
+const int1: SystemRoutine = (ctx, insn) =>
+  deliver(ctx, { vector: VECTOR.DB, kind: 'int1', nextRip: insn.nextRip });
 
 function into(ctx: CpuContext, insn: SystemInstruction): void {
   if (is64(ctx)) throw ud();
@@ -50,7 +69,10 @@ function iretReal(ctx: CpuContext, bytes: Bytes): void {
   const image = Number(stack.pop(bytes) & 0xffff_ffffn);
   checkTarget(ctx, code, ip);
   const old = readRflags(ctx.view);
-  writeRflags(ctx.view, bytes === 4 ? (image & 0x25_7fd5) | (old & 0x1a_0000) : (image & 0x7fd5) | (old & ~0xffff));
+  writeRflags(
+    ctx.view,
+    bytes === 4 ? (image & 0x25_7fd5) | (old & 0x1a_0000) : (image & 0x7fd5) | (old & ~0xffff),
+  );
   stack.commit();
   writeSegment(ctx, CS, code);
   setRip(ctx, ip);
@@ -106,7 +128,8 @@ function iretProtected(ctx: CpuContext, bytes: Bytes): void {
   const ip = stack.pop(bytes);
   const selector = Number(stack.pop(bytes) & 0xffffn);
   const image = Number(stack.pop(bytes) & 0xffff_ffffn);
-  if ((image & VM) !== 0 && cpl === 0 && bytes === 4 && !isLongActive(ctx)) return iretToV86(ctx, stack, ip, selector, image);
+  if ((image & VM) !== 0 && cpl === 0 && bytes === 4 && !isLongActive(ctx))
+    return iretToV86(ctx, stack, ip, selector, image);
   const code = returnCode(ctx, selector, cpl);
   const rpl = selector & 3;
   const outer = rpl > cpl;
@@ -132,7 +155,11 @@ function iretProtected(ctx: CpuContext, bytes: Bytes): void {
 
 /** A 16-bit stack takes SP alone; the upper half of ESP stays, as it was. */
 export function writeStackPointer(ctx: CpuContext, pointer: bigint, bits: 16 | 32 | 64): void {
-  setGpr(ctx, RSP, bits === 16 ? (getGpr(ctx, RSP) & 0xffff_0000n) | (pointer & 0xffffn) : BigInt.asUintN(bits, pointer));
+  setGpr(
+    ctx,
+    RSP,
+    bits === 16 ? (getGpr(ctx, RSP) & 0xffff_0000n) | (pointer & 0xffffn) : BigInt.asUintN(bits, pointer),
+  );
 }
 
 function iretToV86(ctx: CpuContext, stack: GuestStack, ip: bigint, cs: number, image: number): void {

@@ -12,7 +12,12 @@ describe('port I/O', () => {
   it('IN and OUT of all sizes', () => {
     const bed = longBed(0);
     bed.setReg(0, -1n & 0xffff_ffff_ffff_ffffn);
-    bed.run('in', { operands: [{ reg: 0, size: 8 }, { imm: 0x61, size: 8 }] });
+    bed.run('in', {
+      operands: [
+        { reg: 0, size: 8 },
+        { imm: 0x61, size: 8 },
+      ],
+    });
     assert.equal(bed.reg(0), 0xffff_ffff_ffff_ff61n);
     bed.setReg(2, 0xcfc);
     bed.run('in', { opsize: 32, operands: [{ reg: 0 }, { reg: 2, size: 16 }] });
@@ -23,13 +28,22 @@ describe('port I/O', () => {
 
   it('the I/O permission bitmap', () => {
     const bed = protectedBed(3);
-    const out = { operands: [{ imm: 0x80, size: 8 as const }, { reg: 0, size: 8 as const }] };
+    const out = {
+      operands: [
+        { imm: 0x80, size: 8 as const },
+        { reg: 0, size: 8 as const },
+      ],
+    };
     bed.poke(TSS + 0x68 + 0x10, 0, 2);
     bed.run('out', out);
     assert.equal(bed.ports.length, 1);
     bed.poke(TSS + 0x68 + 0x10, 2, 1);
     bed.run('out', out);
-    assert.deepEqual(bed.fault('out', { opsize: 16, operands: [out.operands[0]!, { reg: 0 }] }), GP, 'the second port of the word');
+    assert.deepEqual(
+      bed.fault('out', { opsize: 16, operands: [out.operands[0]!, { reg: 0 }] }),
+      GP,
+      'the second port of the word',
+    );
     bed.poke(TSS + 0x66, 0x2060, 2);
     assert.deepEqual(bed.fault('out', out), GP, 'beyond the limit');
     bed.flags = 0x3000;
@@ -89,10 +103,16 @@ describe('the rest', () => {
     const bed = longBed(3);
     bed.view.setUint32(S.mxcsr, 0x1fa0, true);
     initState(bed.view);
-    assert.deepEqual([bed.rip, bed.selector(1), bed.cpl, bed.get64(S.cr0), bed.get64(S.efer)], [0xfff0, 0xf000, 0, 0x10n, 0n]);
+    assert.deepEqual(
+      [bed.rip, bed.selector(1), bed.cpl, bed.get64(S.cr0), bed.get64(S.efer)],
+      [0xfff0, 0xf000, 0, 0x10n, 0n],
+    );
     assert.equal(bed.view.getUint32(S.mxcsr, true), 0x1fa0, 'INIT keeps MXCSR');
     resetState(bed.view);
-    assert.deepEqual([bed.get64(S.cr0), bed.view.getUint32(S.mxcsr, true), bed.get64(S.xcr0)], [0x6000_0010n, 0x1f80, 1n]);
+    assert.deepEqual(
+      [bed.get64(S.cr0), bed.view.getUint32(S.mxcsr, true), bed.get64(S.xcr0)],
+      [0x6000_0010n, 0x1f80, 1n],
+    );
   });
 
   it('a snapshot brings every field back', () => {

@@ -4,7 +4,19 @@ import { gp, type CpuContext } from './context.ts';
 import type { SystemInstruction, SystemRoutine } from './instruction.ts';
 import { dataLinear, readSystem, type Bytes } from './memory.ts';
 import {
-  RCX, RDI, RDX, RSI, cplOf, eflags, getGpr, getGpr32, iopl, isProtected, readSegment, setGpr, setRip,
+  RCX,
+  RDI,
+  RDX,
+  RSI,
+  cplOf,
+  eflags,
+  getGpr,
+  getGpr32,
+  iopl,
+  isProtected,
+  readSegment,
+  setGpr,
+  setRip,
 } from './registers.ts';
 
 /** Iterations of a repeated INS or OUTS in one call; then the run looks at interrupts and comes back. */
@@ -65,35 +77,41 @@ function setAddressRegister(ctx: CpuContext, n: number, bits: number, value: big
  * iteration, so that a fault or an interrupt finds a restartable instruction;
  * RIP stays on it while there is more to do.
  */
-const stringIo = (write: boolean, byte: boolean): SystemRoutine => (ctx, insn) => {
-  const next = insn.nextRip;
-  const bits = insn.addressSize;
-  const size = byte ? 1 : ioSize(insn.opsize);
-  const port = getGpr32(ctx, RDX) & 0xffff;
-  const repeated = insn.rep !== 0;
-  const index = write ? RSI : RDI;
-  const source = write ? insn.segment : ES;
-  let count = repeated ? masked(bits, getGpr(ctx, RCX)) : 1n;
-  if (count === 0n) return setRip(ctx, next);
-  checkPort(ctx, port, size);
-  const step = BigInt((ctx.view.getUint32(S.eflags, true) & DF) !== 0 ? -size : size);
-  const user = cplOf(ctx) === 3;
-  for (let i = 0; i < ITERATIONS && count > 0n; i++) {
-    const offset = masked(bits, getGpr(ctx, index));
-    const linear = dataLinear(ctx, source, offset, size, !write);
-    if (write) ctx.platform.ioWrite(port, size, Number(ctx.readLinear(linear, size as Bytes, user)));
-    else {
-      ctx.probeWrite(linear, size, user);
-      ctx.writeLinear(linear, size as Bytes, BigInt(ctx.platform.ioRead(port, size) >>> 0), user);
+const stringIo =
+  (write: boolean, byte: boolean): SystemRoutine =>
+  (ctx, insn) => {
+    const next = insn.nextRip;
+    const bits = insn.addressSize;
+    const size = byte ? 1 : ioSize(insn.opsize);
+    const port = getGpr32(ctx, RDX) & 0xffff;
+    const repeated = insn.rep !== 0;
+    const index = write ? RSI : RDI;
+    const source = write ? insn.segment : ES;
+    let count = repeated ? masked(bits, getGpr(ctx, RCX)) : 1n;
+    if (count === 0n) return setRip(ctx, next);
+    checkPort(ctx, port, size);
+    const step = BigInt((ctx.view.getUint32(S.eflags, true) & DF) !== 0 ? -size : size);
+    const user = cplOf(ctx) === 3;
+    for (let i = 0; i < ITERATIONS && count > 0n; i++) {
+      const offset = masked(bits, getGpr(ctx, index));
+      const linear = dataLinear(ctx, source, offset, size, !write);
+      if (write) ctx.platform.ioWrite(port, size, Number(ctx.readLinear(linear, size as Bytes, user)));
+      else {
+        ctx.probeWrite(linear, size, user);
+        ctx.writeLinear(linear, size as Bytes, BigInt(ctx.platform.ioRead(port, size) >>> 0), user);
+      }
+      count--;
+      setAddressRegister(ctx, index, bits, offset + step);
+      if (repeated) setAddressRegister(ctx, RCX, bits, count);
     }
-    count--;
-    setAddressRegister(ctx, index, bits, offset + step);
-    if (repeated) setAddressRegister(ctx, RCX, bits, count);
-  }
-  if (count === 0n) setRip(ctx, next);
-};
+    if (count === 0n) setRip(ctx, next);
+  };
 
 export const ioRoutines: Readonly<Record<string, SystemRoutine>> = {
-  in: input, out: output,
-  insb: stringIo(false, true), ins: stringIo(false, false), outsb: stringIo(true, true), outs: stringIo(true, false),
+  in: input,
+  out: output,
+  insb: stringIo(false, true),
+  ins: stringIo(false, false),
+  outsb: stringIo(true, true),
+  outs: stringIo(true, false),
 };

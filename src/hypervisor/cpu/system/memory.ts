@@ -1,7 +1,18 @@
 import { SS } from '../layout.ts';
 import { GuestFault, VECTOR, type CpuContext } from './context.ts';
 import {
-  ATTR, RSP, cplOf, getGpr, hasParagraphs, is64, isCanonical, isLongActive, readSegment, setGpr, stackBits, type SegmentCache,
+  ATTR,
+  RSP,
+  cplOf,
+  getGpr,
+  hasParagraphs,
+  is64,
+  isCanonical,
+  isLongActive,
+  readSegment,
+  setGpr,
+  stackBits,
+  type SegmentCache,
 } from './registers.ts';
 
 export type Bytes = 1 | 2 | 4 | 8;
@@ -16,13 +27,20 @@ export function withinLimit(cache: SegmentCache, offset: bigint, bytes: number):
 }
 
 /** Linear addresses have 32 bits outside 64-bit mode. */
-export const truncateLinear = (long: boolean, linear: bigint): bigint => BigInt.asUintN(long ? 64 : 32, linear);
+export const truncateLinear = (long: boolean, linear: bigint): bigint =>
+  BigInt.asUintN(long ? 64 : 32, linear);
 
 /**
  * Linear address of `bytes` bytes at an offset in a segment register, checked
  * as a data access: #SS(0) for SS, else #GP(0).
  */
-export function dataLinear(ctx: CpuContext, index: number, offset: bigint, bytes: number, write: boolean): bigint {
+export function dataLinear(
+  ctx: CpuContext,
+  index: number,
+  offset: bigint,
+  bytes: number,
+  write: boolean,
+): bigint {
   const cache = readSegment(ctx, index);
   const fault = (): GuestFault => new GuestFault(index === SS ? VECTOR.SS : VECTOR.GP, 0);
   if (is64(ctx)) {
@@ -34,7 +52,8 @@ export function dataLinear(ctx: CpuContext, index: number, offset: bigint, bytes
     const { attributes } = cache;
     if ((attributes & ATTR.p) === 0) throw fault();
     const code = (attributes & ATTR.code) !== 0;
-    if (write ? code || (attributes & ATTR.writable) === 0 : code && (attributes & ATTR.readable) === 0) throw fault();
+    if (write ? code || (attributes & ATTR.writable) === 0 : code && (attributes & ATTR.readable) === 0)
+      throw fault();
   }
   if (!withinLimit(cache, offset, bytes)) throw fault();
   return truncateLinear(false, cache.base + offset);
@@ -66,7 +85,14 @@ export class GuestStack {
   readonly #user: boolean;
   readonly #errorCode: number;
 
-  constructor(ctx: CpuContext, cache: SegmentCache, pointer: bigint, bits: 16 | 32 | 64, user: boolean, errorCode = 0) {
+  constructor(
+    ctx: CpuContext,
+    cache: SegmentCache,
+    pointer: bigint,
+    bits: 16 | 32 | 64,
+    user: boolean,
+    errorCode = 0,
+  ) {
     this.#ctx = ctx;
     this.#segment = cache;
     this.#bits = bits;
@@ -77,7 +103,14 @@ export class GuestStack {
 
   /** The stack of SS:rSP at the current privilege; stack faults carry `errorCode`. */
   static current(ctx: CpuContext, errorCode = 0): GuestStack {
-    return new GuestStack(ctx, readSegment(ctx, SS), getGpr(ctx, RSP), stackBits(ctx), cplOf(ctx) === 3, errorCode);
+    return new GuestStack(
+      ctx,
+      readSegment(ctx, SS),
+      getGpr(ctx, RSP),
+      stackBits(ctx),
+      cplOf(ctx) === 3,
+      errorCode,
+    );
   }
 
   /** Pushes the values, the first one first; all of them or, with a fault, none. */
@@ -87,7 +120,12 @@ export class GuestStack {
     this.#probe(values.length, bytes);
     for (const value of values) {
       pointer = this.#mask(pointer - step);
-      this.#ctx.writeLinear(this.#linear(pointer, bytes), bytes, BigInt.asUintN(bytes * 8, value), this.#user);
+      this.#ctx.writeLinear(
+        this.#linear(pointer, bytes),
+        bytes,
+        BigInt.asUintN(bytes * 8, value),
+        this.#user,
+      );
     }
     this.pointer = pointer;
   }
@@ -103,7 +141,11 @@ export class GuestStack {
       return;
     }
     for (let i = 1; i <= count; i++) {
-      this.#ctx.probeWrite(this.#linear(this.#mask(this.pointer - BigInt(i * bytes)), bytes), bytes, this.#user);
+      this.#ctx.probeWrite(
+        this.#linear(this.#mask(this.pointer - BigInt(i * bytes)), bytes),
+        bytes,
+        this.#user,
+      );
     }
   }
 
@@ -115,7 +157,11 @@ export class GuestStack {
 
   /** The value `offset` bytes above the top. */
   peek(offset: number, bytes: Bytes): bigint {
-    return this.#ctx.readLinear(this.#linear(this.#mask(this.pointer + BigInt(offset)), bytes), bytes, this.#user);
+    return this.#ctx.readLinear(
+      this.#linear(this.#mask(this.pointer + BigInt(offset)), bytes),
+      bytes,
+      this.#user,
+    );
   }
 
   release(bytes: number): void {
@@ -134,7 +180,8 @@ export class GuestStack {
 
   #linear(offset: bigint, bytes: number): bigint {
     if (this.#bits === 64) {
-      if (!isCanonical(offset) || !isCanonical(offset + BigInt(bytes - 1))) throw new GuestFault(VECTOR.SS, this.#errorCode);
+      if (!isCanonical(offset) || !isCanonical(offset + BigInt(bytes - 1)))
+        throw new GuestFault(VECTOR.SS, this.#errorCode);
       return offset;
     }
     if (!withinLimit(this.#segment, offset, bytes)) throw new GuestFault(VECTOR.SS, this.#errorCode);

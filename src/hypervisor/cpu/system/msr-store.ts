@@ -16,11 +16,14 @@ export class MsrStore {
 
   /** Index in hexadecimal to value in hexadecimal. */
   save(): Record<string, string> {
-    return Object.fromEntries([...this.#values].map(([index, value]) => [index.toString(16), value.toString(16)]));
+    return Object.fromEntries(
+      [...this.#values].map(([index, value]) => [index.toString(16), value.toString(16)]),
+    );
   }
 
   restore(saved: Readonly<Record<string, string>>): void {
     this.#values.clear();
-    for (const [index, value] of Object.entries(saved)) this.#values.set(Number.parseInt(index, 16), BigInt(`0x${value}`));
+    for (const [index, value] of Object.entries(saved))
+      this.#values.set(Number.parseInt(index, 16), BigInt(`0x${value}`));
   }
 }

@@ -6,20 +6,54 @@ import type { CpuContext } from './context.ts';
 export type StateHolder = Pick<CpuContext, 'view'>;
 
 export const CR0 = {
-  PE: 1 << 0, MP: 1 << 1, EM: 1 << 2, TS: 1 << 3, ET: 1 << 4, NE: 1 << 5, WP: 1 << 16, AM: 1 << 18,
-  NW: 1 << 29, CD: 1 << 30, PG: 0x8000_0000,
+  PE: 1 << 0,
+  MP: 1 << 1,
+  EM: 1 << 2,
+  TS: 1 << 3,
+  ET: 1 << 4,
+  NE: 1 << 5,
+  WP: 1 << 16,
+  AM: 1 << 18,
+  NW: 1 << 29,
+  CD: 1 << 30,
+  PG: 0x8000_0000,
 } as const;
 export const CR4 = {
-  VME: 1 << 0, PVI: 1 << 1, TSD: 1 << 2, DE: 1 << 3, PSE: 1 << 4, PAE: 1 << 5, MCE: 1 << 6, PGE: 1 << 7,
-  PCE: 1 << 8, OSFXSR: 1 << 9, OSXMMEXCPT: 1 << 10, UMIP: 1 << 11, FSGSBASE: 1 << 16, PCIDE: 1 << 17,
-  OSXSAVE: 1 << 18, SMEP: 1 << 20, SMAP: 1 << 21,
+  VME: 1 << 0,
+  PVI: 1 << 1,
+  TSD: 1 << 2,
+  DE: 1 << 3,
+  PSE: 1 << 4,
+  PAE: 1 << 5,
+  MCE: 1 << 6,
+  PGE: 1 << 7,
+  PCE: 1 << 8,
+  OSFXSR: 1 << 9,
+  OSXMMEXCPT: 1 << 10,
+  UMIP: 1 << 11,
+  FSGSBASE: 1 << 16,
+  PCIDE: 1 << 17,
+  OSXSAVE: 1 << 18,
+  SMEP: 1 << 20,
+  SMAP: 1 << 21,
 } as const;
 export const EFER = { SCE: 1 << 0, LME: 1 << 8, LMA: 1 << 10, NXE: 1 << 11 } as const;
 
 /** Descriptor bits as SEG.attributes holds them (the high dword >> 8, without the limit's). */
 export const ATTR = {
-  accessed: 0x1, writable: 0x2, readable: 0x2, expandDown: 0x4, conforming: 0x4, code: 0x8,
-  type: 0xf, s: 0x10, dpl: 0x60, p: 0x80, l: 0x2000, db: 0x4000, g: 0x8000,
+  accessed: 0x1,
+  writable: 0x2,
+  readable: 0x2,
+  expandDown: 0x4,
+  conforming: 0x4,
+  code: 0x8,
+  type: 0xf,
+  s: 0x10,
+  dpl: 0x60,
+  p: 0x80,
+  l: 0x2000,
+  db: 0x4000,
+  g: 0x8000,
 } as const;
 export const dplOf = (attributes: number): number => (attributes >> 5) & 3;
 
@@ -36,7 +70,8 @@ export const cr0 = (ctx: StateHolder): number => ctx.view.getUint32(S.cr0, true)
 export const cr4 = (ctx: StateHolder): number => ctx.view.getUint32(S.cr4, true);
 export const efer = (ctx: StateHolder): number => ctx.view.getUint32(S.efer, true);
 export const eflags = (ctx: StateHolder): number => ctx.view.getUint32(S.eflags, true);
-export const setEflags = (ctx: StateHolder, value: number): void => ctx.view.setUint32(S.eflags, value >>> 0, true);
+export const setEflags = (ctx: StateHolder, value: number): void =>
+  ctx.view.setUint32(S.eflags, value >>> 0, true);
 export const cplOf = (ctx: StateHolder): number => ctx.view.getUint32(S.cpl, true);
 export const setCpl = (ctx: StateHolder, cpl: number): void => ctx.view.setUint32(S.cpl, cpl, true);
 export const iopl = (ctx: StateHolder): number => (eflags(ctx) & IOPL) >> 12;
@@ -50,17 +85,29 @@ export const is64 = (ctx: StateHolder): boolean =>
   isLongActive(ctx) && (ctx.view.getUint32(segment(CS) + SEG.attributes, true) & ATTR.l) !== 0;
 
 export const getGpr = (ctx: StateHolder, n: number): bigint => ctx.view.getBigUint64(gpr(n), true);
-export const setGpr = (ctx: StateHolder, n: number, value: bigint): void => ctx.view.setBigUint64(gpr(n), BigInt.asUintN(64, value), true);
+export const setGpr = (ctx: StateHolder, n: number, value: bigint): void =>
+  ctx.view.setBigUint64(gpr(n), BigInt.asUintN(64, value), true);
 export const getGpr32 = (ctx: StateHolder, n: number): number => ctx.view.getUint32(gpr(n), true);
 /** Writes 32 bits; the upper half becomes zero. */
-export const setGpr32 = (ctx: StateHolder, n: number, value: number): void => ctx.view.setBigUint64(gpr(n), BigInt(value >>> 0), true);
-export const RAX = 0, RCX = 1, RDX = 2, RBX = 3, RSP = 4, RBP = 5, RSI = 6, RDI = 7;
+export const setGpr32 = (ctx: StateHolder, n: number, value: number): void =>
+  ctx.view.setBigUint64(gpr(n), BigInt(value >>> 0), true);
+export const RAX = 0,
+  RCX = 1,
+  RDX = 2,
+  RBX = 3,
+  RSP = 4,
+  RBP = 5,
+  RSI = 6,
+  RDI = 7;
 
 export const getRip = (ctx: StateHolder): bigint => ctx.view.getBigUint64(S.rip, true);
-export const setRip = (ctx: StateHolder, rip: bigint): void => ctx.view.setBigUint64(S.rip, BigInt.asUintN(64, rip), true);
+export const setRip = (ctx: StateHolder, rip: bigint): void =>
+  ctx.view.setBigUint64(S.rip, BigInt.asUintN(64, rip), true);
 
-/** 48-bit canonical: bits 63:47 are all alike. */
-export const isCanonical = (linear: bigint): boolean => BigInt.asIntN(48, linear) === BigInt.asIntN(64, linear);
+/** Is an unsigned 64-bit linear address canonical: are bits 63:47 all alike? */
+export const isCanonical = (linear: bigint): boolean => linear < LOW_HALF_END || linear >= HIGH_HALF;
+const LOW_HALF_END = 0x8000_0000_0000n;
+const HIGH_HALF = 0xffff_8000_0000_0000n;
 
 export function readSegment(ctx: StateHolder, index: number): SegmentCache {
   const at = segment(index);
@@ -96,7 +143,8 @@ export function updateChecked(ctx: StateHolder, index: number): void {
   if (index === FLAT || is64(ctx)) free = true;
   else {
     const want = ATTR.p | ATTR.s | ATTR.writable;
-    free = ctx.view.getUint32(at + SEG.limit, true) === 0xffff_ffff &&
+    free =
+      ctx.view.getUint32(at + SEG.limit, true) === 0xffff_ffff &&
       (attributes & (want | ATTR.code | ATTR.expandDown)) === want;
   }
   ctx.view.setUint32(at + SEG.checked, free ? 0 : 1, true);

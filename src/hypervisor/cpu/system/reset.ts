@@ -6,7 +6,15 @@ const CR0_RESET = 0x6000_0010n;
 const MXCSR_RESET = 0x1f80;
 const FPU_CONTROL_RESET = 0x40;
 
-function setSegment(view: DataView, index: number, selector: number, base: bigint, limit: number, attributes: number, checked: number): void {
+function setSegment(
+  view: DataView,
+  index: number,
+  selector: number,
+  base: bigint,
+  limit: number,
+  attributes: number,
+  checked: number,
+): void {
   const at = segment(index);
   view.setBigUint64(at + SEG.base, base, true);
   view.setUint32(at + SEG.limit, limit, true);

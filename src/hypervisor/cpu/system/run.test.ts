@@ -12,14 +12,31 @@ import { descriptor, gate } from './testbed.ts';
 
 const RAM_BYTES = 4 << 20;
 const PAGES = (RAM + RAM_BYTES) / 65536;
-const KERNEL = 0x100000, USER = 0x200000, GDT = 0x1000, IDT = 0x2000, TSS = 0x3000, TABLES = 0x10000;
-const KERNEL_TOP = 0x9000, USER_TOP = 0x210000;
-const SEL = { code0: 0x10, data0: 0x18, code32: 0x23, data3: 0x2b, code3: 0x33, tss: 0x40, code16: 0x50, code32Kernel: 0x58 } as const;
+const KERNEL = 0x100000,
+  USER = 0x200000,
+  GDT = 0x1000,
+  IDT = 0x2000,
+  TSS = 0x3000,
+  TABLES = 0x10000;
+const KERNEL_TOP = 0x9000,
+  USER_TOP = 0x210000;
+const SEL = {
+  code0: 0x10,
+  data0: 0x18,
+  code32: 0x23,
+  data3: 0x2b,
+  code3: 0x33,
+  tss: 0x40,
+  code16: 0x50,
+  code32Kernel: 0x58,
+} as const;
 
 const NO_DEVICES: Bus = {
   read: () => 0xffff_ffff,
   write: () => {},
-  claim: () => { throw new Error('no devices here'); },
+  claim: () => {
+    throw new Error('no devices here');
+  },
 };
 
 /** A whole processor with 4 MiB, code and data of its own, and one interrupt line. */
@@ -39,7 +56,10 @@ class Guest {
       },
     };
     this.cpu = new Interpreter({
-      memory, ramBytes: RAM_BYTES, mmio: NO_DEVICES, interrupts,
+      memory,
+      ramBytes: RAM_BYTES,
+      mmio: NO_DEVICES,
+      interrupts,
       platform: {
         ioRead: () => 0x5a,
         ioWrite: (port, _size, value) => {
@@ -49,22 +69,41 @@ class Guest {
             this.cpu.interruptsChanged();
           }
         },
-        msrRead: () => undefined, msrWrite: () => false, tsc: () => 0n, setTsc: () => {}, random64: () => 1n,
-        tprGet: () => 0, tprSet: () => {}, cpuid: new CpuidTable({ tscHz: 1e9, apicHz: 1e9 }),
+        msrRead: () => undefined,
+        msrWrite: () => false,
+        tsc: () => 0n,
+        setTsc: () => {},
+        random64: () => 1n,
+        tprGet: () => 0,
+        tprSet: () => {},
+        cpuid: new CpuidTable({ tscHz: 1e9, apicHz: 1e9 }),
       },
     });
     resetState(this.cpu.view);
   }
 
-  get view(): DataView { return this.cpu.view; }
-  code(at: number, bytes: string): void {
-    for (const [i, byte] of bytes.trim().split(/\s+/).entries()) this.view.setUint8(RAM + at + i, Number.parseInt(byte, 16));
+  get view(): DataView {
+    return this.cpu.view;
   }
-  poke(at: number, value: bigint | number): void { this.view.setBigUint64(RAM + at, BigInt(value), true); }
-  peek(at: number): bigint { return this.view.getBigUint64(RAM + at, true); }
-  reg(n: number): bigint { return this.view.getBigUint64(gpr(n), true); }
-  setReg(n: number, value: number | bigint): void { this.view.setBigUint64(gpr(n), BigInt(value), true); }
-  set(field: number, value: number | bigint): void { this.view.setBigUint64(field, BigInt(value), true); }
+  code(at: number, bytes: string): void {
+    for (const [i, byte] of bytes.trim().split(/\s+/).entries())
+      this.view.setUint8(RAM + at + i, Number.parseInt(byte, 16));
+  }
+  poke(at: number, value: bigint | number): void {
+    this.view.setBigUint64(RAM + at, BigInt(value), true);
+  }
+  peek(at: number): bigint {
+    return this.view.getBigUint64(RAM + at, true);
+  }
+  reg(n: number): bigint {
+    return this.view.getBigUint64(gpr(n), true);
+  }
+  setReg(n: number, value: number | bigint): void {
+    this.view.setBigUint64(gpr(n), BigInt(value), true);
+  }
+  set(field: number, value: number | bigint): void {
+    this.view.setBigUint64(field, BigInt(value), true);
+  }
   gate(vector: number, offset: number, access = 0x8e): void {
     this.poke(IDT + vector * 16, gate(SEL.code0, offset, access));
     this.poke(IDT + vector * 16 + 8, 0);
@@ -74,10 +113,16 @@ class Guest {
   long(level: 0 | 3, rip: number): this {
     const flat = (access: number, flags: number): bigint => descriptor(0, 0xfffff, access, flags);
     for (const [selector, value] of [
-      [SEL.code0, flat(0x9a, 0xa)], [SEL.data0, flat(0x92, 0xc)], [SEL.code32, flat(0xfa, 0xc)], [SEL.data3, flat(0xf2, 0xc)],
-      [SEL.code3, flat(0xfa, 0xa)], [SEL.tss, descriptor(TSS, 0x67, 0x89, 0)], [SEL.code16, descriptor(0, 0xffff, 0x9a, 0)],
+      [SEL.code0, flat(0x9a, 0xa)],
+      [SEL.data0, flat(0x92, 0xc)],
+      [SEL.code32, flat(0xfa, 0xc)],
+      [SEL.data3, flat(0xf2, 0xc)],
+      [SEL.code3, flat(0xfa, 0xa)],
+      [SEL.tss, descriptor(TSS, 0x67, 0x89, 0)],
+      [SEL.code16, descriptor(0, 0xffff, 0x9a, 0)],
       [SEL.code32Kernel, flat(0x9a, 0xc)],
-    ] as const) this.poke(GDT + (selector & ~7), value);
+    ] as const)
+      this.poke(GDT + (selector & ~7), value);
     this.poke(TABLES, TABLES + 0x1007);
     this.poke(TABLES + 0x1000, TABLES + 0x2007);
     this.poke(TABLES + 0x2000, 0x87);
@@ -95,8 +140,18 @@ class Guest {
     this.set(S.sfmask, 0x4_7700);
     const holder = this.cpu.context;
     writeSegment(holder, TR, { selector: SEL.tss, base: BigInt(TSS), limit: 0x67, attributes: 0x8b });
-    writeSegment(holder, CS, { selector: level === 0 ? SEL.code0 : SEL.code3, base: 0n, limit: 0xffff_ffff, attributes: 0xa09b | level << 5 });
-    writeSegment(holder, SS, { selector: level === 0 ? SEL.data0 : SEL.data3, base: 0n, limit: 0xffff_ffff, attributes: 0xc093 | level << 5 });
+    writeSegment(holder, CS, {
+      selector: level === 0 ? SEL.code0 : SEL.code3,
+      base: 0n,
+      limit: 0xffff_ffff,
+      attributes: 0xa09b | (level << 5),
+    });
+    writeSegment(holder, SS, {
+      selector: level === 0 ? SEL.data0 : SEL.data3,
+      base: 0n,
+      limit: 0xffff_ffff,
+      attributes: 0xc093 | (level << 5),
+    });
     setCpl(holder, level);
     this.setReg(4, level === 0 ? KERNEL_TOP - 0x800 : USER_TOP);
     this.set(S.rip, rip);
@@ -130,7 +185,10 @@ describe('system code run by the interpreter', () => {
     assert.equal(guest.reg(12), 50n);
     assert.equal(guest.reg(0), 0xffff_8880_1234_5000n);
     assert.equal(readSegment(guest.cpu.context, GS).base, 0n);
-    assert.deepEqual([0, 8, 16].map((at) => guest.peek(Number(guest.reg(4)) + at)), [0n, BigInt(USER + 7), BigInt(SEL.code3)]);
+    assert.deepEqual(
+      [0, 8, 16].map((at) => guest.peek(Number(guest.reg(4)) + at)),
+      [0n, BigInt(USER + 7), BigInt(SEL.code3)],
+    );
   });
 
   it('INT and IRETQ between levels, through compatibility mode too', () => {
@@ -170,7 +228,10 @@ describe('system code run by the interpreter', () => {
     guest.code(KERNEL + 0x40, '41 FF C4 48 CF');
     guest.gate(0x30, KERNEL + 0x40);
     guest.untilHalt();
-    assert.deepEqual([3, 2, 6].map((n) => guest.reg(n)), [2n, 0x202n, 2n]);
+    assert.deepEqual(
+      [3, 2, 6].map((n) => guest.reg(n)),
+      [2n, 0x202n, 2n],
+    );
     assert.equal(guest.reg(12), 1n);
     assert.equal(readRflags(guest.view) & IF, 0);
   });
@@ -205,17 +266,23 @@ describe('system code run by the interpreter', () => {
     guest.untilHalt();
     assert.equal(guest.reg(3) & 0xffffn, 0x1234n);
     assert.equal(guest.reg(1) & 0xffffn, 0x81n);
-    assert.deepEqual([guest.view.getBigUint64(S.cr0, true), guest.view.getBigUint64(S.efer, true)], [0x10n, 0n]);
+    assert.deepEqual(
+      [guest.view.getBigUint64(S.cr0, true), guest.view.getBigUint64(S.efer, true)],
+      [0x10n, 0n],
+    );
     assert.equal(guest.view.getBigUint64(segment(3) + SEG.base, true), 0x12340n);
   });
 
   it('the encodings of system registers and of string I/O reach their routines', () => {
     const guest = new Guest().long(0, KERNEL);
-    guest.code(KERNEL, `
+    guest.code(
+      KERNEL,
+      `
       B9 B8 0B 00 00 BE 00 00 20 00 66 BA 99 00 F3 6E
       44 0F 20 C3 41 BC 78 56 34 12 41 0F 23 DC 0F 21 DD
       0F 00 CF 0F 02 C7 0F 01 04 25 00 50 00 00 0F A0 0F A9
-      8C D2 E5 61 F4`);
+      8C D2 E5 61 F4`,
+    );
     // mov ecx,3000; mov esi,200000h; mov dx,99h; rep outsb
     // mov rbx,cr8; mov r12d,12345678h; mov dr3,r12; mov rbp,dr3
     // str edi; lar eax,di; sgdt [5000h]; push fs; pop gs; mov edx,ss; in eax,61h; hlt
@@ -227,7 +294,7 @@ describe('system code run by the interpreter', () => {
     assert.equal(guest.view.getBigUint64(S.dr + 24, true), 0x12345678n);
     assert.equal(guest.reg(5), 0x12345678n);
     assert.deepEqual([guest.reg(7), guest.reg(2), guest.reg(0)], [BigInt(SEL.tss), BigInt(SEL.data0), 0x5an]);
-    assert.equal(guest.peek(0x5000) & 0xffff_ffff_ffffn, BigInt(GDT) << 16n | 0xffffn);
+    assert.equal(guest.peek(0x5000) & 0xffff_ffff_ffffn, (BigInt(GDT) << 16n) | 0xffffn);
   });
 
   it('a fault without a handler, and none for the double fault, stops the processor', () => {

@@ -2,12 +2,33 @@ import { readRflags, writeRflags, ZF } from '../flags.ts';
 import { CS, DS, ES, FS, GS, LDTR, S, SS, TR } from '../layout.ts';
 import { GuestFault, VECTOR, gp, ud, type CpuContext } from './context.ts';
 import {
-  TYPE, fetchDescriptor, findDescriptor, isCode, isConforming, isNull, isWritableData, limitOf, selectorError, systemCache, type Descriptor,
+  TYPE,
+  fetchDescriptor,
+  findDescriptor,
+  isCode,
+  isConforming,
+  isNull,
+  isWritableData,
+  limitOf,
+  selectorError,
+  systemCache,
+  type Descriptor,
 } from './descriptors.ts';
 import type { SystemInstruction, SystemRoutine } from './instruction.ts';
 import { GuestStack, writeSystem, type Bytes } from './memory.ts';
 import {
-  ATTR, CR4, cplOf, cr4, hasParagraphs, is64, isCanonical, isLongActive, modeChanged, readSegment, setRip, writeSegment,
+  ATTR,
+  CR4,
+  cplOf,
+  cr4,
+  hasParagraphs,
+  is64,
+  isCanonical,
+  isLongActive,
+  modeChanged,
+  readSegment,
+  setRip,
+  writeSegment,
 } from './registers.ts';
 import { nullCache, prepareSegment } from './segments.ts';
 
@@ -50,32 +71,36 @@ function storeSelector(insn: SystemInstruction, selector: number): void {
   insn.writeOperand(0, BigInt(selector), insn.isMemory(0) ? 16 : insn.opsize);
 }
 
-const popSegment = (index: number): SystemRoutine => (ctx, insn) => {
-  const next = insn.nextRip;
-  const stack = GuestStack.current(ctx);
-  const selector = Number(stack.pop((insn.opsize / 8) as Bytes) & 0xffffn);
-  const cache = prepareSegment(ctx, index, selector);
-  stack.commit();
-  writeSegment(ctx, index, cache);
-  if (index === SS) {
-    holdOffInterrupts(ctx);
-    modeChanged(ctx);
-  }
-  setRip(ctx, next);
-};
+const popSegment =
+  (index: number): SystemRoutine =>
+  (ctx, insn) => {
+    const next = insn.nextRip;
+    const stack = GuestStack.current(ctx);
+    const selector = Number(stack.pop((insn.opsize / 8) as Bytes) & 0xffffn);
+    const cache = prepareSegment(ctx, index, selector);
+    stack.commit();
+    writeSegment(ctx, index, cache);
+    if (index === SS) {
+      holdOffInterrupts(ctx);
+      modeChanged(ctx);
+    }
+    setRip(ctx, next);
+  };
 
 /** LDS, LES, LFS, LGS, LSS: operand 0 a register, operand 1 memory that holds offset and selector. */
-const loadFarPointer = (index: number): SystemRoutine => (ctx, insn) => {
-  const next = insn.nextRip;
-  const bytes = (insn.opsize / 8) as Bytes;
-  const offset = insn.readMemory(1, bytes);
-  const selector = Number(insn.readMemory(1, 2, bytes));
-  const cache = prepareSegment(ctx, index, selector);
-  writeSegment(ctx, index, cache);
-  insn.writeOperand(0, offset, insn.opsize);
-  if (index === SS) modeChanged(ctx);
-  setRip(ctx, next);
-};
+const loadFarPointer =
+  (index: number): SystemRoutine =>
+  (ctx, insn) => {
+    const next = insn.nextRip;
+    const bytes = (insn.opsize / 8) as Bytes;
+    const offset = insn.readMemory(1, bytes);
+    const selector = Number(insn.readMemory(1, 2, bytes));
+    const cache = prepareSegment(ctx, index, selector);
+    writeSegment(ctx, index, cache);
+    insn.writeOperand(0, offset, insn.opsize);
+    if (index === SS) modeChanged(ctx);
+    setRip(ctx, next);
+  };
 
 function loadTableRegister(base: number, limit: number): SystemRoutine {
   return (ctx, insn) => {
@@ -83,7 +108,7 @@ function loadTableRegister(base: number, limit: number): SystemRoutine {
     const wide = is64(ctx);
     const newLimit = Number(insn.readMemory(0, 2));
     let newBase = insn.readMemory(0, wide ? 8 : 4, 2);
-    if (wide ? !isCanonical(newBase) : false) throw gp();
+    if (wide && !isCanonical(newBase)) throw gp();
     if (insn.opsize === 16 && !wide) newBase &= 0xff_ffffn;
     ctx.view.setBigUint64(base, newBase, true);
     ctx.view.setUint32(limit, newLimit, true);
@@ -152,12 +177,14 @@ export function setBusy(ctx: CpuContext, descriptor: Descriptor, busy: boolean):
   writeSystem(ctx, descriptor.address + 5n, 1, busy ? attributes | 2 : attributes & ~2);
 }
 
-const storeSystemSelector = (index: number): SystemRoutine => (ctx, insn) => {
-  requireProtected(ctx);
-  requireUmip(ctx);
-  storeSelector(insn, readSegment(ctx, index).selector);
-  setRip(ctx, insn.nextRip);
-};
+const storeSystemSelector =
+  (index: number): SystemRoutine =>
+  (ctx, insn) => {
+    requireProtected(ctx);
+    requireUmip(ctx);
+    storeSelector(insn, readSegment(ctx, index).selector);
+    setRip(ctx, insn.nextRip);
+  };
 
 function setZero(ctx: CpuContext, value: boolean): void {
   const flags = readRflags(ctx.view);
@@ -171,36 +198,40 @@ function visible(ctx: CpuContext, descriptor: Descriptor, selector: number): boo
 }
 
 /** System types that LAR (bit set in `lar`) and LSL show (SDM vol. 2, tables 3-53 and 3-54). */
-const LAR_TYPES = 1 << 1 | 1 << 2 | 1 << 3 | 1 << 4 | 1 << 5 | 1 << 9 | 1 << 11 | 1 << 12;
-const LAR_TYPES_LONG = 1 << 2 | 1 << 9 | 1 << 11 | 1 << 12;
-const LSL_TYPES = 1 << 1 | 1 << 2 | 1 << 3 | 1 << 9 | 1 << 11;
-const LSL_TYPES_LONG = 1 << 2 | 1 << 9 | 1 << 11;
+const LAR_TYPES = (1 << 1) | (1 << 2) | (1 << 3) | (1 << 4) | (1 << 5) | (1 << 9) | (1 << 11) | (1 << 12);
+const LAR_TYPES_LONG = (1 << 2) | (1 << 9) | (1 << 11) | (1 << 12);
+const LSL_TYPES = (1 << 1) | (1 << 2) | (1 << 3) | (1 << 9) | (1 << 11);
+const LSL_TYPES_LONG = (1 << 2) | (1 << 9) | (1 << 11);
 
-const examine = (types: number, longTypes: number, result: (d: Descriptor) => number): SystemRoutine => (ctx, insn) => {
-  requireProtected(ctx);
-  const next = insn.nextRip;
-  const selector = selectorOperand(insn, 1);
-  const descriptor = findDescriptor(ctx, selector);
-  const allowed = isLongActive(ctx) ? longTypes : types;
-  const good = descriptor !== undefined && visible(ctx, descriptor, selector) &&
-    (descriptor.isSegment || (allowed >> descriptor.type & 1) !== 0);
-  if (good) insn.writeOperand(0, BigInt(result(descriptor) >>> 0), insn.opsize);
-  setZero(ctx, good);
-  setRip(ctx, next);
-};
+const examine =
+  (types: number, longTypes: number, result: (d: Descriptor) => number): SystemRoutine =>
+  (ctx, insn) => {
+    requireProtected(ctx);
+    const next = insn.nextRip;
+    const selector = selectorOperand(insn, 1);
+    const descriptor = findDescriptor(ctx, selector);
+    const allowed = isLongActive(ctx) ? longTypes : types;
+    const good =
+      descriptor !== undefined &&
+      visible(ctx, descriptor, selector) &&
+      (descriptor.isSegment || ((allowed >> descriptor.type) & 1) !== 0);
+    if (good) insn.writeOperand(0, BigInt(result(descriptor) >>> 0), insn.opsize);
+    setZero(ctx, good);
+    setRip(ctx, next);
+  };
 
-const verify = (write: boolean): SystemRoutine => (ctx, insn) => {
-  requireProtected(ctx);
-  const next = insn.nextRip;
-  const selector = selectorOperand(insn, 0);
-  const descriptor = findDescriptor(ctx, selector);
-  let good = descriptor !== undefined && descriptor.isSegment && visible(ctx, descriptor, selector);
-  if (good && descriptor) {
-    good = write ? isWritableData(descriptor) : !isCode(descriptor) || (descriptor.attributes & ATTR.readable) !== 0;
-  }
-  setZero(ctx, good);
-  setRip(ctx, next);
-};
+const verify =
+  (write: boolean): SystemRoutine =>
+  (ctx, insn) => {
+    requireProtected(ctx);
+    const next = insn.nextRip;
+    const selector = selectorOperand(insn, 0);
+    const descriptor = findDescriptor(ctx, selector);
+    const permits = (d: Descriptor): boolean =>
+      write ? isWritableData(d) : d.isSegment && (!isCode(d) || (d.attributes & ATTR.readable) !== 0);
+    setZero(ctx, descriptor !== undefined && permits(descriptor) && visible(ctx, descriptor, selector));
+    setRip(ctx, next);
+  };
 
 function arpl(ctx: CpuContext, insn: SystemInstruction): void {
   requireProtected(ctx);
@@ -224,13 +255,22 @@ function smsw(ctx: CpuContext, insn: SystemInstruction): void {
 export const segmentRoutines: Readonly<Record<string, SystemRoutine>> = {
   mov_to_sreg: movToSegment,
   mov_from_sreg: movFromSegment,
-  pop_es: popSegment(ES), pop_ss: popSegment(SS), pop_ds: popSegment(DS), pop_fs: popSegment(FS), pop_gs: popSegment(GS),
-  les: loadFarPointer(ES), lds: loadFarPointer(DS), lss: loadFarPointer(SS), lfs: loadFarPointer(FS), lgs: loadFarPointer(GS),
+  pop_es: popSegment(ES),
+  pop_ss: popSegment(SS),
+  pop_ds: popSegment(DS),
+  pop_fs: popSegment(FS),
+  pop_gs: popSegment(GS),
+  les: loadFarPointer(ES),
+  lds: loadFarPointer(DS),
+  lss: loadFarPointer(SS),
+  lfs: loadFarPointer(FS),
+  lgs: loadFarPointer(GS),
   lgdt: loadTableRegister(S.gdtrBase, S.gdtrLimit),
   lidt: loadTableRegister(S.idtrBase, S.idtrLimit),
   sgdt: storeTableRegister(S.gdtrBase, S.gdtrLimit),
   sidt: storeTableRegister(S.idtrBase, S.idtrLimit),
-  lldt, ltr,
+  lldt,
+  ltr,
   sldt: storeSystemSelector(LDTR),
   str: storeSystemSelector(TR),
   smsw,

@@ -6,15 +6,22 @@ import { readSegment, writeSegment } from './registers.ts';
 import { GDT, LDT, SEL, Testbed, descriptor, longBed, protectedBed, v86Bed } from './testbed.ts';
 
 const load = (index: number, reg = 0) => ({ operands: [{ sreg: index }, { reg, size: 16 as const }] });
-const attributes = (bed: Testbed, index: number): number => bed.view.getUint32(segment(index) + SEG.attributes, true);
-const checked = (bed: Testbed, index: number): number => bed.view.getUint32(segment(index) + SEG.checked, true);
+const attributes = (bed: Testbed, index: number): number =>
+  bed.view.getUint32(segment(index) + SEG.attributes, true);
+const checked = (bed: Testbed, index: number): number =>
+  bed.view.getUint32(segment(index) + SEG.checked, true);
 
 describe('segment loads', () => {
   it('real mode: base from the paragraph, limit kept', () => {
     const bed = new Testbed();
     bed.setReg(0, 0x1234);
     bed.run('mov_to_sreg', load(DS));
-    assert.deepEqual(readSegment(bed, DS), { selector: 0x1234, base: 0x12340n, limit: 0xffff, attributes: 0x93 });
+    assert.deepEqual(readSegment(bed, DS), {
+      selector: 0x1234,
+      base: 0x12340n,
+      limit: 0xffff,
+      attributes: 0x93,
+    });
     assert.equal(bed.rip, 0xfff2);
     writeSegment(bed, ES, { selector: 0, base: 0n, limit: 0xffff_ffff, attributes: 0xc093 });
     bed.run('mov_to_sreg', load(ES));
@@ -25,7 +32,12 @@ describe('segment loads', () => {
     const bed = protectedBed();
     bed.setReg(0, SEL.data3);
     bed.run('mov_to_sreg', load(FS));
-    assert.deepEqual(readSegment(bed, FS), { selector: SEL.data3, base: 0n, limit: 0xffff_ffff, attributes: 0xc0f3 });
+    assert.deepEqual(readSegment(bed, FS), {
+      selector: SEL.data3,
+      base: 0n,
+      limit: 0xffff_ffff,
+      attributes: 0xc0f3,
+    });
     assert.equal(bed.peek(GDT + (SEL.data3 & ~7) + 5, 1), 0xf3);
     assert.equal(checked(bed, FS), 0);
     bed.setReg(0, SEL.readOnly);
@@ -41,14 +53,23 @@ describe('segment loads', () => {
     bed.poke(LDT + 8, descriptor(0x12345678, 0x1234, 0x92, 0x4), 8);
     bed.setReg(0, 0x0c);
     bed.run('mov_to_sreg', load(GS));
-    assert.deepEqual(readSegment(bed, GS), { selector: 0x0c, base: 0x12345678n, limit: 0x1234, attributes: 0x4093 });
+    assert.deepEqual(readSegment(bed, GS), {
+      selector: 0x0c,
+      base: 0x12345678n,
+      limit: 0x1234,
+      attributes: 0x4093,
+    });
   });
 
   it('faults in order: limit, type, privilege, presence', () => {
     const bed = protectedBed(3);
-    const expect = (index: number, selector: number, vector: number, errorCode: number): void => {
+    const expect = (index: number, selector: number, vector: number, errorCode: number | undefined): void => {
       bed.setReg(0, selector);
-      assert.deepEqual(bed.fault('mov_to_sreg', load(index)), { vector, errorCode }, `selector ${selector.toString(16)}`);
+      assert.deepEqual(
+        bed.fault('mov_to_sreg', load(index)),
+        { vector, errorCode },
+        `selector ${selector.toString(16)}`,
+      );
     };
     expect(DS, 0x103, 13, 0x100);
     expect(DS, SEL.data0, 13, SEL.data0);
@@ -56,7 +77,7 @@ describe('segment loads', () => {
     expect(SS, 0, 13, 0);
     expect(SS, SEL.data0, 13, SEL.data0);
     expect(SS, SEL.code3, 13, SEL.code3 & ~3);
-    expect(CS, SEL.code3, 6, undefined as unknown as number); // #UD has no error code
+    expect(CS, SEL.code3, 6, undefined);
     const kernel = protectedBed();
     kernel.setReg(0, SEL.absent);
     assert.deepEqual(kernel.fault('mov_to_sreg', load(DS)), { vector: 11, errorCode: SEL.absent });
@@ -72,7 +93,10 @@ describe('segment loads', () => {
     bed.run('mov_to_sreg', load(DS));
     assert.equal(attributes(bed, DS) & 0x80, 0);
     assert.equal(checked(bed, DS), 1);
-    assert.deepEqual(bed.fault('lldt', { operands: [{ mem: 0x100, size: 16 }] }), { vector: 13, errorCode: 0 });
+    assert.deepEqual(bed.fault('lldt', { operands: [{ mem: 0x100, size: 16 }] }), {
+      vector: 13,
+      errorCode: 0,
+    });
   });
 
   it('64-bit mode: a null SS at CPL 0, not at CPL 3', () => {
@@ -133,20 +157,28 @@ describe('descriptor tables and selectors', () => {
     bed.run('ltr', { operands: [{ reg: 0, size: 16 }] });
     assert.equal(bed.peek(GDT + SEL.tss2 + 5, 1), 0x8b);
     assert.equal(attributes(bed, TR) & 15, 11);
-    assert.deepEqual(bed.fault('ltr', { operands: [{ reg: 0, size: 16 }] }), { vector: 13, errorCode: SEL.tss2 });
+    assert.deepEqual(bed.fault('ltr', { operands: [{ reg: 0, size: 16 }] }), {
+      vector: 13,
+      errorCode: SEL.tss2,
+    });
     const long = longBed();
     long.poke(GDT + 0x60 + 8, 0x1234, 8);
     long.setReg(0, SEL.tss2);
     long.run('ltr', { operands: [{ reg: 0, size: 16 }] });
     assert.equal(readSegment(long, TR).base, 0x1234_0000_3800n);
-    assert.deepEqual(v86Bed(3).fault('ltr', { operands: [{ reg: 0, size: 16 }] }), { vector: 6, errorCode: undefined });
+    assert.deepEqual(v86Bed(3).fault('ltr', { operands: [{ reg: 0, size: 16 }] }), {
+      vector: 6,
+      errorCode: undefined,
+    });
   });
 
   it('LAR, LSL, VERR, VERW, ARPL', () => {
     const bed = protectedBed(3);
     const test = (name: string, selector: number): boolean => {
       bed.setReg(1, selector);
-      bed.run(name, { operands: name.startsWith('ver') ? [{ reg: 1, size: 16 }] : [{ reg: 0 }, { reg: 1, size: 16 }] });
+      bed.run(name, {
+        operands: name.startsWith('ver') ? [{ reg: 1, size: 16 }] : [{ reg: 0 }, { reg: 1, size: 16 }],
+      });
       return (bed.flags & ZF) !== 0;
     };
     assert.ok(test('lar', SEL.code3));
@@ -156,10 +188,17 @@ describe('descriptor tables and selectors', () => {
     assert.ok(!test('lsl', SEL.data0));
     assert.ok(!test('lar', 0));
     assert.ok(test('lar', SEL.conforming), 'conforming code is visible at any level');
-    assert.ok(test('verr', SEL.code3) && !test('verw', SEL.code3) && test('verw', SEL.data3) && !test('verr', 0x1000));
+    assert.ok(
+      test('verr', SEL.code3) && !test('verw', SEL.code3) && test('verw', SEL.data3) && !test('verr', 0x1000),
+    );
     bed.setReg(0, 0x10);
     bed.setReg(1, 3);
-    bed.run('arpl', { operands: [{ reg: 0, size: 16 }, { reg: 1, size: 16 }] });
+    bed.run('arpl', {
+      operands: [
+        { reg: 0, size: 16 },
+        { reg: 1, size: 16 },
+      ],
+    });
     assert.equal(bed.reg(0), 0x13n);
     assert.ok((bed.flags & ZF) !== 0);
   });

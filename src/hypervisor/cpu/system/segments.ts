@@ -1,16 +1,43 @@
 import { CS, DS, ES, FS, GS, SS } from '../layout.ts';
 import { GuestFault, VECTOR, type CpuContext } from './context.ts';
-import { fetchDescriptor, isCode, isConforming, isNull, isWritableData, loadedCache, selectorError } from './descriptors.ts';
-import { ATTR, cplOf, dplOf, hasParagraphs, is64, isProtected, readSegment, setCpl, writeSegment, type SegmentCache } from './registers.ts';
+import {
+  fetchDescriptor,
+  isCode,
+  isConforming,
+  isNull,
+  isWritableData,
+  loadedCache,
+  selectorError,
+} from './descriptors.ts';
+import {
+  ATTR,
+  cplOf,
+  dplOf,
+  hasParagraphs,
+  is64,
+  isProtected,
+  readSegment,
+  setCpl,
+  writeSegment,
+  type SegmentCache,
+} from './registers.ts';
 
 /** The hidden part after a null selector. The base of FS and GS becomes 0, as on Intel's processors. */
-export const nullCache = (selector: number, dpl = 0): SegmentCache => ({ selector, base: 0n, limit: 0, attributes: dpl << 5 });
+export const nullCache = (selector: number, dpl = 0): SegmentCache => ({
+  selector,
+  base: 0n,
+  limit: 0,
+  attributes: dpl << 5,
+});
 
 /** Attributes of a segment in virtual-8086 mode: a present, writable 64 KiB data segment of DPL 3. */
 const V86_ATTRIBUTES = 0xf3;
 
 export const v86Cache = (selector: number): SegmentCache => ({
-  selector, base: BigInt(selector) << 4n, limit: 0xffff, attributes: V86_ATTRIBUTES,
+  selector,
+  base: BigInt(selector) << 4n,
+  limit: 0xffff,
+  attributes: V86_ATTRIBUTES,
 });
 
 /**
@@ -22,24 +49,38 @@ export function paragraphCache(ctx: CpuContext, index: number, selector: number)
   if (isProtected(ctx)) return v86Cache(selector);
   const old = readSegment(ctx, index);
   const kept = old.attributes & (ATTR.db | ATTR.g);
-  return { selector, base: BigInt(selector) << 4n, limit: (old.attributes & ATTR.p) === 0 ? 0xffff : old.limit, attributes: kept | 0x93 };
+  return {
+    selector,
+    base: BigInt(selector) << 4n,
+    limit: (old.attributes & ATTR.p) === 0 ? 0xffff : old.limit,
+    attributes: kept | 0x93,
+  };
 }
 
 /** Checks of SS (SDM vol. 2, MOV); `vector` and `ext` serve stack switches, which report #TS. */
 export function prepareStackSegment(
-  ctx: CpuContext, selector: number, cpl: number, vector: number = VECTOR.GP, ext = 0,
+  ctx: CpuContext,
+  selector: number,
+  cpl: number,
+  vector: number = VECTOR.GP,
+  ext = 0,
 ): SegmentCache {
   if (isNull(selector)) throw new GuestFault(vector, ext);
   const error = selectorError(selector, ext);
   const descriptor = fetchDescriptor(ctx, selector, vector, ext);
-  if ((selector & 3) !== cpl || !isWritableData(descriptor) || descriptor.dpl !== cpl) throw new GuestFault(vector, error);
+  if ((selector & 3) !== cpl || !isWritableData(descriptor) || descriptor.dpl !== cpl)
+    throw new GuestFault(vector, error);
   if (!descriptor.present) throw new GuestFault(VECTOR.SS, error);
   return loadedCache(ctx, descriptor, selector);
 }
 
 /** Checks of DS, ES, FS and GS with a selector that is not null; `vector` and `ext` serve task switches. */
 export function prepareDataSegment(
-  ctx: CpuContext, selector: number, cpl: number, vector: number = VECTOR.GP, ext = 0,
+  ctx: CpuContext,
+  selector: number,
+  cpl: number,
+  vector: number = VECTOR.GP,
+  ext = 0,
 ): SegmentCache {
   const error = selectorError(selector, ext);
   const descriptor = fetchDescriptor(ctx, selector, vector, ext);
@@ -85,8 +126,14 @@ export function commitCode(ctx: CpuContext, cache: SegmentCache, cpl: number): v
 
 /** A flat segment as SYSCALL and SYSENTER load it: base 0, limit 4 GiB, accessed. */
 export const flatCode = (selector: number, dpl: number, long: boolean): SegmentCache => ({
-  selector, base: 0n, limit: 0xffff_ffff, attributes: 0x809b | (dpl << 5) | (long ? ATTR.l : ATTR.db),
+  selector,
+  base: 0n,
+  limit: 0xffff_ffff,
+  attributes: 0x809b | (dpl << 5) | (long ? ATTR.l : ATTR.db),
 });
 export const flatData = (selector: number, dpl: number): SegmentCache => ({
-  selector, base: 0n, limit: 0xffff_ffff, attributes: 0xc093 | (dpl << 5),
+  selector,
+  base: 0n,
+  limit: 0xffff_ffff,
+  attributes: 0xc093 | (dpl << 5),
 });

@@ -3,18 +3,66 @@ import { readRflags, writeRflags } from '../flags.ts';
 import { FLAT, S, gpr, xmm } from '../layout.ts';
 import { readSegment, updateChecked, writeSegment } from './registers.ts';
 
-const GPR_NAMES = ['rax', 'rcx', 'rdx', 'rbx', 'rsp', 'rbp', 'rsi', 'rdi', 'r8', 'r9', 'r10', 'r11', 'r12', 'r13', 'r14', 'r15'] as const;
+const GPR_NAMES = [
+  'rax',
+  'rcx',
+  'rdx',
+  'rbx',
+  'rsp',
+  'rbp',
+  'rsi',
+  'rdi',
+  'r8',
+  'r9',
+  'r10',
+  'r11',
+  'r12',
+  'r13',
+  'r14',
+  'r15',
+] as const;
 const SEGMENT_NAMES = ['es', 'cs', 'ss', 'ds', 'fs', 'gs', 'ldtr', 'tr'] as const;
 const XMM_BYTES = 64;
 
 /** Fields of the state block of 64 and of 32 bits, by the name that a snapshot gives them: the block's own. */
 const QUADS = [
-  'rip', 'gdtrBase', 'idtrBase', 'cr0', 'cr2', 'cr3', 'cr4', 'cr8', 'efer', 'star', 'lstar', 'cstar', 'sfmask',
-  'kernelGsBase', 'tscAux', 'sysenterCs', 'sysenterEsp', 'sysenterEip', 'xcr0', 'fpuIp', 'fpuDp',
+  'rip',
+  'gdtrBase',
+  'idtrBase',
+  'cr0',
+  'cr2',
+  'cr3',
+  'cr4',
+  'cr8',
+  'efer',
+  'star',
+  'lstar',
+  'cstar',
+  'sfmask',
+  'kernelGsBase',
+  'tscAux',
+  'sysenterCs',
+  'sysenterEsp',
+  'sysenterEip',
+  'xcr0',
+  'fpuIp',
+  'fpuDp',
 ] as const satisfies readonly (keyof typeof S)[];
 const WORDS = [
-  'gdtrLimit', 'idtrLimit', 'cpl', 'codeMode', 'shadow', 'halted', 'mxcsr', 'fpuTop', 'fpuStatus', 'fpuControl', 'fpuEmpty',
-  'fpuOpcode', 'fpuCs', 'fpuDs',
+  'gdtrLimit',
+  'idtrLimit',
+  'cpl',
+  'codeMode',
+  'shadow',
+  'halted',
+  'mxcsr',
+  'fpuTop',
+  'fpuStatus',
+  'fpuControl',
+  'fpuEmpty',
+  'fpuOpcode',
+  'fpuCs',
+  'fpuDs',
 ] as const satisfies readonly (keyof typeof S)[];
 
 export interface SavedSegment {
@@ -41,7 +89,8 @@ export interface ArchitecturalState {
   readonly [name: string]: StateValue;
 }
 
-const bytesAt = (view: DataView, at: number, length: number): Uint8Array => new Uint8Array(view.buffer, view.byteOffset + at, length);
+const bytesAt = (view: DataView, at: number, length: number): Uint8Array =>
+  new Uint8Array(view.buffer, view.byteOffset + at, length);
 
 export function saveArchitecturalState(view: DataView): ArchitecturalState {
   const quad = (at: number): bigint => view.getBigUint64(at, true);
@@ -59,7 +108,8 @@ export function saveArchitecturalState(view: DataView): ArchitecturalState {
 }
 
 function restoreBytes(view: DataView, at: number, bytes: Uint8Array, length: number): void {
-  if (bytes.length !== length) throw new RangeError(`processor state: ${bytes.length} bytes where ${length} belong`);
+  if (bytes.length !== length)
+    throw new RangeError(`processor state: ${bytes.length} bytes where ${length} belong`);
   bytesAt(view, at, length).set(bytes);
 }
 
@@ -74,7 +124,8 @@ export function restoreArchitecturalState(view: DataView, state: ArchitecturalSt
     if (value === undefined) throw new RangeError(`processor state without ${name}`);
     return value;
   };
-  const quad = (at: number, value: bigint | undefined): void => view.setBigUint64(at, BigInt.asUintN(64, value ?? 0n), true);
+  const quad = (at: number, value: bigint | undefined): void =>
+    view.setBigUint64(at, BigInt.asUintN(64, value ?? 0n), true);
   for (const [n, name] of GPR_NAMES.entries()) quad(gpr(n), field(state.registers, name));
   for (const name of QUADS) quad(S[name], field(state.quads, name));
   for (const name of WORDS) view.setUint32(S[name], field(state.words, name), true);

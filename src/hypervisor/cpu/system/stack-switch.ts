@@ -1,6 +1,15 @@
 import { TR } from '../layout.ts';
 import { GuestFault, VECTOR, gp, type CpuContext } from './context.ts';
-import { fetchDescriptor, isCode, isConforming, isNull, isWritableData, loadedCache, selectorError, type Descriptor } from './descriptors.ts';
+import {
+  fetchDescriptor,
+  isCode,
+  isConforming,
+  isNull,
+  isWritableData,
+  loadedCache,
+  selectorError,
+  type Descriptor,
+} from './descriptors.ts';
 import { GuestStack, readSystem, readSystem64, stackBitsOf, type Bytes } from './memory.ts';
 import { ATTR, isLongActive, readSegment, type SegmentCache } from './registers.ts';
 import { nullCache, prepareStackSegment } from './segments.ts';
@@ -20,7 +29,14 @@ export function legacyInnerStack(ctx: CpuContext, level: number, ext: number): I
   const pointer = BigInt(readSystem(ctx, tr.base + BigInt(at), wide ? 4 : 2));
   const selector = readSystem(ctx, tr.base + BigInt(at + (wide ? 4 : 2)), 2);
   const cache = prepareStackSegment(ctx, selector, level, VECTOR.TS, ext);
-  const stack = new GuestStack(ctx, cache, pointer, stackBitsOf(cache), level === 3, selectorError(selector, ext));
+  const stack = new GuestStack(
+    ctx,
+    cache,
+    pointer,
+    stackBitsOf(cache),
+    level === 3,
+    selectorError(selector, ext),
+  );
   return { cache, stack };
 }
 
@@ -45,7 +61,8 @@ export function returnCode(ctx: CpuContext, selector: number, cpl: number): Desc
   const rpl = selector & 3;
   if (!isCode(descriptor) || rpl < cpl) throw gp(error);
   if (isConforming(descriptor) ? descriptor.dpl > rpl : descriptor.dpl !== rpl) throw gp(error);
-  if (isLongActive(ctx) && (descriptor.attributes & (ATTR.l | ATTR.db)) === (ATTR.l | ATTR.db)) throw gp(error);
+  if (isLongActive(ctx) && (descriptor.attributes & (ATTR.l | ATTR.db)) === (ATTR.l | ATTR.db))
+    throw gp(error);
   if (!descriptor.present) throw new GuestFault(VECTOR.NP, error);
   return descriptor;
 }

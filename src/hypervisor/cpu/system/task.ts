@@ -2,10 +2,29 @@ import { NT, VM, readRflags, writeRflags } from '../flags.ts';
 import { CS, DS, ES, FS, GS, LDTR, S, SS, TR } from '../layout.ts';
 import { GuestFault, VECTOR, type CpuContext } from './context.ts';
 import { writeCr3 } from './control.ts';
-import { TYPE, fetchDescriptor, isCode, isConforming, isNull, loadedCache, selectorError, systemCache, type Descriptor } from './descriptors.ts';
+import {
+  TYPE,
+  fetchDescriptor,
+  isCode,
+  isConforming,
+  isNull,
+  loadedCache,
+  selectorError,
+  systemCache,
+  type Descriptor,
+} from './descriptors.ts';
 import { checkTarget, readSystem, truncateLinear, writeSystem } from './memory.ts';
 import {
-  CR0, cr0, getGpr32, modeChanged, readSegment, setCpl, setGpr32, setRip, writeSegment, type SegmentCache,
+  CR0,
+  cr0,
+  getGpr32,
+  modeChanged,
+  readSegment,
+  setCpl,
+  setGpr32,
+  setRip,
+  writeSegment,
+  type SegmentCache,
 } from './registers.ts';
 import { nullCache, prepareDataSegment, prepareStackSegment, v86Cache } from './segments.ts';
 import { setBusy } from './segment-instructions.ts';
@@ -24,12 +43,34 @@ interface TssLayout {
   readonly ldt: number;
 }
 const TSS16: TssLayout = {
-  size: 0x2c, word: 2, ip: 0x0e, flags: 0x10, registers: 0x12,
-  segments: [[0x22, ES], [0x24, CS], [0x26, SS], [0x28, DS]], ldt: 0x2a,
+  size: 0x2c,
+  word: 2,
+  ip: 0x0e,
+  flags: 0x10,
+  registers: 0x12,
+  segments: [
+    [0x22, ES],
+    [0x24, CS],
+    [0x26, SS],
+    [0x28, DS],
+  ],
+  ldt: 0x2a,
 };
 const TSS32: TssLayout = {
-  size: 0x68, word: 4, ip: 0x20, flags: 0x24, registers: 0x28,
-  segments: [[0x48, ES], [0x4c, CS], [0x50, SS], [0x54, DS], [0x58, FS], [0x5c, GS]], ldt: 0x60,
+  size: 0x68,
+  word: 4,
+  ip: 0x20,
+  flags: 0x24,
+  registers: 0x28,
+  segments: [
+    [0x48, ES],
+    [0x4c, CS],
+    [0x50, SS],
+    [0x54, DS],
+    [0x58, FS],
+    [0x5c, GS],
+  ],
+  ldt: 0x60,
 };
 const TSS32_CR3 = 0x1c;
 const TSS32_TRAP = 0x64;
@@ -38,19 +79,27 @@ const DR6_BT = 0x8000;
 const layoutOf = (attributes: number): TssLayout => ((attributes & 8) !== 0 ? TSS32 : TSS16);
 
 /** A TSS descriptor by selector: in the GDT, available (busy for an IRET), present; else the vector given, or #NP. */
-export function tssDescriptor(ctx: CpuContext, selector: number, busy: boolean, vector: number, ext: number): Descriptor {
+export function tssDescriptor(
+  ctx: CpuContext,
+  selector: number,
+  busy: boolean,
+  vector: number,
+  ext: number,
+): Descriptor {
   const error = selectorError(selector, ext);
   if ((selector & 4) !== 0 || isNull(selector)) throw new GuestFault(vector, error);
   const descriptor = fetchDescriptor(ctx, selector, vector, ext);
   const want = busy ? [TYPE.tss16Busy, TYPE.tss32Busy] : [TYPE.tss16, TYPE.tss32];
-  if (descriptor.isSegment || !want.some((type) => type === descriptor.type)) throw new GuestFault(vector, error);
+  if (descriptor.isSegment || !want.some((type) => type === descriptor.type))
+    throw new GuestFault(vector, error);
   if (!descriptor.present) throw new GuestFault(VECTOR.NP, error);
   return descriptor;
 }
 
 function saveTask(ctx: CpuContext, tr: SegmentCache, flags: number, ip: bigint): void {
   const layout = layoutOf(tr.attributes);
-  const write = (at: number, bytes: 2 | 4, value: number): void => writeSystem(ctx, tr.base + BigInt(at), bytes, value);
+  const write = (at: number, bytes: 2 | 4, value: number): void =>
+    writeSystem(ctx, tr.base + BigInt(at), bytes, value);
   write(layout.ip, layout.word, Number(ip & 0xffff_ffffn));
   write(layout.flags, layout.word, flags);
   for (let i = 0; i < 8; i++) write(layout.registers + i * layout.word, layout.word, getGpr32(ctx, i));
@@ -88,7 +137,8 @@ function loadTaskSegments(ctx: CpuContext, image: TaskImage, ext: number): void 
     const error = selectorError(image.ldt, ext);
     if ((image.ldt & 4) !== 0) throw new GuestFault(VECTOR.TS, error);
     const descriptor = fetchDescriptor(ctx, image.ldt, VECTOR.TS, ext);
-    if (descriptor.isSegment || descriptor.type !== TYPE.ldt || !descriptor.present) throw new GuestFault(VECTOR.TS, error);
+    if (descriptor.isSegment || descriptor.type !== TYPE.ldt || !descriptor.present)
+      throw new GuestFault(VECTOR.TS, error);
     writeSegment(ctx, LDTR, systemCache(ctx, descriptor, VECTOR.TS));
   }
   if ((image.flags & VM) !== 0) {
@@ -99,12 +149,14 @@ function loadTaskSegments(ctx: CpuContext, image: TaskImage, ext: number): void 
   const cpl = cs & 3;
   writeSegment(ctx, SS, prepareStackSegment(ctx, selector(SS), cpl, VECTOR.TS, ext));
   for (const index of [DS, ES, FS, GS]) {
-    if (!isNull(selector(index))) writeSegment(ctx, index, prepareDataSegment(ctx, selector(index), cpl, VECTOR.TS, ext));
+    if (!isNull(selector(index)))
+      writeSegment(ctx, index, prepareDataSegment(ctx, selector(index), cpl, VECTOR.TS, ext));
   }
   if (isNull(cs)) throw new GuestFault(VECTOR.TS, ext);
   const error = selectorError(cs, ext);
   const code = fetchDescriptor(ctx, cs, VECTOR.TS, ext);
-  if (!isCode(code) || (isConforming(code) ? code.dpl > cpl : code.dpl !== cpl)) throw new GuestFault(VECTOR.TS, error);
+  if (!isCode(code) || (isConforming(code) ? code.dpl > cpl : code.dpl !== cpl))
+    throw new GuestFault(VECTOR.TS, error);
   if (!code.present) throw new GuestFault(VECTOR.NP, error);
   writeSegment(ctx, CS, loadedCache(ctx, code, cs));
 }
@@ -115,13 +167,20 @@ function loadTaskSegments(ctx: CpuContext, image: TaskImage, ext: number): void 
  * where the new TSS is read leaves everything as it was; a later one is the
  * new task's.
  */
-export function switchTask(ctx: CpuContext, target: Descriptor, kind: TaskSwitchKind, returnIp: bigint, ext = 0): void {
+export function switchTask(
+  ctx: CpuContext,
+  target: Descriptor,
+  kind: TaskSwitchKind,
+  returnIp: bigint,
+  ext = 0,
+): void {
   const layout = layoutOf(target.type);
   const cache = systemCache(ctx, target, VECTOR.TS);
   if (cache.limit < layout.size - 1) throw new GuestFault(VECTOR.TS, selectorError(target.selector, ext));
   const image = readTask(ctx, cache.base, layout);
   const old = readSegment(ctx, TR);
-  if (old.limit < layoutOf(old.attributes).size - 1) throw new GuestFault(VECTOR.TS, selectorError(old.selector, ext));
+  if (old.limit < layoutOf(old.attributes).size - 1)
+    throw new GuestFault(VECTOR.TS, selectorError(old.selector, ext));
   ctx.probeWrite(truncateLinear(false, old.base), layoutOf(old.attributes).size, false);
   if (kind !== 'iret') ctx.probeWrite(truncateLinear(false, target.address), 8, false);
   const nested = kind === 'call' || kind === 'interrupt';

@@ -51,12 +51,17 @@ export class Testbed implements CpuContext {
       ioRead: (port, size) => (size === 1 ? port & 0xff : size === 2 ? 0xbeef : 0xdeadbeef),
       ioWrite: (port, size, value) => void this.ports.push({ port, size, value }),
       msrRead: (index) => this.platformMsrs.get(index),
-      msrWrite: (index, value) => this.platformMsrs.has(index) && this.platformMsrs.set(index, value) !== undefined,
+      msrWrite: (index, value) =>
+        this.platformMsrs.has(index) && this.platformMsrs.set(index, value) !== undefined,
       tsc: () => this.timeStamp,
-      setTsc: (value) => { this.timeStamp = value; },
+      setTsc: (value) => {
+        this.timeStamp = value;
+      },
       random64: () => 0x0123_4567_89ab_cdefn,
       tprGet: () => this.tpr,
-      tprSet: (value) => { this.tpr = value; },
+      tprSet: (value) => {
+        this.tpr = value;
+      },
       cpuid: new CpuidTable({ tscHz: 1e9, apicHz: 1e9 }),
     };
     resetState(this.view);
@@ -65,13 +70,15 @@ export class Testbed implements CpuContext {
   readLinear(linear: bigint, bytes: 1 | 2 | 4 | 8, user: boolean): bigint {
     this.#probe(linear, bytes, user ? 4 : 0);
     let value = 0n;
-    for (let i = 0; i < bytes; i++) value |= BigInt(this.view.getUint8(this.#at(linear + BigInt(i)))) << BigInt(i * 8);
+    for (let i = 0; i < bytes; i++)
+      value |= BigInt(this.view.getUint8(this.#at(linear + BigInt(i)))) << BigInt(i * 8);
     return value;
   }
 
   writeLinear(linear: bigint, bytes: 1 | 2 | 4 | 8, value: bigint, user: boolean): void {
     this.#probe(linear, bytes, user ? 6 : 2);
-    for (let i = 0; i < bytes; i++) this.view.setUint8(this.#at(linear + BigInt(i)), Number(value >> BigInt(i * 8) & 0xffn));
+    for (let i = 0; i < bytes; i++)
+      this.view.setUint8(this.#at(linear + BigInt(i)), Number((value >> BigInt(i * 8)) & 0xffn));
   }
 
   probeWrite(linear: bigint, bytes: number, user: boolean): void {
@@ -99,26 +106,55 @@ export class Testbed implements CpuContext {
 
   #probe(linear: bigint, bytes: number, code: number): void {
     for (const at of [linear, linear + BigInt(bytes - 1)]) {
-      if (this.unmapped.has(Number(at & BigInt(GUEST_BYTES - 1)) >> 12)) throw new GuestFault(VECTOR.PF, code, at);
+      if (this.unmapped.has(Number(at & BigInt(GUEST_BYTES - 1)) >> 12))
+        throw new GuestFault(VECTOR.PF, code, at);
     }
   }
 
   // What tests look at and set up
 
-  reg(n: number): bigint { return this.view.getBigUint64(gpr(n), true); }
-  setReg(n: number, value: bigint | number): void { this.view.setBigUint64(gpr(n), BigInt(value), true); }
-  get rip(): number { return Number(this.view.getBigUint64(S.rip, true)); }
-  set rip(value: number) { this.view.setBigUint64(S.rip, BigInt(value), true); }
-  get rsp(): number { return Number(this.reg(4)); }
-  set rsp(value: number) { this.setReg(4, value); }
-  get flags(): number { return readRflags(this.view); }
-  set flags(value: number) { writeRflags(this.view, value); }
-  get cpl(): number { return this.view.getUint32(S.cpl, true); }
-  selector(index: number): number { return readSegment(this, index).selector; }
-  poke(at: number, value: number | bigint, bytes: 1 | 2 | 4 | 8): void { this.writeLinear(BigInt(at), bytes, BigInt(value), false); }
-  peek(at: number, bytes: 1 | 2 | 4 | 8): number { return Number(this.readLinear(BigInt(at), bytes, false)); }
-  set64(at: number, value: bigint | number): void { this.view.setBigUint64(at, BigInt(value), true); }
-  get64(at: number): bigint { return this.view.getBigUint64(at, true); }
+  reg(n: number): bigint {
+    return this.view.getBigUint64(gpr(n), true);
+  }
+  setReg(n: number, value: bigint | number): void {
+    this.view.setBigUint64(gpr(n), BigInt(value), true);
+  }
+  get rip(): number {
+    return Number(this.view.getBigUint64(S.rip, true));
+  }
+  set rip(value: number) {
+    this.view.setBigUint64(S.rip, BigInt(value), true);
+  }
+  get rsp(): number {
+    return Number(this.reg(4));
+  }
+  set rsp(value: number) {
+    this.setReg(4, value);
+  }
+  get flags(): number {
+    return readRflags(this.view);
+  }
+  set flags(value: number) {
+    writeRflags(this.view, value);
+  }
+  get cpl(): number {
+    return this.view.getUint32(S.cpl, true);
+  }
+  selector(index: number): number {
+    return readSegment(this, index).selector;
+  }
+  poke(at: number, value: number | bigint, bytes: 1 | 2 | 4 | 8): void {
+    this.writeLinear(BigInt(at), bytes, BigInt(value), false);
+  }
+  peek(at: number, bytes: 1 | 2 | 4 | 8): number {
+    return Number(this.readLinear(BigInt(at), bytes, false));
+  }
+  set64(at: number, value: bigint | number): void {
+    this.view.setBigUint64(at, BigInt(value), true);
+  }
+  get64(at: number): bigint {
+    return this.view.getBigUint64(at, true);
+  }
 
   /** Runs a routine on an instruction made of the operands given. */
   run(name: string, test: TestInstruction = {}): void {
@@ -146,7 +182,8 @@ export class Testbed implements CpuContext {
         else view.setInt32(at + RECORD.disp, operand.imm, true);
         return { kind: 'imm', size };
       }
-      const address = 'reg' in operand ? gpr(operand.reg) : 'sreg' in operand ? segment(operand.sreg) : operand.system;
+      const address =
+        'reg' in operand ? gpr(operand.reg) : 'sreg' in operand ? segment(operand.sreg) : operand.system;
       const name_ = (['r1', 'r2', 'r3'] as const)[slot] ?? 'r3';
       view.setUint16(at + [RECORD.r1, RECORD.r2, RECORD.r3][slot++]!, address, true);
       return { kind: 'reg', size: 'system' in operand ? 64 : size, slot: name_ };
@@ -164,7 +201,8 @@ export class Testbed implements CpuContext {
     } catch (error) {
       if (!(error instanceof GuestFault)) throw error;
       const after = [this.rip, this.rsp, this.flags, this.cpl];
-      if (before.some((value, i) => value !== after[i])) throw new Error(`state changed: ${before} to ${after}`);
+      if (before.some((value, i) => value !== after[i]))
+        throw new Error(`state changed: ${before} to ${after}`);
       return { vector: error.vector, errorCode: error.errorCode };
     }
     throw new Error(`${name} raised nothing`);
@@ -172,32 +210,71 @@ export class Testbed implements CpuContext {
 }
 
 /** Tables of a guest in protected or long mode. */
-export const GDT = 0x1000, IDT = 0x2000, TSS = 0x3000, TSS2 = 0x3800, LDT = 0x4000, KERNEL_STACK = 0x9000, USER_STACK = 0xa000;
+export const GDT = 0x1000,
+  IDT = 0x2000,
+  TSS = 0x3000,
+  TSS2 = 0x3800,
+  LDT = 0x4000,
+  KERNEL_STACK = 0x9000,
+  USER_STACK = 0xa000;
 export const SEL = {
-  code0: 0x08, data0: 0x10, code3: 0x1b, data3: 0x23, tss: 0x28, ldt: 0x38, gate: 0x40, conforming: 0x50, absent: 0x58,
-  tss2: 0x60, readOnly: 0x68, code64: 0x70, code16: 0x78, code64user: 0x83, gate2: 0x88, stack16: 0x90,
+  code0: 0x08,
+  data0: 0x10,
+  code3: 0x1b,
+  data3: 0x23,
+  tss: 0x28,
+  ldt: 0x38,
+  gate: 0x40,
+  conforming: 0x50,
+  absent: 0x58,
+  tss2: 0x60,
+  readOnly: 0x68,
+  code64: 0x70,
+  code16: 0x78,
+  code64user: 0x83,
+  gate2: 0x88,
+  stack16: 0x90,
 } as const;
 
 /** A code or data descriptor of 8 bytes. `flags` are bits 7:4 of byte 6: G D L AVL. */
 export function descriptor(base: number, limit: number, access: number, flags: number): bigint {
-  return BigInt(limit & 0xffff) | BigInt(base & 0xff_ffff) << 16n | BigInt(access) << 40n |
-    BigInt(limit >> 16 & 15) << 48n | BigInt(flags) << 52n | BigInt(base >>> 24) << 56n;
+  return (
+    BigInt(limit & 0xffff) |
+    (BigInt(base & 0xff_ffff) << 16n) |
+    (BigInt(access) << 40n) |
+    (BigInt((limit >> 16) & 15) << 48n) |
+    (BigInt(flags) << 52n) |
+    (BigInt(base >>> 24) << 56n)
+  );
 }
 
 /** A gate of 8 bytes. */
 export function gate(selector: number, offset: number, access: number, parameters = 0): bigint {
-  return BigInt(offset & 0xffff) | BigInt(selector) << 16n | BigInt(parameters) << 32n | BigInt(access) << 40n | BigInt(offset >>> 16) << 48n;
+  return (
+    BigInt(offset & 0xffff) |
+    (BigInt(selector) << 16n) |
+    (BigInt(parameters) << 32n) |
+    (BigInt(access) << 40n) |
+    (BigInt(offset >>> 16) << 48n)
+  );
 }
 
 function tables(bed: Testbed, tssLimit: number): void {
   const entries: [number, bigint][] = [
-    [SEL.code0, descriptor(0, 0xfffff, 0x9a, 0xc)], [SEL.data0, descriptor(0, 0xfffff, 0x92, 0xc)],
-    [SEL.code3, descriptor(0, 0xfffff, 0xfa, 0xc)], [SEL.data3, descriptor(0, 0xfffff, 0xf2, 0xc)],
-    [SEL.tss, descriptor(TSS, tssLimit, 0x89, 0)], [SEL.ldt, descriptor(LDT, 0xff, 0x82, 0)],
-    [SEL.conforming, descriptor(0, 0xfffff, 0x9e, 0xc)], [SEL.absent, descriptor(0, 0xfffff, 0x12, 0xc)],
-    [SEL.tss2, descriptor(TSS2, 0x67, 0x89, 0)], [SEL.readOnly, descriptor(0, 0xfff, 0x90, 0x4)],
-    [SEL.code64, descriptor(0, 0xfffff, 0x9a, 0xa)], [SEL.code16, descriptor(0x50000, 0xffff, 0x9a, 0)],
-    [SEL.code64user, descriptor(0, 0xfffff, 0xfa, 0xa)], [SEL.stack16, descriptor(0x60000, 0xffff, 0x92, 0)],
+    [SEL.code0, descriptor(0, 0xfffff, 0x9a, 0xc)],
+    [SEL.data0, descriptor(0, 0xfffff, 0x92, 0xc)],
+    [SEL.code3, descriptor(0, 0xfffff, 0xfa, 0xc)],
+    [SEL.data3, descriptor(0, 0xfffff, 0xf2, 0xc)],
+    [SEL.tss, descriptor(TSS, tssLimit, 0x89, 0)],
+    [SEL.ldt, descriptor(LDT, 0xff, 0x82, 0)],
+    [SEL.conforming, descriptor(0, 0xfffff, 0x9e, 0xc)],
+    [SEL.absent, descriptor(0, 0xfffff, 0x12, 0xc)],
+    [SEL.tss2, descriptor(TSS2, 0x67, 0x89, 0)],
+    [SEL.readOnly, descriptor(0, 0xfff, 0x90, 0x4)],
+    [SEL.code64, descriptor(0, 0xfffff, 0x9a, 0xa)],
+    [SEL.code16, descriptor(0x50000, 0xffff, 0x9a, 0)],
+    [SEL.code64user, descriptor(0, 0xfffff, 0xfa, 0xa)],
+    [SEL.stack16, descriptor(0x60000, 0xffff, 0x92, 0)],
   ];
   for (const [selector, value] of entries) bed.poke(GDT + (selector & ~7), value, 8);
   bed.set64(S.gdtrBase, GDT);
@@ -208,11 +285,22 @@ function tables(bed: Testbed, tssLimit: number): void {
 
 /** Loads CS, SS and CPL of a level without any check. */
 export function setLevel(bed: Testbed, level: 0 | 3, long = false): void {
-  const access = 0x9b | level << 5;
+  const access = 0x9b | (level << 5);
   const code = level === 0 ? (long ? SEL.code64 : SEL.code0) : long ? SEL.code64user : SEL.code3;
-  writeSegment(bed, CS, { selector: code, base: 0n, limit: 0xffff_ffff, attributes: access | (long ? 0xa000 : 0xc000) });
-  writeSegment(bed, SS, { selector: level === 0 ? SEL.data0 : SEL.data3, base: 0n, limit: 0xffff_ffff, attributes: 0xc093 | level << 5 });
-  for (const index of [0, 3]) writeSegment(bed, index, { selector: SEL.data3, base: 0n, limit: 0xffff_ffff, attributes: 0xc0f3 });
+  writeSegment(bed, CS, {
+    selector: code,
+    base: 0n,
+    limit: 0xffff_ffff,
+    attributes: access | (long ? 0xa000 : 0xc000),
+  });
+  writeSegment(bed, SS, {
+    selector: level === 0 ? SEL.data0 : SEL.data3,
+    base: 0n,
+    limit: 0xffff_ffff,
+    attributes: 0xc093 | (level << 5),
+  });
+  for (const index of [0, 3])
+    writeSegment(bed, index, { selector: SEL.data3, base: 0n, limit: 0xffff_ffff, attributes: 0xc0f3 });
   setCpl(bed, level);
   bed.modeChanged();
 }
@@ -249,8 +337,15 @@ export function longBed(level: 0 | 3 = 0): Testbed {
 /** Virtual-8086 mode, IOPL as given. */
 export function v86Bed(iopl: number): Testbed {
   const bed = protectedBed(3);
-  bed.flags = VM | iopl << 12 | 0x202;
-  for (const [index, selector] of [[0, 0x100], [CS, 0x5000], [SS, 0x6000], [3, 0x200], [4, 0x300], [5, 0x400]] as const) {
+  bed.flags = VM | (iopl << 12) | 0x202;
+  for (const [index, selector] of [
+    [0, 0x100],
+    [CS, 0x5000],
+    [SS, 0x6000],
+    [3, 0x200],
+    [4, 0x300],
+    [5, 0x400],
+  ] as const) {
     writeSegment(bed, index, { selector, base: BigInt(selector * 16), limit: 0xffff, attributes: 0xf3 });
   }
   bed.modeChanged();
@@ -260,7 +355,15 @@ export function v86Bed(iopl: number): Testbed {
 }
 
 /** An interrupt (E) or trap (F) gate of 32 bits, or of 64 with `ist`. */
-export function setGate(bed: Testbed, vector: number, selector: number, offset: number, access = 0x8e, long = false, ist = 0): void {
+export function setGate(
+  bed: Testbed,
+  vector: number,
+  selector: number,
+  offset: number,
+  access = 0x8e,
+  long = false,
+  ist = 0,
+): void {
   const at = IDT + vector * (long ? 16 : 8);
   bed.poke(at, gate(selector, offset, access, ist), 8);
   if (long) bed.poke(at + 8, 0, 8);
