@@ -20,9 +20,9 @@ const CODE_ADDRESS = host?.codeAddress ?? 0x0ff0_0000;
 const MEMORY_ADDRESS = host?.memoryAddress ?? 0x1000_0000;
 const bed = createX87Testbed(CODE_ADDRESS, MEMORY_ADDRESS, MEMORY_BYTES);
 
-const TRANSCENDENTAL = new Set(['F2XM1', 'FYL2X', 'FYL2XP1', 'FPTAN', 'FPATAN', 'FSIN', 'FCOS', 'FSINCOS']);
-const COMPARISON = /^FU?COM|^FICOM|^FTST/;
-const IMAGE = /^FNSTENV$|^FLDENV$|^FNSAVE$|^FRSTOR$/;
+const TRANSCENDENTAL = new Set(['f2xm1', 'fyl2x', 'fyl2xp1', 'fptan', 'fpatan', 'fsin', 'fcos', 'fsincos']);
+const COMPARISON = /^fu?com|^ficom|^ftst/;
+const IMAGE = /^fnstenv$|^fldenv$|^fnsave$|^frstor$/;
 
 /** A number on a line on which neighbours differ by one. */
 function ordinal(fx: Uint8Array, i: number): bigint {
@@ -47,7 +47,7 @@ function distance(a: Uint8Array, b: Uint8Array, i: number): bigint {
 function statusMask(name: string, ours: HostState): number {
   let mask = 0xffff;
   if (COMPARISON.test(name) && ours.fx[2]! & 0x80) mask &= ~0x4500;
-  if (/^FU?COMI/.test(name) || TRANSCENDENTAL.has(name)) mask &= ~0x200;
+  if (/^fu?comi/.test(name) || TRANSCENDENTAL.has(name)) mask &= ~0x200;
   return mask;
 }
 
@@ -67,7 +67,7 @@ function differences(name: string, theirs: HostState, ours: HostState, narrow: b
   for (let at = OPERAND; at < OPERAND + COMPARED; at++) {
     // The pointers of an environment are tested on their own: FXRSTOR does not load them on every processor.
     const offset = at - OPERAND;
-    const pointer = (name === 'FNSTENV' || name === 'FNSAVE') && (narrow ? offset >= 6 && offset < 14 : offset >= 12 && offset < 26);
+    const pointer = (name === 'fnstenv' || name === 'fnsave') && (narrow ? offset >= 6 && offset < 14 : offset >= 12 && offset < 26);
     if (!pointer && host?.memory[at] !== bed.memory[at]) {
       found.push(`memory + ${offset}`);
       break;
@@ -78,7 +78,7 @@ function differences(name: string, theirs: HostState, ours: HostState, narrow: b
 
 /** FYL2XP1 is defined below 1 - sqrt(1/2) alone. */
 function isUndefined(name: string, state: HostState): boolean {
-  if (name !== 'FYL2XP1') return false;
+  if (name !== 'fyl2xp1') return false;
   const exponent = new DataView(state.fx.buffer).getUint16(40, true) & 0x7fff;
   return exponent >= 0x3ffd && exponent < 0x7fff;
 }
@@ -96,7 +96,7 @@ function compare(cpu: HostCpu, encoding: Encoding, cases: number, options: State
     const operand = cpu.memory.subarray(OPERAND, OPERAND + COMPARED);
     fillMemory(r, operand, 128);
     // Digits above nine are undefined.
-    if (name === 'FBLD') for (let i = 0; i < 9; i++) operand[i] = (r.below(10) << 4) | r.below(10);
+    if (name === 'fbld') for (let i = 0; i < 9; i++) operand[i] = (r.below(10) << 4) | r.below(10);
     if (isUndefined(name, before)) continue;
     bed.memory.set(cpu.memory.subarray(0, OPERAND + COMPARED));
     cpu.load(code);
@@ -133,8 +133,8 @@ describe('x87 transcendentals against the host processor', { skip }, () => {
     return [m, e & 0x7fff];
   };
   const ranges: readonly [string, (r: Random) => [bigint, number]][] = [
-    ['F2XM1', small(0x3ffe)], ['FYL2X', positive], ['FYL2XP1', small(0x3ffc)], ['FPATAN', wide], ['FPTAN', angle],
-    ['FSIN', angle], ['FCOS', angle], ['FSINCOS', angle],
+    ['f2xm1', small(0x3ffe)], ['fyl2x', positive], ['fyl2xp1', small(0x3ffc)], ['fpatan', wide], ['fptan', angle],
+    ['fsin', angle], ['fcos', angle], ['fsincos', angle],
   ];
   for (const [name, value] of ranges) {
     it(`${name} within one unit in the last place`, (t) => {
@@ -152,7 +152,7 @@ describe('x87 transcendentals against the host processor', { skip }, () => {
         // Room for a second result, TOP 0.
         view.setUint16(2, 0, true);
         before.fx[4] = 0x7f;
-        if (name === 'FYL2X' || name === 'FYL2XP1') {
+        if (name === 'fyl2x' || name === 'fyl2xp1') {
           const [m, e] = wide(r);
           view.setBigUint64(48, m, true);
           view.setUint16(56, e, true);
@@ -236,7 +236,7 @@ describe('x87 exceptions and last-instruction pointers', () => {
     const cpu = host as HostCpu;
     const before = pointerState();
     const rest = createHostState();
-    const own = new Set(['FLDENV', 'FRSTOR', 'FNSAVE', 'FNINIT']);
+    const own = new Set(['fldenv', 'frstor', 'fnsave', 'fninit']);
     for (const encoding of bed.table.encodings) {
       const { name } = encoding.instruction;
       if (own.has(name)) continue;

@@ -13,7 +13,10 @@ import { type Instruction, type InstructionOptions, instruction } from './rows.t
  * reserved and processors treat as aliases are rows too.
  */
 
-const X87: InstructionOptions = { unit: 'x87' };
+const X87: InstructionOptions = { unit: 'x87', cpuid: 'FPU' };
+/** Rows that came later than the rest. */
+const CMOV: InstructionOptions = { unit: 'x87', cpuid: 'CMOV' };
+const SSE3: InstructionOptions = { unit: 'x87', cpuid: 'SSE3' };
 const CR0_MP = 2, CR0_TS = 8;
 
 /** #MF when an unmasked exception is pending: every x87 instruction but the FN forms begins so. */
@@ -34,11 +37,11 @@ const sti = (b: Builder): Val => b.registerAddress(0);
 type Body = (b: Builder) => void;
 
 /** A waiting, non-control row. */
-function row(name: string, encodings: string | readonly string[], body: Body): Instruction {
+function row(name: string, encodings: string | readonly string[], body: Body, options = X87): Instruction {
   return instruction(name, encodings, (b) => {
     wait(b);
     body(b);
-  }, X87);
+  }, options);
 }
 
 /** A row without operands that calls one runtime function. */
@@ -66,7 +69,9 @@ function source(b: Builder, form: MemoryForm): Val[] {
   }
 }
 
-const memoryRow = (name: string, encoding: string, form: MemoryForm, target: string, ...args: number[]): Instruction =>
+const memoryRow = (
+  name: string, encoding: string, form: MemoryForm, target: string, ...args: number[]
+): Instruction =>
   row(name, encoding, (b) => {
     const values = source(b, form);
     pointers(b);
@@ -74,17 +79,21 @@ const memoryRow = (name: string, encoding: string, form: MemoryForm, target: str
   });
 
 /** Stores: `target(…args)` prepares the value; it is written unless an unmasked exception forbids it. */
-const storeRow = (name: string, encoding: string, bytes: 2 | 4 | 8 | 10, pops: 0 | 1, target: string, ...args: number[]): Instruction =>
-  row(name, encoding, (b) => {
+function storeRow(
+  name: string, encoding: string, bytes: 2 | 4 | 8 | 10, pops: 0 | 1, target: string, truncate?: 0 | 1,
+): Instruction {
+  const body: Body = (b) => {
     const linear = b.let(b.linear(0, bytes, 'w'));
     pointers(b);
-    b.if(b.call(target, ...args.map((a) => i32(a))), () => {
+    b.if(b.call(target, ...(truncate === undefined ? [] : [i32(truncate)])), () => {
       const value = b.call('x87_result');
       if (bytes === 10) storeExtended(b, linear, value);
       else b.store(bytes === 2 ? 'i64.store16' : bytes === 4 ? 'i64.store32' : 'i64.store', linear, value);
       b.run('x87_stored', i32(pops));
     });
-  });
+  };
+  return row(name, encoding, body, truncate === 1 ? SSE3 : X87);
+}
 
 /** On one page the second write cannot fault when the first did not. */
 function storeExtended(b: Builder, linear: Val, significand: Val): void {
@@ -95,7 +104,9 @@ function storeExtended(b: Builder, linear: Val, significand: Val): void {
 }
 
 /** `target(i, …args)`. */
-const stackRow = (name: string, encodings: string | readonly string[], target: string, ...args: number[]): Instruction =>
+const stackRow = (
+  name: string, encodings: string | readonly string[], target: string, ...args: number[]
+): Instruction =>
   row(name, encodings, (b) => {
     const i = sti(b);
     pointers(b);
@@ -104,14 +115,14 @@ const stackRow = (name: string, encodings: string | readonly string[], target: s
 
 /** ModRM.reg of the D8 row, and of ST(i) forms where the reversed ones change places. */
 const ARITHMETIC = [
-  ['FADD', 'add', 0, 0], ['FMUL', 'mul', 1, 1], ['FSUB', 'sub', 4, 5], ['FSUBR', 'subr', 5, 4],
-  ['FDIV', 'div', 6, 7], ['FDIVR', 'divr', 7, 6],
+  ['fadd', 'add', 0, 0], ['fmul', 'mul', 1, 1], ['fsub', 'sub', 4, 5], ['fsubr', 'subr', 5, 4],
+  ['fdiv', 'div', 6, 7], ['fdivr', 'divr', 7, 6],
 ] as const;
 
 function arithmetic(): Instruction[] {
   return ARITHMETIC.flatMap(([name, operation, forward, backward]) => {
     const target = `x87_${operation}`;
-    const integer = name.replace('F', 'FI');
+    const integer = name.replace('f', 'fi');
     return [
       memoryRow(name, `D8 /${forward} mem Md:r`, 'm32', `${target}_m32`),
       memoryRow(name, `DC /${forward} mem Mq:r`, 'm64', `${target}_m64`),
@@ -127,7 +138,7 @@ function arithmetic(): Instruction[] {
         pointers(b);
         b.run(target, i, i32(0), i32(0));
       }),
-      row(`${name}P`, `DE /${backward} reg T:r`, (b) => {
+      row(`${name}p`, `DE /${backward} reg T:r`, (b) => {
         const i = sti(b);
         pointers(b);
         b.run(target, i, i32(0), i32(1));
@@ -147,45 +158,45 @@ function comparisons(): Instruction[] {
           cf: c.shrU(8).and(1), pf: c.shrU(10).and(1), zf: c.shrU(14).and(1), af: i32(0), sf: i32(0), of: i32(0),
         });
       });
-    });
+    }, CMOV);
   const pair = (name: string, encoding: string, quiet: number): Instruction =>
     row(name, encoding, (b) => {
       pointers(b);
       b.run('x87_fcom', i32(1), i32(quiet), i32(2));
     });
   return [
-    memoryRow('FCOM', 'D8 /2 mem Md:r', 'm32', 'x87_fcom_m32', 0),
-    memoryRow('FCOMP', 'D8 /3 mem Md:r', 'm32', 'x87_fcom_m32', 1),
-    memoryRow('FCOM', 'DC /2 mem Mq:r', 'm64', 'x87_fcom_m64', 0),
-    memoryRow('FCOMP', 'DC /3 mem Mq:r', 'm64', 'x87_fcom_m64', 1),
-    memoryRow('FICOM', 'DA /2 mem Md:r', 'i32', 'x87_fcom_int', 0),
-    memoryRow('FICOMP', 'DA /3 mem Md:r', 'i32', 'x87_fcom_int', 1),
-    memoryRow('FICOM', 'DE /2 mem Mw:r', 'i16', 'x87_fcom_int', 0),
-    memoryRow('FICOMP', 'DE /3 mem Mw:r', 'i16', 'x87_fcom_int', 1),
-    stackRow('FCOM', ['D8 /2 reg T:r', 'DC /2 reg T:r'], 'x87_fcom', 0, 0),
-    stackRow('FCOMP', ['D8 /3 reg T:r', 'DC /3 reg T:r', 'DE /2 reg T:r'], 'x87_fcom', 0, 1),
-    stackRow('FUCOM', 'DD /4 reg T:r', 'x87_fcom', 1, 0),
-    stackRow('FUCOMP', 'DD /5 reg T:r', 'x87_fcom', 1, 1),
-    pair('FCOMPP', 'DE D9', 0),
-    pair('FUCOMPP', 'DA E9', 1),
-    flags('FCOMI', 'DB /6 reg T:r', 0, 0),
-    flags('FCOMIP', 'DF /6 reg T:r', 0, 1),
-    flags('FUCOMI', 'DB /5 reg T:r', 1, 0),
-    flags('FUCOMIP', 'DF /5 reg T:r', 1, 1),
-    plain('FTST', 'D9 E4', 'x87_ftst'),
-    plain('FXAM', 'D9 E5', 'x87_fxam'),
+    memoryRow('fcom', 'D8 /2 mem Md:r', 'm32', 'x87_fcom_m32', 0),
+    memoryRow('fcomp', 'D8 /3 mem Md:r', 'm32', 'x87_fcom_m32', 1),
+    memoryRow('fcom', 'DC /2 mem Mq:r', 'm64', 'x87_fcom_m64', 0),
+    memoryRow('fcomp', 'DC /3 mem Mq:r', 'm64', 'x87_fcom_m64', 1),
+    memoryRow('ficom', 'DA /2 mem Md:r', 'i32', 'x87_fcom_int', 0),
+    memoryRow('ficomp', 'DA /3 mem Md:r', 'i32', 'x87_fcom_int', 1),
+    memoryRow('ficom', 'DE /2 mem Mw:r', 'i16', 'x87_fcom_int', 0),
+    memoryRow('ficomp', 'DE /3 mem Mw:r', 'i16', 'x87_fcom_int', 1),
+    stackRow('fcom', ['D8 /2 reg T:r', 'DC /2 reg T:r'], 'x87_fcom', 0, 0),
+    stackRow('fcomp', ['D8 /3 reg T:r', 'DC /3 reg T:r', 'DE /2 reg T:r'], 'x87_fcom', 0, 1),
+    stackRow('fucom', 'DD /4 reg T:r', 'x87_fcom', 1, 0),
+    stackRow('fucomp', 'DD /5 reg T:r', 'x87_fcom', 1, 1),
+    pair('fcompp', 'DE D9', 0),
+    pair('fucompp', 'DA E9', 1),
+    flags('fcomi', 'DB /6 reg T:r', 0, 0),
+    flags('fcomip', 'DF /6 reg T:r', 0, 1),
+    flags('fucomi', 'DB /5 reg T:r', 1, 0),
+    flags('fucomip', 'DF /5 reg T:r', 1, 1),
+    plain('ftst', 'D9 E4', 'x87_ftst'),
+    plain('fxam', 'D9 E5', 'x87_fxam'),
   ];
 }
 
 /** Significand, exponent, and which way rounding to nearest went (SDM vol. 1, 8.3.4). */
 const CONSTANTS = [
-  ['FLD1', 'D9 E8', 0x8000_0000_0000_0000n, 0x3fff, 0],
-  ['FLDL2T', 'D9 E9', 0xd49a_784b_cd1b_8afen, 0x4000, -1],
-  ['FLDL2E', 'D9 EA', 0xb8aa_3b29_5c17_f0bcn, 0x3fff, 1],
-  ['FLDPI', 'D9 EB', 0xc90f_daa2_2168_c235n, 0x4000, 1],
-  ['FLDLG2', 'D9 EC', 0x9a20_9a84_fbcf_f799n, 0x3ffd, 1],
-  ['FLDLN2', 'D9 ED', 0xb172_17f7_d1cf_79acn, 0x3ffe, 1],
-  ['FLDZ', 'D9 EE', 0n, 0, 0],
+  ['fld1', 'D9 E8', 0x8000_0000_0000_0000n, 0x3fff, 0],
+  ['fldl2t', 'D9 E9', 0xd49a_784b_cd1b_8afen, 0x4000, -1],
+  ['fldl2e', 'D9 EA', 0xb8aa_3b29_5c17_f0bcn, 0x3fff, 1],
+  ['fldpi', 'D9 EB', 0xc90f_daa2_2168_c235n, 0x4000, 1],
+  ['fldlg2', 'D9 EC', 0x9a20_9a84_fbcf_f799n, 0x3ffd, 1],
+  ['fldln2', 'D9 ED', 0xb172_17f7_d1cf_79acn, 0x3ffe, 1],
+  ['fldz', 'D9 EE', 0n, 0, 0],
 ] as const;
 
 function moves(): Instruction[] {
@@ -194,59 +205,59 @@ function moves(): Instruction[] {
       const i = sti(b);
       pointers(b);
       b.run('x87_fcmov', i, b.let(b.condition(condition)));
-    });
+    }, CMOV);
   return [
-    memoryRow('FLD', 'D9 /0 mem Md:r', 'm32', 'x87_fld_m32'),
-    memoryRow('FLD', 'DD /0 mem Mq:r', 'm64', 'x87_fld_m64'),
-    memoryRow('FLD', 'DB /5 mem M:r', 'm80', 'x87_fld_m80'),
-    stackRow('FLD', 'D9 /0 reg T:r', 'x87_fld'),
-    memoryRow('FILD', 'DF /0 mem Mw:r', 'i16', 'x87_fild'),
-    memoryRow('FILD', 'DB /0 mem Md:r', 'i32', 'x87_fild'),
-    memoryRow('FILD', 'DF /5 mem Mq:r', 'i64', 'x87_fild'),
-    memoryRow('FBLD', 'DF /4 mem M:r', 'm80', 'x87_fbld'),
+    memoryRow('fld', 'D9 /0 mem Md:r', 'm32', 'x87_fld_m32'),
+    memoryRow('fld', 'DD /0 mem Mq:r', 'm64', 'x87_fld_m64'),
+    memoryRow('fld', 'DB /5 mem M:r', 'm80', 'x87_fld_m80'),
+    stackRow('fld', 'D9 /0 reg T:r', 'x87_fld'),
+    memoryRow('fild', 'DF /0 mem Mw:r', 'i16', 'x87_fild'),
+    memoryRow('fild', 'DB /0 mem Md:r', 'i32', 'x87_fild'),
+    memoryRow('fild', 'DF /5 mem Mq:r', 'i64', 'x87_fild'),
+    memoryRow('fbld', 'DF /4 mem M:r', 'm80', 'x87_fbld'),
     ...CONSTANTS.map(([name, encoding, significand, exponent, direction]) => row(name, encoding, (b) => {
       pointers(b);
       b.run('x87_fld_constant', i64(BigInt.asIntN(64, significand)), i32(exponent), i32(direction));
     })),
-    storeRow('FST', 'D9 /2 mem Md:w', 4, 0, 'x87_fst_m32'),
-    storeRow('FSTP', 'D9 /3 mem Md:w', 4, 1, 'x87_fst_m32'),
-    storeRow('FST', 'DD /2 mem Mq:w', 8, 0, 'x87_fst_m64'),
-    storeRow('FSTP', 'DD /3 mem Mq:w', 8, 1, 'x87_fst_m64'),
-    storeRow('FSTP', 'DB /7 mem M:w', 10, 1, 'x87_fstp_m80'),
-    stackRow('FST', 'DD /2 reg T:w', 'x87_fst', 0),
-    stackRow('FSTP', ['DD /3 reg T:w', 'DF /2 reg T:w', 'DF /3 reg T:w'], 'x87_fst', 1),
-    stackRow('FSTPNCE', 'D9 /3 reg T:w', 'x87_fstpnce'),
-    storeRow('FIST', 'DF /2 mem Mw:w', 2, 0, 'x87_fist_m16', 0),
-    storeRow('FISTP', 'DF /3 mem Mw:w', 2, 1, 'x87_fist_m16', 0),
-    storeRow('FIST', 'DB /2 mem Md:w', 4, 0, 'x87_fist_m32', 0),
-    storeRow('FISTP', 'DB /3 mem Md:w', 4, 1, 'x87_fist_m32', 0),
-    storeRow('FISTP', 'DF /7 mem Mq:w', 8, 1, 'x87_fist_m64', 0),
-    storeRow('FISTTP', 'DF /1 mem Mw:w', 2, 1, 'x87_fist_m16', 1),
-    storeRow('FISTTP', 'DB /1 mem Md:w', 4, 1, 'x87_fist_m32', 1),
-    storeRow('FISTTP', 'DD /1 mem Mq:w', 8, 1, 'x87_fist_m64', 1),
-    storeRow('FBSTP', 'DF /6 mem M:w', 10, 1, 'x87_fbstp'),
-    stackRow('FXCH', ['D9 /1 reg T:rw', 'DD /1 reg T:rw', 'DF /1 reg T:rw'], 'x87_fxch'),
-    fcmov('FCMOVB', 'DA /0 reg T:r', 2),
-    fcmov('FCMOVE', 'DA /1 reg T:r', 4),
-    fcmov('FCMOVBE', 'DA /2 reg T:r', 6),
-    fcmov('FCMOVU', 'DA /3 reg T:r', 10),
-    fcmov('FCMOVNB', 'DB /0 reg T:r', 3),
-    fcmov('FCMOVNE', 'DB /1 reg T:r', 5),
-    fcmov('FCMOVNBE', 'DB /2 reg T:r', 7),
-    fcmov('FCMOVNU', 'DB /3 reg T:r', 11),
-    plain('FDECSTP', 'D9 F6', 'x87_rotate', 7),
-    plain('FINCSTP', 'D9 F7', 'x87_rotate', 1),
-    stackRow('FFREE', 'DD /0 reg T:w', 'x87_ffree', 0),
-    stackRow('FFREEP', 'DF /0 reg T:w', 'x87_ffree', 1),
-    row('FNOP', 'D9 D0', pointers),
+    storeRow('fst', 'D9 /2 mem Md:w', 4, 0, 'x87_fst_m32'),
+    storeRow('fstp', 'D9 /3 mem Md:w', 4, 1, 'x87_fst_m32'),
+    storeRow('fst', 'DD /2 mem Mq:w', 8, 0, 'x87_fst_m64'),
+    storeRow('fstp', 'DD /3 mem Mq:w', 8, 1, 'x87_fst_m64'),
+    storeRow('fstp', 'DB /7 mem M:w', 10, 1, 'x87_fstp_m80'),
+    stackRow('fst', 'DD /2 reg T:w', 'x87_fst', 0),
+    stackRow('fstp', ['DD /3 reg T:w', 'DF /2 reg T:w', 'DF /3 reg T:w'], 'x87_fst', 1),
+    stackRow('fstpnce', 'D9 /3 reg T:w', 'x87_fstpnce'),
+    storeRow('fist', 'DF /2 mem Mw:w', 2, 0, 'x87_fist_m16', 0),
+    storeRow('fistp', 'DF /3 mem Mw:w', 2, 1, 'x87_fist_m16', 0),
+    storeRow('fist', 'DB /2 mem Md:w', 4, 0, 'x87_fist_m32', 0),
+    storeRow('fistp', 'DB /3 mem Md:w', 4, 1, 'x87_fist_m32', 0),
+    storeRow('fistp', 'DF /7 mem Mq:w', 8, 1, 'x87_fist_m64', 0),
+    storeRow('fisttp', 'DF /1 mem Mw:w', 2, 1, 'x87_fist_m16', 1),
+    storeRow('fisttp', 'DB /1 mem Md:w', 4, 1, 'x87_fist_m32', 1),
+    storeRow('fisttp', 'DD /1 mem Mq:w', 8, 1, 'x87_fist_m64', 1),
+    storeRow('fbstp', 'DF /6 mem M:w', 10, 1, 'x87_fbstp'),
+    stackRow('fxch', ['D9 /1 reg T:rw', 'DD /1 reg T:rw', 'DF /1 reg T:rw'], 'x87_fxch'),
+    fcmov('fcmovb', 'DA /0 reg T:r', 2),
+    fcmov('fcmove', 'DA /1 reg T:r', 4),
+    fcmov('fcmovbe', 'DA /2 reg T:r', 6),
+    fcmov('fcmovu', 'DA /3 reg T:r', 10),
+    fcmov('fcmovnb', 'DB /0 reg T:r', 3),
+    fcmov('fcmovne', 'DB /1 reg T:r', 5),
+    fcmov('fcmovnbe', 'DB /2 reg T:r', 7),
+    fcmov('fcmovnu', 'DB /3 reg T:r', 11),
+    plain('fdecstp', 'D9 F6', 'x87_rotate', 7),
+    plain('fincstp', 'D9 F7', 'x87_rotate', 1),
+    stackRow('ffree', 'DD /0 reg T:w', 'x87_ffree', 0),
+    stackRow('ffreep', 'DF /0 reg T:w', 'x87_ffree', 1),
+    row('fnop', 'D9 D0', pointers),
   ];
 }
 
 /** Instructions on ST(0), or ST(0) and ST(1), without operands. */
 const FUNCTIONS = [
-  ['FCHS', 'D9 E0'], ['FABS', 'D9 E1'], ['F2XM1', 'D9 F0'], ['FYL2X', 'D9 F1'], ['FPTAN', 'D9 F2'], ['FPATAN', 'D9 F3'],
-  ['FXTRACT', 'D9 F4'], ['FPREM1', 'D9 F5'], ['FPREM', 'D9 F8'], ['FYL2XP1', 'D9 F9'], ['FSQRT', 'D9 FA'],
-  ['FSINCOS', 'D9 FB'], ['FRNDINT', 'D9 FC'], ['FSCALE', 'D9 FD'], ['FSIN', 'D9 FE'], ['FCOS', 'D9 FF'],
+  ['fchs', 'D9 E0'], ['fabs', 'D9 E1'], ['f2xm1', 'D9 F0'], ['fyl2x', 'D9 F1'], ['fptan', 'D9 F2'], ['fpatan', 'D9 F3'],
+  ['fxtract', 'D9 F4'], ['fprem1', 'D9 F5'], ['fprem', 'D9 F8'], ['fyl2xp1', 'D9 F9'], ['fsqrt', 'D9 FA'],
+  ['fsincos', 'D9 FB'], ['frndint', 'D9 FC'], ['fscale', 'D9 FD'], ['fsin', 'D9 FE'], ['fcos', 'D9 FF'],
 ] as const;
 
 /** Control instructions: they leave the last-instruction pointers alone; the FN forms do not wait. */
@@ -259,22 +270,22 @@ function control(): Instruction[] {
     b.callFaulting(target, linear, i32(wide));
   };
   return [
-    instruction('FWAIT', '9B', (b) => {
+    instruction('fwait', '9B', (b) => {
       const cr0 = b.state('i32.load', S.cr0);
       b.if(cr0.and(CR0_MP | CR0_TS).eq(CR0_MP | CR0_TS), () => b.raise(7));
       wait(b);
     }),
-    quiet('FNINIT', 'DB E3', (b) => b.run('x87_fninit')),
-    quiet('FNCLEX', 'DB E2', (b) => b.run('x87_fnclex')),
-    quiet('FENI', ['DB E0', 'DB E1', 'DB E4'], () => undefined),
-    quiet('FNSTSW', 'DF E0', (b) => b.setGpr(0, 16, b.let(b.call('x87_statusWord')))),
-    quiet('FNSTSW', 'DD /7 mem Mw:w', (b) => b.write(0, b.let(b.call('x87_statusWord')))),
-    quiet('FNSTCW', 'D9 /7 mem Mw:w', (b) => b.write(0, b.state('i32.load', S.fpuControl))),
-    row('FLDCW', 'D9 /5 mem Mw:r', (b) => b.run('x87_fldcw', b.read(0))),
-    quiet('FNSTENV', 'D9 /6 mem M:w', (b) => image(b, 'x87_fnstenv', 0, 'w')),
-    row('FLDENV', 'D9 /4 mem M:r', (b) => image(b, 'x87_fldenv', 0, 'r')),
-    quiet('FNSAVE', 'DD /6 mem M:w', (b) => image(b, 'x87_fnsave', 80, 'w')),
-    row('FRSTOR', 'DD /4 mem M:r', (b) => image(b, 'x87_frstor', 80, 'r')),
+    quiet('fninit', 'DB E3', (b) => b.run('x87_fninit')),
+    quiet('fnclex', 'DB E2', (b) => b.run('x87_fnclex')),
+    quiet('feni', ['DB E0', 'DB E1', 'DB E4'], () => undefined),
+    quiet('fnstsw', 'DF E0', (b) => b.setGpr(0, 16, b.let(b.call('x87_statusWord')))),
+    quiet('fnstsw', 'DD /7 mem Mw:w', (b) => b.write(0, b.let(b.call('x87_statusWord')))),
+    quiet('fnstcw', 'D9 /7 mem Mw:w', (b) => b.write(0, b.state('i32.load', S.fpuControl))),
+    row('fldcw', 'D9 /5 mem Mw:r', (b) => b.run('x87_fldcw', b.read(0))),
+    quiet('fnstenv', 'D9 /6 mem M:w', (b) => image(b, 'x87_fnstenv', 0, 'w')),
+    row('fldenv', 'D9 /4 mem M:r', (b) => image(b, 'x87_fldenv', 0, 'r')),
+    quiet('fnsave', 'DD /6 mem M:w', (b) => image(b, 'x87_fnsave', 80, 'w')),
+    row('frstor', 'DD /4 mem M:r', (b) => image(b, 'x87_frstor', 80, 'r')),
   ];
 }
 
@@ -283,6 +294,6 @@ export const X87_INSTRUCTIONS: readonly Instruction[] = [
   ...arithmetic(),
   ...comparisons(),
   ...moves(),
-  ...FUNCTIONS.map(([name, encoding]) => plain(name, encoding, `x87_${name.toLowerCase().replace('fsqrt', 'sqrt')}`)),
+  ...FUNCTIONS.map(([name, encoding]) => plain(name, encoding, `x87_${name === 'fsqrt' ? 'sqrt' : name}`)),
   ...control(),
 ];

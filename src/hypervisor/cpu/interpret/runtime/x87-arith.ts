@@ -12,7 +12,7 @@ import type { X87Widen } from './x87-convert.ts';
 const NUMBER = [I64, I32, I64, I32] as const;
 type Four = [Local, Local, Local, Local];
 
-export interface X87Arith {
+interface X87Arith {
   /** (aM, aE, bM, bE, flip): a + b, or a - b when `flip` is 1; result, exceptions. */
   readonly add: FunctionRef;
   readonly mul: FunctionRef;

@@ -19,7 +19,7 @@ import type { RuntimeEnv } from './env.ts';
 export const IE = 0x01, DE = 0x02, ZE = 0x04, OE = 0x08, UE = 0x10, PE = 0x20, SF = 0x40;
 export const C0 = 0x100, C1 = 0x200, C2 = 0x400, C3 = 0x4000;
 /** ES and B. */
-export const SUMMARY = 0x8080;
+const SUMMARY = 0x8080;
 /** The control word's bits that exist: masks, PC, RC, infinity control; bit 6 reads as one. */
 export const CONTROL_BITS = 0x1f3f, CONTROL_ONE = 0x40;
 
