@@ -9,7 +9,7 @@ import { Interpreter } from '../cpu/interpret/engine.ts';
 import { CS, RAM, S, segment, SEG } from '../cpu/layout.ts';
 import { debugExitStatus } from '../devices/debug-exit.ts';
 import { installAcpi } from '../firmware/acpi/tables.ts';
-import { loadKernel } from '../firmware/detect.ts';
+import { detectKernel, loadKernel } from '../firmware/detect.ts';
 import { parseModuleList } from '../firmware/multiboot.ts';
 import type { BootRequest } from '../firmware/boot-state.ts';
 import { applyBootState } from './boot.ts';
@@ -84,16 +84,9 @@ async function bootRequest(boot: MachineConfig['boot'], rsdp: number): Promise<B
     rsdp,
   };
   if (boot.initrd === undefined) return request;
-  const modules = parseModuleList(boot.initrd);
-  const [first, ...others] = modules;
-  if (!first) return request;
-  if (others.length === 0 && first.cmdline === '') return { ...request, initrd: await readBootFile('initrd', boot.initrd) };
-  return {
-    ...request,
-    modules: await Promise.all(
-      modules.map(async ({ path, cmdline }) => ({ data: await readBootFile('initrd', path), cmdline: cmdline === '' ? path : `${path} ${cmdline}` })),
-    ),
-  };
+  if (detectKernel(request.kernel) !== 'multiboot') return { ...request, initrd: await readBootFile('initrd', boot.initrd) };
+  const modules = parseModuleList(boot.initrd).map(async ({ path, cmdline }) => ({ data: await readBootFile('initrd', path), cmdline }));
+  return { ...request, modules: await Promise.all(modules) };
 }
 
 function allocate(ramBytes: number): WebAssembly.Memory {

@@ -124,7 +124,6 @@ export class Interpreter implements CpuEngine {
     return {
       tlbMisses: count(S.tlbMisses),
       mmio: count(S.mmioExits),
-      pio: count(S.pioExits),
       decoded: count(S.decodedInstructions),
       codeInvalidations: count(S.codeInvalidations),
       codeCacheFlushes: this.#cache.flushes,
