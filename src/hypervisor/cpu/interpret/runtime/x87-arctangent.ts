@@ -73,7 +73,10 @@ function addArctangentCore(x: X87Core, p: X87Fixed): FunctionRef {
       const product = f.let(f.call(p.mul, qh, ql, p.ah, p.al));
       const rest = f.let(p.lo);
       f.if(swapped.or(vs).eqz(), () => {
-        f.run(p.give, ys, d.add(2), product, rest.or(1));
+        // A small angle looks like its tangent and is a hair less.
+        const below = f.let(p.ah.eq(INTEGER_BIT).and(p.al.eqz()).extendU());
+        const borrow = below.and(rest.eqz().extendU());
+        f.run(p.give, ys, d.add(2), product.sub(borrow), rest.sub(below).or(1));
         f.return();
       });
       f.set(h, f.call(p.shift, product, rest, d.neg()));

@@ -66,13 +66,18 @@ export function addTrigonometry(x: X87Core, p: X87Fixed): Record<string, Functio
     f.setGlobal(r.l, l);
     f.setGlobal(r.k, k.sub(n.wrap()));
   });
-  const s = { h: m.global(I64, 0), l: m.global(I64, 0), c: m.global(I64, 0), d: m.global(I64, 0) };
+  const s = {
+    h: m.global(I64, 0), l: m.global(I64, 0), c: m.global(I64, 0), d: m.global(I64, 0),
+    /** The argument is so small that its sine looks like itself; both are then a hair too large. */
+    exact: m.global(I32, 0),
+  };
   // Sine: s.h:s.l * 2^(r.k + 1), sign r.sign; cosine: s.c:s.d * 2.
   const both = m.fn('x87_sineAndCosine', [], [], (f) => {
     const square = f.let(f.call(p.mul, r.h, r.l, r.h, r.l));
     const zh = f.let(f.call(p.shift, square, p.lo, r.k.mul(-2)));
     const zl = f.let(p.lo);
     p.series(f, SERIES.sine, zh, zl, i32(1));
+    f.setGlobal(s.exact, p.ah.eq(INTEGER_BIT).and(p.al.eqz()));
     f.setGlobal(s.h, f.call(p.mul, r.h, r.l, p.ah, p.al));
     f.setGlobal(s.l, p.lo);
     p.series(f, SERIES.cosine, zh, zl, i32(1));
@@ -83,8 +88,12 @@ export function addTrigonometry(x: X87Core, p: X87Fixed): Record<string, Functio
   const wave = m.fn('x87_wave', [I32], [], (f) => {
     const quadrant = f.let(r.quadrant.add(f.params[0] as Local));
     const negative = f.let(quadrant.shrU(1).and(1));
-    f.if(quadrant.and(1), () => f.run(p.give, negative, i32(1), s.c, s.d.or(1)), () => {
-      f.run(p.give, negative.xor(r.sign), r.k.add(1), s.h, s.l.or(1));
+    f.if(quadrant.and(1), () => {
+      const below = f.let(s.c.eq(INTEGER_BIT).and(s.d.eqz()).extendU());
+      f.run(p.give, negative, i32(1), s.c.sub(below), s.d.sub(below).or(1));
+    }, () => {
+      const below = f.let(s.exact.extendU());
+      f.run(p.give, negative.xor(r.sign), r.k.add(1), s.h.sub(below.and(s.l.eqz().extendU())), s.l.sub(below).or(1));
     });
     flag(f, x, PE);
   });
