@@ -23,7 +23,10 @@ describe('the host processor as an oracle', { skip }, () => {
     before.rflags = 0x400 | 0x1;
     const after = cpu.run(Uint8Array.of(0x83, 0xd0, 0xff), before); // adc eax, -1
     assert.equal(after.rflags & 0xcd5, 0x400 | 0x1 | 0x4 | 0x10 | 0x40);
-    assert.deepEqual([1, 2, 3].map((x) => x * 2), [2, 4, 6]);
+    assert.deepEqual(
+      [1, 2, 3].map((x) => x * 2),
+      [2, 4, 6],
+    );
   });
 
   it('loads and gives back x87, MXCSR and XMM', () => {
@@ -58,9 +61,32 @@ describe('the host processor as an oracle', { skip }, () => {
     ['#DE', [0xf7, 0xf1], 0, () => undefined],
     ['#UD', [0x0f, 0x0b], 6, () => undefined],
     ['#GP of HLT', [0xf4], 13, () => undefined],
-    ['#GP of a non-canonical address', [0x8b, 0x03], 13, (s) => { s.gpr[3] = 0x8000_0000_0000_0000n; }],
-    ['#PF', [0x8b, 0x03], 14, (s) => { s.gpr[3] = 0x1234_5678_9000n; }],
-    ['#MF', [0x9b], 16, (s) => { s.fx[0] = 0x7b; s.fx[2] = 0x84; s.fx[3] = 0x80; }],
+    [
+      '#GP of a non-canonical address',
+      [0x8b, 0x03],
+      13,
+      (s) => {
+        s.gpr[3] = 0x8000_0000_0000_0000n;
+      },
+    ],
+    [
+      '#PF',
+      [0x8b, 0x03],
+      14,
+      (s) => {
+        s.gpr[3] = 0x1234_5678_9000n;
+      },
+    ],
+    [
+      '#MF',
+      [0x9b],
+      16,
+      (s) => {
+        s.fx[0] = 0x7b;
+        s.fx[2] = 0x84;
+        s.fx[3] = 0x80;
+      },
+    ],
   ];
   for (const [name, code, vector, prepare] of faults) {
     it(`reports ${name} with the registers at the fault`, () => {
@@ -87,8 +113,48 @@ describe('the host processor as an oracle', { skip }, () => {
   it("leaves V8's own traps to V8", () => {
     // (module (memory 1) (func (export "f") (result i32) (i32.load (i32.const -8))))
     const bytes = Uint8Array.of(
-      0, 0x61, 0x73, 0x6d, 1, 0, 0, 0, 1, 5, 1, 0x60, 0, 1, 0x7f, 3, 2, 1, 0, 5, 3, 1, 0, 1, 7, 5, 1, 1, 0x66, 0, 0,
-      10, 9, 1, 7, 0, 0x41, 0x78, 0x28, 2, 0, 0x0b,
+      0,
+      0x61,
+      0x73,
+      0x6d,
+      1,
+      0,
+      0,
+      0,
+      1,
+      5,
+      1,
+      0x60,
+      0,
+      1,
+      0x7f,
+      3,
+      2,
+      1,
+      0,
+      5,
+      3,
+      1,
+      0,
+      1,
+      7,
+      5,
+      1,
+      1,
+      0x66,
+      0,
+      0,
+      10,
+      9,
+      1,
+      7,
+      0,
+      0x41,
+      0x78,
+      0x28,
+      2,
+      0,
+      0x0b,
     );
     const { f } = new WebAssembly.Instance(new WebAssembly.Module(bytes)).exports;
     assert.throws(() => (f as () => number)(), WebAssembly.RuntimeError);

@@ -87,7 +87,11 @@ const PROT_READ_WRITE = 3;
 const MAP_FLAGS = 0x02 | 0x20 | 0x100000;
 /** SA_SIGINFO | SA_ONSTACK | SA_NODEFER. */
 const SA_FLAGS = 4 | 0x08000000 | 0x40000000;
-const SIGILL = 4, SIGTRAP = 5, SIGBUS = 7, SIGFPE = 8, SIGSEGV = 11;
+const SIGILL = 4,
+  SIGTRAP = 5,
+  SIGBUS = 7,
+  SIGFPE = 8,
+  SIGSEGV = 11;
 const SIGNALS = [SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSEGV];
 const SYS_RT_SIGACTION = 13;
 
@@ -119,7 +123,11 @@ const C = {
 
 /** Offset of the general registers in ucontext_t, and indices there. */
 const UC_GREGS = 40;
-const REG_RIP = 16, REG_ERR = 19, REG_TRAPNO = 20, REG_CR2 = 22, GREGS = 23;
+const REG_RIP = 16,
+  REG_ERR = 19,
+  REG_TRAPNO = 20,
+  REG_CR2 = 22,
+  GREGS = 23;
 /** OF DF SF ZF AF PF CF. */
 const LOADABLE_FLAGS = 0xcd5;
 
@@ -140,7 +148,12 @@ class Assembler {
   at(target: number, ...bytes: number[]): void {
     this.emit(...bytes);
     const displacement = target - (this.here + 4);
-    this.emit(displacement & 0xff, (displacement >> 8) & 0xff, (displacement >> 16) & 0xff, (displacement >> 24) & 0xff);
+    this.emit(
+      displacement & 0xff,
+      (displacement >> 8) & 0xff,
+      (displacement >> 16) & 0xff,
+      (displacement >> 24) & 0xff,
+    );
   }
   /** Leaves a byte for a short jump's displacement; the result closes it. */
   short(opcode: number): () => void {
@@ -222,7 +235,14 @@ function emitHandler(a: Assembler, exit: number): number {
 }
 
 interface Libc {
-  mmap(address: bigint, length: number, protection: number, flags: number, fd: number, offset: number): bigint;
+  mmap(
+    address: bigint,
+    length: number,
+    protection: number,
+    flags: number,
+    fd: number,
+    offset: number,
+  ): bigint;
   sigaction(signal: number, action: Uint8Array, old: Uint8Array): number;
   sigaltstack(stack: Uint8Array, old: null): number;
 }
@@ -230,7 +250,9 @@ interface Libc {
 function loadLibc(): Libc {
   const libc = koffi.load('libc.so.6');
   return {
-    mmap: libc.func('uintptr_t mmap(uintptr_t address, size_t length, int prot, int flags, int fd, int64_t offset)'),
+    mmap: libc.func(
+      'uintptr_t mmap(uintptr_t address, size_t length, int prot, int flags, int fd, int64_t offset)',
+    ),
     sigaction: libc.func('int sigaction(int signal, const uint8_t *action, _Out_ uint8_t *old)'),
     sigaltstack: libc.func('int sigaltstack(const uint8_t *stack, uint8_t *old)'),
   };
@@ -257,7 +279,9 @@ function mapAt(libc: Libc, address: number, bytes: number, protection: number): 
   const got = BigInt(libc.mmap(wanted, bytes, protection, MAP_FLAGS, -1, 0));
   if (got !== wanted) {
     const reason = got === 0xffff_ffff_ffff_ffffn ? `errno ${koffi.errno()}` : 'another address was given';
-    throw new Error(`no ${protection & 4 ? 'executable ' : ''}memory at 0x${address.toString(16)}: ${reason}`);
+    throw new Error(
+      `no ${protection & 4 ? 'executable ' : ''}memory at 0x${address.toString(16)}: ${reason}`,
+    );
   }
   return koffi.view(wanted, bytes);
 }
@@ -307,7 +331,8 @@ function build(options: HostCpuOptions): HostCpu {
   const fx = bytes.subarray(C.fx, C.fx + 512);
 
   const load = (code: Uint8Array): void => {
-    if (code.length > MAX_CODE) throw new RangeError(`tested code of ${code.length} bytes; at most ${MAX_CODE}`);
+    if (code.length > MAX_CODE)
+      throw new RangeError(`tested code of ${code.length} bytes; at most ${MAX_CODE}`);
     bytes.set(code, 0);
     bytes[code.length] = 0xe9;
     view.setInt32(code.length + 1, exit - (code.length + 5), true);

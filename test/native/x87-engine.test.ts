@@ -2,19 +2,34 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { S } from '../../src/hypervisor/cpu/layout.ts';
 import { GuestMachine, type GuestRun } from './guest-machine.ts';
-import { createHostCpu, createHostState, type HostCpu, hostCpuUnavailable, type HostState } from './host-cpu.ts';
+import {
+  createHostCpu,
+  createHostState,
+  type HostCpu,
+  type HostState,
+  hostCpuUnavailable,
+} from './host-cpu.ts';
 import { describeFx, Random, randomState } from './x87-cases.ts';
 
 /** x87 code in the interpreter as a whole: paging, faults in the middle of an operand, whole sequences. */
 
-const CODE = 0x0ff0_0000, DATA = 0x1000_0000, PAGES = 2;
+const CODE = 0x0ff0_0000,
+  DATA = 0x1000_0000,
+  PAGES = 2;
 const guest = new GuestMachine({
-  user: [{ address: CODE, bytes: 0x1000 }, { address: DATA, bytes: PAGES * 0x1000 }],
+  user: [
+    { address: CODE, bytes: 0x1000 },
+    { address: DATA, bytes: PAGES * 0x1000 },
+  ],
   ramBytes: DATA + 0x10_0000,
 });
 const END = DATA + PAGES * 0x1000;
 
-function run(code: readonly number[], before: HostState, mode: 32 | 64 = 64): { after: HostState; result: GuestRun } {
+function run(
+  code: readonly number[],
+  before: HostState,
+  mode: 32 | 64 = 64,
+): { after: HostState; result: GuestRun } {
   guest.ram.set([...code, 0xeb, 0xfe], CODE);
   guest.engine.memoryWritten(CODE, code.length + 2);
   // The guest machine leaves the last-instruction pointers as they are.
@@ -38,8 +53,14 @@ function third(address: number): HostState {
 }
 
 const STORES: readonly [string, number[], number][] = [
-  ['FSTP m32', [0xd9, 0x1b], 4], ['FSTP m64', [0xdd, 0x1b], 8], ['FSTP m80', [0xdb, 0x3b], 10], ['FISTP m16', [0xdf, 0x1b], 2],
-  ['FISTTP m64', [0xdd, 0x0b], 8], ['FBSTP', [0xdf, 0x33], 10], ['FNSTENV', [0xd9, 0x33], 28], ['FNSAVE', [0xdd, 0x33], 108],
+  ['FSTP m32', [0xd9, 0x1b], 4],
+  ['FSTP m64', [0xdd, 0x1b], 8],
+  ['FSTP m80', [0xdb, 0x3b], 10],
+  ['FISTP m16', [0xdf, 0x1b], 2],
+  ['FISTTP m64', [0xdd, 0x0b], 8],
+  ['FBSTP', [0xdf, 0x33], 10],
+  ['FNSTENV', [0xd9, 0x33], 28],
+  ['FNSAVE', [0xdd, 0x33], 108],
   ['FNSTCW', [0xd9, 0x3b], 2],
 ];
 
@@ -75,7 +96,13 @@ describe('x87 in the interpreter', () => {
   }
 
   it('loads that run into a missing page leave the stack alone', () => {
-    for (const [code, bytes] of [[[0xd9, 0x03], 4], [[0xdd, 0x03], 8], [[0xdb, 0x2b], 10], [[0xdf, 0x23], 10], [[0xdd, 0x23], 108]] as const) {
+    for (const [code, bytes] of [
+      [[0xd9, 0x03], 4],
+      [[0xdd, 0x03], 8],
+      [[0xdb, 0x2b], 10],
+      [[0xdf, 0x23], 10],
+      [[0xdd, 0x23], 108],
+    ] as const) {
       const before = third(END - bytes + 1);
       const { after, result } = run(code, before);
       assert.equal(result.fault?.vector, 14);
@@ -120,16 +147,62 @@ const skip = host === undefined ? (hostCpuUnavailable() ?? 'no host processor') 
 
 /** Instructions for sequences; memory ones use [RBX + disp8]. */
 const REGISTER = [
-  [0xd8, 0xc0], [0xd8, 0xc8], [0xd8, 0xe0], [0xd8, 0xe8], [0xd8, 0xf0], [0xd8, 0xf8], [0xdc, 0xc0], [0xdc, 0xe8], [0xde, 0xc0],
-  [0xde, 0xc8], [0xd9, 0xc0], [0xd9, 0xc8], [0xdd, 0xd8], [0xdb, 0xf0], [0xda, 0xc8], [0xdb, 0xd0], [0xdd, 0xc0],
+  [0xd8, 0xc0],
+  [0xd8, 0xc8],
+  [0xd8, 0xe0],
+  [0xd8, 0xe8],
+  [0xd8, 0xf0],
+  [0xd8, 0xf8],
+  [0xdc, 0xc0],
+  [0xdc, 0xe8],
+  [0xde, 0xc0],
+  [0xde, 0xc8],
+  [0xd9, 0xc0],
+  [0xd9, 0xc8],
+  [0xdd, 0xd8],
+  [0xdb, 0xf0],
+  [0xda, 0xc8],
+  [0xdb, 0xd0],
+  [0xdd, 0xc0],
 ] as const;
 const PLAIN = [
-  [0xd9, 0xe0], [0xd9, 0xe1], [0xd9, 0xe4], [0xd9, 0xe5], [0xd9, 0xe8], [0xd9, 0xeb], [0xd9, 0xee], [0xd9, 0xf4], [0xd9, 0xf5],
-  [0xd9, 0xf6], [0xd9, 0xf7], [0xd9, 0xf8], [0xd9, 0xfa], [0xd9, 0xfc], [0xd9, 0xfd], [0xdf, 0xe0], [0xdb, 0xe2],
+  [0xd9, 0xe0],
+  [0xd9, 0xe1],
+  [0xd9, 0xe4],
+  [0xd9, 0xe5],
+  [0xd9, 0xe8],
+  [0xd9, 0xeb],
+  [0xd9, 0xee],
+  [0xd9, 0xf4],
+  [0xd9, 0xf5],
+  [0xd9, 0xf6],
+  [0xd9, 0xf7],
+  [0xd9, 0xf8],
+  [0xd9, 0xfa],
+  [0xd9, 0xfc],
+  [0xd9, 0xfd],
+  [0xdf, 0xe0],
+  [0xdb, 0xe2],
 ] as const;
 const MEMORY = [
-  [0xd9, 0], [0xdd, 0], [0xdb, 5], [0xdf, 5], [0xdb, 0], [0xdf, 0], [0xd9, 2], [0xdd, 3], [0xdb, 7], [0xdb, 3], [0xdf, 7], [0xdd, 1],
-  [0xd8, 0], [0xdc, 4], [0xda, 6], [0xde, 1], [0xd9, 7], [0xdd, 7],
+  [0xd9, 0],
+  [0xdd, 0],
+  [0xdb, 5],
+  [0xdf, 5],
+  [0xdb, 0],
+  [0xdf, 0],
+  [0xd9, 2],
+  [0xdd, 3],
+  [0xdb, 7],
+  [0xdb, 3],
+  [0xdf, 7],
+  [0xdd, 1],
+  [0xd8, 0],
+  [0xdc, 4],
+  [0xda, 6],
+  [0xde, 1],
+  [0xd9, 7],
+  [0xdd, 7],
 ] as const;
 
 function sequence(r: Random): number[] {
@@ -141,7 +214,9 @@ function sequence(r: Random): number[] {
         code.push(opcode, modrm | r.below(8));
         break;
       }
-      case 1: code.push(...r.pick(PLAIN)); break;
+      case 1:
+        code.push(...r.pick(PLAIN));
+        break;
       default: {
         const [opcode, reg] = r.pick(MEMORY);
         code.push(opcode, 0x43 | (reg << 3), r.below(8) * 8);
@@ -161,13 +236,19 @@ describe('x87 sequences in the interpreter and on the host', { skip }, () => {
       before.gpr[3] = BigInt(DATA);
       // Comparisons ended by an unmasked exception differ between vendors.
       before.fx[0] = (before.fx[0] as number) | 3;
-      for (let i = 0; i < 16; i++) new DataView(cpu.memory.buffer, cpu.memory.byteOffset).setBigUint64(8 * i, r.u64() >> BigInt(r.below(2) * 40), true);
+      for (let i = 0; i < 16; i++)
+        new DataView(cpu.memory.buffer, cpu.memory.byteOffset).setBigUint64(
+          8 * i,
+          r.u64() >> BigInt(r.below(2) * 40),
+          true,
+        );
       guest.ram.set(cpu.memory.subarray(0, 256), DATA);
       const theirs = cpu.run(Uint8Array.from(code), before);
       const { after, result } = run(code, before);
       const message = `case ${k}: ${Buffer.from(code).toString('hex')}\n  ${describeFx(before.fx)}\n  ${describeFx(theirs.fx)}\n  ${describeFx(after.fx)}`;
       assert.equal(result.fault?.vector, theirs.fault?.vector, message);
-      if (theirs.fault) assert.equal(Number(result.rip) - CODE, Number(theirs.fault.rip) - cpu.codeAddress, message);
+      if (theirs.fault)
+        assert.equal(Number(result.rip) - CODE, Number(theirs.fault.rip) - cpu.codeAddress, message);
       // FCOMI clears C1 here and leaves it on processors of AMD; only what later instructions make of it could tell.
       const clearC1 = (fx: Uint8Array): Uint8Array => {
         const copy = fx.slice(0, 6);
@@ -175,7 +256,12 @@ describe('x87 sequences in the interpreter and on the host', { skip }, () => {
         return copy;
       };
       assert.deepEqual(clearC1(after.fx), clearC1(theirs.fx), message);
-      for (let i = 0; i < 8; i++) assert.deepEqual(after.fx.subarray(32 + 16 * i, 42 + 16 * i), theirs.fx.subarray(32 + 16 * i, 42 + 16 * i), message);
+      for (let i = 0; i < 8; i++)
+        assert.deepEqual(
+          after.fx.subarray(32 + 16 * i, 42 + 16 * i),
+          theirs.fx.subarray(32 + 16 * i, 42 + 16 * i),
+          message,
+        );
       assert.equal(after.rflags & 0x45, theirs.rflags & 0x45, message);
     }
   });

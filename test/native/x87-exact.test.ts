@@ -24,7 +24,11 @@ function squareRoot(a: bigint): bigint {
 }
 
 /** term(0) + term(1) + …, each made from the one before. */
-function series(first: bigint, next: (term: bigint, k: bigint) => bigint, weigh = (term: bigint, _k: bigint): bigint => term): bigint {
+function series(
+  first: bigint,
+  next: (term: bigint, k: bigint) => bigint,
+  weigh = (term: bigint, _k: bigint): bigint => term,
+): bigint {
   let sum = 0n;
   let term = first;
   for (let k = 0n; term !== 0n && term !== -1n; k++) {
@@ -34,11 +38,17 @@ function series(first: bigint, next: (term: bigint, k: bigint) => bigint, weigh 
   return sum;
 }
 
-const artanh = (z: bigint): bigint => series(z, (t) => mul(mul(t, z), z), (t, k) => t / (2n * k + 1n));
+const artanh = (z: bigint): bigint =>
+  series(
+    z,
+    (t) => mul(mul(t, z), z),
+    (t, k) => t / (2n * k + 1n),
+  );
 const LN2 = 2n * artanh(ONE / 3n);
 const expm1 = (t: bigint): bigint => series(t, (term, k) => mul(term, t) / (k + 2n));
 const sine = (r: bigint): bigint => series(r, (t, k) => -mul(mul(t, r), r) / ((2n * k + 2n) * (2n * k + 3n)));
-const cosine = (r: bigint): bigint => series(ONE, (t, k) => -mul(mul(t, r), r) / ((2n * k + 1n) * (2n * k + 2n)));
+const cosine = (r: bigint): bigint =>
+  series(ONE, (t, k) => -mul(mul(t, r), r) / ((2n * k + 1n) * (2n * k + 2n)));
 
 /** ln(x), x > 0. */
 function logarithm(x: bigint): bigint {
@@ -51,7 +61,14 @@ function logarithm(x: bigint): bigint {
 function arctangent(z: bigint): bigint {
   let w = z;
   for (let n = 0; n < 6; n++) w = div(w, ONE + squareRoot(ONE + mul(w, w)));
-  return 64n * series(w, (t) => -mul(mul(t, w), w), (t, k) => t / (2n * k + 1n));
+  return (
+    64n *
+    series(
+      w,
+      (t) => -mul(mul(t, w), w),
+      (t, k) => t / (2n * k + 1n),
+    )
+  );
 }
 const PI = 4n * arctangent(ONE);
 /** Half of pi as the processors have it, 66 bits. */
@@ -80,7 +97,12 @@ function wave(x: bigint): { sine: bigint; cosine: bigint } {
   const turns = (magnitude + HALF_PI_66 / 2n) / HALF_PI_66;
   const r = magnitude - turns * HALF_PI_66;
   const [s, c] = [sine(r), cosine(r)];
-  const [a, b] = [[s, c], [c, -s], [-s, -c], [-c, s]][Number(turns & 3n)] as [bigint, bigint];
+  const [a, b] = [
+    [s, c],
+    [c, -s],
+    [-s, -c],
+    [-c, s],
+  ][Number(turns & 3n)] as [bigint, bigint];
   return { sine: x < 0n ? -a : a, cosine: b };
 }
 
@@ -91,11 +113,17 @@ function angleOf(y: bigint, x: bigint): bigint {
   return y < 0n ? -angle : angle;
 }
 
-const CODE = 0x0ff0_0000, DATA = 0x1000_0000;
+const CODE = 0x0ff0_0000,
+  DATA = 0x1000_0000;
 const bed = createX87Testbed(CODE, DATA, 65536);
 
 /** Runs an instruction on ST(0) and ST(1); gives the new ST(0) and ST(1). */
-function run(code: readonly number[], st0: Extended, st1: Extended, control: number): [Extended, Extended, HostState] {
+function run(
+  code: readonly number[],
+  st0: Extended,
+  st1: Extended,
+  control: number,
+): [Extended, Extended, HostState] {
   const state = createHostState();
   const after = createHostState();
   const view = new DataView(state.fx.buffer);
@@ -107,7 +135,10 @@ function run(code: readonly number[], st0: Extended, st1: Extended, control: num
   }
   assert.equal(bed.run(Uint8Array.from(code), state, after), undefined);
   const out = new DataView(after.fx.buffer);
-  const get = (i: number): Extended => [out.getBigUint64(32 + 16 * i, true), out.getUint16(40 + 16 * i, true)];
+  const get = (i: number): Extended => [
+    out.getBigUint64(32 + 16 * i, true),
+    out.getUint16(40 + 16 * i, true),
+  ];
   return [get(0), get(1), after];
 }
 
@@ -122,24 +153,40 @@ interface Case {
 
 const FUNCTIONS: readonly Case[] = [
   { name: 'f2xm1', code: [0xd9, 0xf0], st0: [-70, -1], exact: (x) => [expm1(mul(x, LN2))] },
-  { name: 'fyl2x', code: [0xd9, 0xf1], st0: [-3, 60, true], st1: [-20, 20], exact: (x, y) => [mul(y, div(logarithm(x), LN2))] },
   {
-    name: 'fyl2xp1', code: [0xd9, 0xf9], st0: [-70, -3], st1: [-20, 20],
+    name: 'fyl2x',
+    code: [0xd9, 0xf1],
+    st0: [-3, 60, true],
+    st1: [-20, 20],
+    exact: (x, y) => [mul(y, div(logarithm(x), LN2))],
+  },
+  {
+    name: 'fyl2xp1',
+    code: [0xd9, 0xf9],
+    st0: [-70, -3],
+    st1: [-20, 20],
     exact: (x, y) => [mul(y, div(2n * artanh(div(x, 2n * ONE + x)), LN2))],
   },
   { name: 'fpatan', code: [0xd9, 0xf3], st0: [-50, 50], st1: [-50, 50], exact: (x, y) => [angleOf(y, x)] },
   { name: 'fsin', code: [0xd9, 0xfe], st0: [-90, 62], exact: (x) => [wave(x).sine] },
   { name: 'fcos', code: [0xd9, 0xff], st0: [-90, 62], exact: (x) => [wave(x).cosine] },
   { name: 'fsincos', code: [0xd9, 0xfb], st0: [-4, 8], exact: (x) => [wave(x).cosine, wave(x).sine] },
-  { name: 'fptan', code: [0xd9, 0xf2], st0: [-90, 62], exact: (x) => [ONE, div(wave(x).sine, wave(x).cosine)] },
+  {
+    name: 'fptan',
+    code: [0xd9, 0xf2],
+    st0: [-90, 62],
+    exact: (x) => [ONE, div(wave(x).sine, wave(x).cosine)],
+  },
 ];
 
 describe('x87 transcendentals against exact values', () => {
   for (const { name, code, st0, st1, exact } of FUNCTIONS) {
     it(`${name} is rounded as RC says`, (t) => {
       const r = new Random(7n);
-      const operand = ([from, to, positive]: readonly [number, number, boolean?]): Extended =>
-        [TOP_BIT | r.u64(), (positive === true ? 0 : r.below(2) << 15) | (16383 + from + r.below(to - from + 1))];
+      const operand = ([from, to, positive]: readonly [number, number, boolean?]): Extended => [
+        TOP_BIT | r.u64(),
+        (positive === true ? 0 : r.below(2) << 15) | (16383 + from + r.below(to - from + 1)),
+      ];
       let largest = 0;
       for (let k = 0; k < 600; k++) {
         const [x, y] = [operand(st0), operand(st1 ?? [0, 1])];

@@ -1,5 +1,11 @@
 import { CODE64, Decoder } from '../../src/hypervisor/cpu/decode/decoder.ts';
-import { type Encoding, FORM, type FormKind, handlerKey, OpcodeTable } from '../../src/hypervisor/cpu/decode/encoding.ts';
+import {
+  type Encoding,
+  FORM,
+  type FormKind,
+  handlerKey,
+  OpcodeTable,
+} from '../../src/hypervisor/cpu/decode/encoding.ts';
 import { readRflags, writeRflags } from '../../src/hypervisor/cpu/flags.ts';
 import { InterpreterBuilder } from '../../src/hypervisor/cpu/interpret/builder.ts';
 import { addCore } from '../../src/hypervisor/cpu/interpret/core.ts';
@@ -32,21 +38,38 @@ function generate(table: OpcodeTable): { bytes: Uint8Array<ArrayBuffer>; stop: n
   const m = new ModuleBuilder();
   m.importMemory('env', 'memory', 1, 65536);
   const imported = (name: string, params: number, results: number): FunctionRef =>
-    m.importFunction('env', name, new Array<typeof I32>(params).fill(I32), new Array<typeof I32>(results).fill(I32));
+    m.importFunction(
+      'env',
+      name,
+      new Array<typeof I32>(params).fill(I32),
+      new Array<typeof I32>(results).fill(I32),
+    );
   const core = addCore(m, {
-    mmioRead: imported('mmioRead', 2, 0), mmioWrite: imported('mmioWrite', 2, 0), invalidate: imported('invalidate', 2, 0),
-    codePage: imported('codePage', 1, 1), decode: imported('decode', 0, 1), fault: imported('fault', 0, 1),
+    mmioRead: imported('mmioRead', 2, 0),
+    mmioWrite: imported('mmioWrite', 2, 0),
+    invalidate: imported('invalidate', 2, 0),
+    codePage: imported('codePage', 1, 1),
+    decode: imported('decode', 0, 1),
+    fault: imported('fault', 0, 1),
     system: imported('system', 0, 1),
   });
   // Guest memory is flat here: an address is translated by subtraction.
-  const readable = m.fn('flatReadable', [I64, I32], [I32], (f) => f.return(f.params[0]!.wrap().add(RAM - BASE)));
-  const writable = m.fn('flatWritable', [I64, I32, I32], [I32], (f) => f.return(f.params[0]!.wrap().add(RAM - BASE)));
+  const readable = m.fn('flatReadable', [I64, I32], [I32], (f) =>
+    f.return(f.params[0]!.wrap().add(RAM - BASE)),
+  );
+  const writable = m.fn('flatWritable', [I64, I32, I32], [I32], (f) =>
+    f.return(f.params[0]!.wrap().add(RAM - BASE)),
+  );
   const commit = m.fn('flatCommit', [], [], () => undefined);
   const runtime = new Map(Object.entries(addX87Runtime(m, { readable, writable, commit })));
-  runtime.set('unitFault', m.fn('unitFault', [I32], [I32], (f) => f.return(1)));
+  runtime.set(
+    'unitFault',
+    m.fn('unitFault', [I32], [I32], (f) => f.return(1)),
+  );
   for (const encoding of table.encodings) {
     for (const opsize of [16, 32, 64] as const) {
-      for (const form of [FORM.register, FORM.base] as const) generateForm(m, encoding, opsize, form, core, runtime);
+      for (const form of [FORM.register, FORM.base] as const)
+        generateForm(m, encoding, opsize, form, core, runtime);
     }
   }
   return { bytes: m.finish({ names: true }), stop: core.slots.stop };
@@ -56,13 +79,19 @@ function generate(table: OpcodeTable): { bytes: Uint8Array<ArrayBuffer>; stop: n
 const BASE = 0x0ff0_0000;
 
 function generateForm(
-  m: ModuleBuilder, encoding: Encoding, opsize: 16 | 32 | 64, form: FormKind, core: ReturnType<typeof addCore>,
+  m: ModuleBuilder,
+  encoding: Encoding,
+  opsize: 16 | 32 | 64,
+  form: FormKind,
+  core: ReturnType<typeof addCore>,
   runtime: ReadonlyMap<string, FunctionRef>,
 ): void {
   const memory = encoding.mod === 'mem';
   if (memory !== (form === FORM.base)) return;
   const ref = m.declare(encoding.text, [I32], [I32]);
-  m.define(ref, (f) => new InterpreterBuilder(f, { encoding, long: true, opsize, form }, core, runtime, () => 0).emit());
+  m.define(ref, (f) =>
+    new InterpreterBuilder(f, { encoding, long: true, opsize, form }, core, runtime, () => 0).emit(),
+  );
   encoding.handlers[handlerKey(true, opsize, form)] = m.element(ref);
 }
 
@@ -102,7 +131,11 @@ function storeFx(view: DataView, fx: DataView): void {
 }
 
 /** `memoryBytes` of guest memory appear at `memoryAddress`, the tested code at `codeAddress`. */
-export function createX87Testbed(codeAddress: number, memoryAddress: number, memoryBytes: number): X87Testbed {
+export function createX87Testbed(
+  codeAddress: number,
+  memoryAddress: number,
+  memoryBytes: number,
+): X87Testbed {
   if (codeAddress < BASE || memoryAddress < BASE) throw new RangeError('tested addresses start at BASE');
   const table = new OpcodeTable(X87_INSTRUCTIONS);
   const { bytes, stop } = generate(table);
@@ -110,7 +143,13 @@ export function createX87Testbed(codeAddress: number, memoryAddress: number, mem
   const memory = new WebAssembly.Memory({ initial: pages, maximum: 65536, shared: true });
   const nothing = (): number => 0;
   const env = {
-    memory, mmioRead: nothing, mmioWrite: nothing, invalidate: nothing, codePage: nothing, decode: nothing, fault: nothing,
+    memory,
+    mmioRead: nothing,
+    mmioWrite: nothing,
+    invalidate: nothing,
+    codePage: nothing,
+    decode: nothing,
+    fault: nothing,
     system: nothing,
   };
   const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), { env });
@@ -149,7 +188,8 @@ export function createX87Testbed(codeAddress: number, memoryAddress: number, mem
     return functions.get(handler) as (record: number) => number;
   };
   return {
-    table, view,
+    table,
+    view,
     memory: new Uint8Array(memory.buffer, RAM + memoryAddress - BASE, memoryBytes),
     run(code, before, after) {
       const handler = prepare(code, before);

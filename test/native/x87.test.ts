@@ -2,15 +2,30 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { Encoding } from '../../src/hypervisor/cpu/decode/encoding.ts';
 import { S } from '../../src/hypervisor/cpu/layout.ts';
-import { createHostCpu, createHostState, type HostCpu, hostCpuUnavailable, type HostState } from './host-cpu.ts';
-import { codeOf, describeFx, fillMemory, number, Random, randomState, type StateOptions } from './x87-cases.ts';
+import {
+  createHostCpu,
+  createHostState,
+  type HostCpu,
+  type HostState,
+  hostCpuUnavailable,
+} from './host-cpu.ts';
+import {
+  codeOf,
+  describeFx,
+  fillMemory,
+  number,
+  Random,
+  randomState,
+  type StateOptions,
+} from './x87-cases.ts';
 import { createX87Testbed } from './x87-testbed.ts';
 
 const ARITHMETIC_FLAGS = 0x8d5;
 const TOP_BIT = 1n << 63n;
 const MEMORY_BYTES = 65536;
 /** Where the operand lies in the scratch memory, and the bytes around it that are compared. */
-const OPERAND = 0x100, COMPARED = 0x100;
+const OPERAND = 0x100,
+  COMPARED = 0x100;
 const CASES = 200;
 const SEED = 20_261n;
 
@@ -58,7 +73,11 @@ function differences(name: string, theirs: HostState, ours: HostState, narrow: b
   if ((word(theirs, 2) ^ word(ours, 2)) & statusMask(name, ours)) found.push('status word');
   if (theirs.fx[4] !== ours.fx[4]) found.push('tags');
   for (let i = 0; i < 8; i++) {
-    const same = Buffer.compare(theirs.fx.subarray(32 + 16 * i, 42 + 16 * i), ours.fx.subarray(32 + 16 * i, 42 + 16 * i)) === 0;
+    const same =
+      Buffer.compare(
+        theirs.fx.subarray(32 + 16 * i, 42 + 16 * i),
+        ours.fx.subarray(32 + 16 * i, 42 + 16 * i),
+      ) === 0;
     if (!same && !(TRANSCENDENTAL.has(name) && distance(theirs.fx, ours.fx, i) <= 1n)) found.push(`ST(${i})`);
   }
   const ended = COMPARISON.test(name) && (ours.fx[2]! & 0x80) !== 0;
@@ -67,7 +86,9 @@ function differences(name: string, theirs: HostState, ours: HostState, narrow: b
   for (let at = OPERAND; at < OPERAND + COMPARED; at++) {
     // The pointers of an environment are tested on their own: FXRSTOR does not load them on every processor.
     const offset = at - OPERAND;
-    const pointer = (name === 'fnstenv' || name === 'fnsave') && (narrow ? offset >= 6 && offset < 14 : offset >= 12 && offset < 26);
+    const pointer =
+      (name === 'fnstenv' || name === 'fnsave') &&
+      (narrow ? offset >= 6 && offset < 14 : offset >= 12 && offset < 26);
     if (!pointer && host?.memory[at] !== bed.memory[at]) {
       found.push(`memory + ${offset}`);
       break;
@@ -104,11 +125,16 @@ function compare(cpu: HostCpu, encoding: Encoding, cases: number, options: State
     const vector = bed.run(code, before, ours);
     const found = differences(name, theirs, ours, narrow);
     if (fault?.vector !== vector) found.push(`exception ${fault?.vector} against ${vector}`);
-    assert.deepEqual(found, [], `case ${k}: ${Buffer.from(code).toString('hex')}, flags ${before.rflags.toString(16)}, operand ${
-      Buffer.from(operand.subarray(0, 16)).toString('hex')}
+    assert.deepEqual(
+      found,
+      [],
+      `case ${k}: ${Buffer.from(code).toString('hex')}, flags ${before.rflags.toString(16)}, operand ${Buffer.from(
+        operand.subarray(0, 16),
+      ).toString('hex')}
   before ${describeFx(before.fx)}
   host   ${describeFx(theirs.fx)}
-  ours   ${describeFx(ours.fx)}`);
+  ours   ${describeFx(ours.fx)}`,
+    );
   }
 }
 
@@ -124,7 +150,10 @@ describe('x87 rows against the host processor', { skip }, () => {
 });
 
 describe('x87 transcendentals against the host processor', { skip }, () => {
-  const near = (r: Random, exponent: number): [bigint, number] => [TOP_BIT | r.u64(), (r.below(2) << 15) | exponent];
+  const near = (r: Random, exponent: number): [bigint, number] => [
+    TOP_BIT | r.u64(),
+    (r.below(2) << 15) | exponent,
+  ];
   const angle = (r: Random): [bigint, number] => near(r, 0x3fff - 10 + r.below(r.chance(50) ? 14 : 72));
   const small = (largest: number) => (r: Random) => near(r, largest - r.below(r.chance(70) ? 6 : 80));
   const wide = (r: Random): [bigint, number] => near(r, 0x3fff - 20 + r.below(40));
@@ -133,8 +162,14 @@ describe('x87 transcendentals against the host processor', { skip }, () => {
     return [m, e & 0x7fff];
   };
   const ranges: readonly [string, (r: Random) => [bigint, number]][] = [
-    ['f2xm1', small(0x3ffe)], ['fyl2x', positive], ['fyl2xp1', small(0x3ffc)], ['fpatan', wide], ['fptan', angle],
-    ['fsin', angle], ['fcos', angle], ['fsincos', angle],
+    ['f2xm1', small(0x3ffe)],
+    ['fyl2x', positive],
+    ['fyl2xp1', small(0x3ffc)],
+    ['fpatan', wide],
+    ['fptan', angle],
+    ['fsin', angle],
+    ['fcos', angle],
+    ['fsincos', angle],
   ];
   for (const [name, value] of ranges) {
     it(`${name} within one unit in the last place`, (t) => {
@@ -163,10 +198,15 @@ describe('x87 transcendentals against the host processor', { skip }, () => {
           const ulps = distance(theirs.fx, ours.fx, i);
           if (ulps > 0n) unequal++;
           if (ulps > largest) largest = ulps;
-          assert.ok(ulps <= 1n, `${name} differs by ${ulps}\n  ${describeFx(before.fx)}\n  ${describeFx(theirs.fx)}\n  ${describeFx(ours.fx)}`);
+          assert.ok(
+            ulps <= 1n,
+            `${name} differs by ${ulps}\n  ${describeFx(before.fx)}\n  ${describeFx(theirs.fx)}\n  ${describeFx(ours.fx)}`,
+          );
         }
       }
-      t.diagnostic(`${name}: largest difference ${largest} ulp, ${((100 * unequal) / cases).toFixed(1)} % not equal`);
+      t.diagnostic(
+        `${name}: largest difference ${largest} ulp, ${((100 * unequal) / cases).toFixed(1)} % not equal`,
+      );
     });
   }
 });
@@ -198,8 +238,15 @@ describe('x87 exceptions and last-instruction pointers', () => {
     const divided = step([0xd8, 0xf9], before);
     assert.equal(divided.vector, undefined);
     assert.equal(status(divided.after), 0x8084);
-    for (const code of [[0x9b], [0xd9, 0xe8], [0xd9, 0xd0], [0xd9, 0x2b]]) assert.equal(step(code, divided.after).vector, 16);
-    for (const code of [[0xdf, 0xe0], [0xd9, 0x3b], [0xdb, 0xe2], [0xdb, 0xe3], [0xd9, 0x33]]) {
+    for (const code of [[0x9b], [0xd9, 0xe8], [0xd9, 0xd0], [0xd9, 0x2b]])
+      assert.equal(step(code, divided.after).vector, 16);
+    for (const code of [
+      [0xdf, 0xe0],
+      [0xd9, 0x3b],
+      [0xdb, 0xe2],
+      [0xdb, 0xe3],
+      [0xd9, 0x33],
+    ]) {
       assert.equal(step(code, { ...divided.after, gpr: pointerState().gpr }).vector, undefined);
     }
     const cleared = step([0xdb, 0xe2], divided.after);
@@ -229,7 +276,10 @@ describe('x87 exceptions and last-instruction pointers', () => {
     const one = step([0xd9, 0xe8], before).after;
     bed.memory.fill(0xaa, 0xff0, 0x1010);
     step([0xdb, 0x3b], { ...one, gpr: before.gpr });
-    assert.deepEqual([...bed.memory.subarray(0xff6, 0x1002)], [0xaa, 0, 0, 0, 0, 0, 0, 0, 0x80, 0xff, 0x3f, 0xaa]);
+    assert.deepEqual(
+      [...bed.memory.subarray(0xff6, 0x1002)],
+      [0xaa, 0, 0, 0, 0, 0, 0, 0, 0x80, 0xff, 0x3f, 0xaa],
+    );
   });
 
   it('every row sets the pointers that the host sets', { skip }, () => {
@@ -293,32 +343,44 @@ describe('x87 environments in real mode', () => {
     return before;
   };
   const words = (count: number): number[] =>
-    Array.from({ length: count }, (_, i) => new DataView(bed.memory.buffer, bed.memory.byteOffset).getUint16(OPERAND + 2 * i, true));
+    Array.from({ length: count }, (_, i) =>
+      new DataView(bed.memory.buffer, bed.memory.byteOffset).getUint16(OPERAND + 2 * i, true),
+    );
 
-  it('has the 16-bit layout (SDM vol. 1, figure 8-12)', () => inRealMode(() => {
-    step([0x66, 0xd9, 0x33], state());
-    assert.deepEqual(words(7), [0x37f, 0, 0x7ffd, 0x1234, 0xc5a5, 0x89ab, 0x7000]);
-    const back = step([0x66, 0xd9, 0x23], pointerState()).after;
-    assert.deepEqual(back.fx.subarray(0, 24), state().fx.subarray(0, 24));
-  }));
+  it('has the 16-bit layout (SDM vol. 1, figure 8-12)', () =>
+    inRealMode(() => {
+      step([0x66, 0xd9, 0x33], state());
+      assert.deepEqual(words(7), [0x37f, 0, 0x7ffd, 0x1234, 0xc5a5, 0x89ab, 0x7000]);
+      const back = step([0x66, 0xd9, 0x23], pointerState()).after;
+      assert.deepEqual(back.fx.subarray(0, 24), state().fx.subarray(0, 24));
+    }));
 
-  it('has the 32-bit layout (SDM vol. 1, figure 8-10)', () => inRealMode(() => {
-    step([0xd9, 0x33], state());
-    const all = words(14);
-    assert.deepEqual([all[0], all[2], all[6], all[8], all[9], all[10], all[12], all[13]], [0x37f, 0, 0x1234, 0xc5a5, 0, 0x89ab, 0x7000, 0]);
-    const back = step([0xd9, 0x23], pointerState()).after;
-    assert.deepEqual(back.fx.subarray(0, 24), state().fx.subarray(0, 24));
-  }));
+  it('has the 32-bit layout (SDM vol. 1, figure 8-10)', () =>
+    inRealMode(() => {
+      step([0xd9, 0x33], state());
+      const all = words(14);
+      assert.deepEqual(
+        [all[0], all[2], all[6], all[8], all[9], all[10], all[12], all[13]],
+        [0x37f, 0, 0x1234, 0xc5a5, 0, 0x89ab, 0x7000, 0],
+      );
+      const back = step([0xd9, 0x23], pointerState()).after;
+      assert.deepEqual(back.fx.subarray(0, 24), state().fx.subarray(0, 24));
+    }));
 
-  it('FNSAVE and FRSTOR give everything back', () => inRealMode(() => {
-    const r = new Random(SEED);
-    const before = randomState(r, { unusual: 0, value: number });
-    before.gpr[3] = BigInt(MEMORY_ADDRESS + OPERAND);
-    const saved = step([0xdd, 0x33], before).after;
-    assert.equal(saved.fx[4], 0);
-    assert.equal(new DataView(saved.fx.buffer).getUint16(0, true), 0x37f);
-    const back = step([0xdd, 0x23], { ...saved, gpr: before.gpr }).after;
-    assert.deepEqual(back.fx.subarray(0, 6), before.fx.subarray(0, 6));
-    for (let i = 0; i < 8; i++) assert.deepEqual(back.fx.subarray(32 + 16 * i, 42 + 16 * i), before.fx.subarray(32 + 16 * i, 42 + 16 * i));
-  }));
+  it('FNSAVE and FRSTOR give everything back', () =>
+    inRealMode(() => {
+      const r = new Random(SEED);
+      const before = randomState(r, { unusual: 0, value: number });
+      before.gpr[3] = BigInt(MEMORY_ADDRESS + OPERAND);
+      const saved = step([0xdd, 0x33], before).after;
+      assert.equal(saved.fx[4], 0);
+      assert.equal(new DataView(saved.fx.buffer).getUint16(0, true), 0x37f);
+      const back = step([0xdd, 0x23], { ...saved, gpr: before.gpr }).after;
+      assert.deepEqual(back.fx.subarray(0, 6), before.fx.subarray(0, 6));
+      for (let i = 0; i < 8; i++)
+        assert.deepEqual(
+          back.fx.subarray(32 + 16 * i, 42 + 16 * i),
+          before.fx.subarray(32 + 16 * i, 42 + 16 * i),
+        );
+    }));
 });

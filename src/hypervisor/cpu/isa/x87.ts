@@ -17,7 +17,8 @@ const X87: InstructionOptions = { unit: 'x87', cpuid: 'FPU' };
 /** Rows that came later than the rest. */
 const CMOV: InstructionOptions = { unit: 'x87', cpuid: 'CMOV' };
 const SSE3: InstructionOptions = { unit: 'x87', cpuid: 'SSE3' };
-const CR0_MP = 2, CR0_TS = 8;
+const CR0_MP = 2,
+  CR0_TS = 8;
 
 /** #MF when an unmasked exception is pending: every x87 instruction but the FN forms begins so. */
 function wait(b: Builder): void {
@@ -38,10 +39,15 @@ type Body = (b: Builder) => void;
 
 /** A waiting, non-control row. */
 function row(name: string, encodings: string | readonly string[], body: Body, options = X87): Instruction {
-  return instruction(name, encodings, (b) => {
-    wait(b);
-    body(b);
-  }, options);
+  return instruction(
+    name,
+    encodings,
+    (b) => {
+      wait(b);
+      body(b);
+    },
+    options,
+  );
 }
 
 /** A row without operands that calls one runtime function. */
@@ -58,19 +64,27 @@ function source(b: Builder, form: MemoryForm): Val[] {
   const bytes = { m32: 4, m64: 8, m80: 10, i16: 2, i32: 4, i64: 8 }[form];
   const linear = b.let(b.linear(0, bytes, 'r'));
   switch (form) {
-    case 'm32': return [b.load('i32.load', linear)];
-    case 'i16': return [b.load('i64.load16_s', linear)];
-    case 'i32': return [b.load('i64.load32_s', linear)];
+    case 'm32':
+      return [b.load('i32.load', linear)];
+    case 'i16':
+      return [b.load('i64.load16_s', linear)];
+    case 'i32':
+      return [b.load('i64.load32_s', linear)];
     case 'm80': {
       const significand = b.load('i64.load', linear);
       return [significand, b.load('i32.load16_u', b.let(linear.add(8)))];
     }
-    default: return [b.load('i64.load', linear)];
+    default:
+      return [b.load('i64.load', linear)];
   }
 }
 
 const memoryRow = (
-  name: string, encoding: string, form: MemoryForm, target: string, ...args: number[]
+  name: string,
+  encoding: string,
+  form: MemoryForm,
+  target: string,
+  ...args: number[]
 ): Instruction =>
   row(name, encoding, (b) => {
     const values = source(b, form);
@@ -80,7 +94,12 @@ const memoryRow = (
 
 /** Stores: `target(…args)` prepares the value; it is written unless an unmasked exception forbids it. */
 function storeRow(
-  name: string, encoding: string, bytes: 2 | 4 | 8 | 10, pops: 0 | 1, target: string, truncate?: 0 | 1,
+  name: string,
+  encoding: string,
+  bytes: 2 | 4 | 8 | 10,
+  pops: 0 | 1,
+  target: string,
+  truncate?: 0 | 1,
 ): Instruction {
   const body: Body = (b) => {
     const linear = b.let(b.linear(0, bytes, 'w'));
@@ -97,15 +116,22 @@ function storeRow(
 
 /** On one page the second write cannot fault when the first did not. */
 function storeExtended(b: Builder, linear: Val, significand: Val): void {
-  b.if(linear.wrap().and(4095).leU(4086), () => {
-    b.store('i64.store', linear, significand);
-    b.store('i32.store16', b.let(linear.add(8)), b.call('x87_resultHigh'));
-  }, () => b.callFaulting('x87_write80', linear));
+  b.if(
+    linear.wrap().and(4095).leU(4086),
+    () => {
+      b.store('i64.store', linear, significand);
+      b.store('i32.store16', b.let(linear.add(8)), b.call('x87_resultHigh'));
+    },
+    () => b.callFaulting('x87_write80', linear),
+  );
 }
 
 /** `target(i, …args)`. */
 const stackRow = (
-  name: string, encodings: string | readonly string[], target: string, ...args: number[]
+  name: string,
+  encodings: string | readonly string[],
+  target: string,
+  ...args: number[]
 ): Instruction =>
   row(name, encodings, (b) => {
     const i = sti(b);
@@ -115,8 +141,12 @@ const stackRow = (
 
 /** ModRM.reg of the D8 row, and of ST(i) forms where the reversed ones change places. */
 const ARITHMETIC = [
-  ['fadd', 'add', 0, 0], ['fmul', 'mul', 1, 1], ['fsub', 'sub', 4, 5], ['fsubr', 'subr', 5, 4],
-  ['fdiv', 'div', 6, 7], ['fdivr', 'divr', 7, 6],
+  ['fadd', 'add', 0, 0],
+  ['fmul', 'mul', 1, 1],
+  ['fsub', 'sub', 4, 5],
+  ['fsubr', 'subr', 5, 4],
+  ['fdiv', 'div', 6, 7],
+  ['fdivr', 'divr', 7, 6],
 ] as const;
 
 function arithmetic(): Instruction[] {
@@ -149,16 +179,26 @@ function arithmetic(): Instruction[] {
 
 function comparisons(): Instruction[] {
   const flags = (name: string, encoding: string, quiet: number, pops: number): Instruction =>
-    row(name, encoding, (b) => {
-      const i = sti(b);
-      pointers(b);
-      const c = b.let(b.call('x87_fcomi', i, i32(quiet), i32(pops)));
-      b.if(c.geS(0), () => {
-        b.flagsAll({
-          cf: c.shrU(8).and(1), pf: c.shrU(10).and(1), zf: c.shrU(14).and(1), af: i32(0), sf: i32(0), of: i32(0),
+    row(
+      name,
+      encoding,
+      (b) => {
+        const i = sti(b);
+        pointers(b);
+        const c = b.let(b.call('x87_fcomi', i, i32(quiet), i32(pops)));
+        b.if(c.geS(0), () => {
+          b.flagsAll({
+            cf: c.shrU(8).and(1),
+            pf: c.shrU(10).and(1),
+            zf: c.shrU(14).and(1),
+            af: i32(0),
+            sf: i32(0),
+            of: i32(0),
+          });
         });
-      });
-    }, CMOV);
+      },
+      CMOV,
+    );
   const pair = (name: string, encoding: string, quiet: number): Instruction =>
     row(name, encoding, (b) => {
       pointers(b);
@@ -201,11 +241,16 @@ const CONSTANTS = [
 
 function moves(): Instruction[] {
   const fcmov = (name: string, encoding: string, condition: Condition): Instruction =>
-    row(name, encoding, (b) => {
-      const i = sti(b);
-      pointers(b);
-      b.run('x87_fcmov', i, b.let(b.condition(condition)));
-    }, CMOV);
+    row(
+      name,
+      encoding,
+      (b) => {
+        const i = sti(b);
+        pointers(b);
+        b.run('x87_fcmov', i, b.let(b.condition(condition)));
+      },
+      CMOV,
+    );
   return [
     memoryRow('fld', 'D9 /0 mem Md:r', 'm32', 'x87_fld_m32'),
     memoryRow('fld', 'DD /0 mem Mq:r', 'm64', 'x87_fld_m64'),
@@ -215,10 +260,12 @@ function moves(): Instruction[] {
     memoryRow('fild', 'DB /0 mem Md:r', 'i32', 'x87_fild'),
     memoryRow('fild', 'DF /5 mem Mq:r', 'i64', 'x87_fild'),
     memoryRow('fbld', 'DF /4 mem M:r', 'm80', 'x87_fbld'),
-    ...CONSTANTS.map(([name, encoding, significand, exponent, direction]) => row(name, encoding, (b) => {
-      pointers(b);
-      b.run('x87_fld_constant', i64(BigInt.asIntN(64, significand)), i32(exponent), i32(direction));
-    })),
+    ...CONSTANTS.map(([name, encoding, significand, exponent, direction]) =>
+      row(name, encoding, (b) => {
+        pointers(b);
+        b.run('x87_fld_constant', i64(BigInt.asIntN(64, significand)), i32(exponent), i32(direction));
+      }),
+    ),
     storeRow('fst', 'D9 /2 mem Md:w', 4, 0, 'x87_fst_m32'),
     storeRow('fstp', 'D9 /3 mem Md:w', 4, 1, 'x87_fst_m32'),
     storeRow('fst', 'DD /2 mem Mq:w', 8, 0, 'x87_fst_m64'),
@@ -255,9 +302,22 @@ function moves(): Instruction[] {
 
 /** Instructions on ST(0), or ST(0) and ST(1), without operands. */
 const FUNCTIONS = [
-  ['fchs', 'D9 E0'], ['fabs', 'D9 E1'], ['f2xm1', 'D9 F0'], ['fyl2x', 'D9 F1'], ['fptan', 'D9 F2'], ['fpatan', 'D9 F3'],
-  ['fxtract', 'D9 F4'], ['fprem1', 'D9 F5'], ['fprem', 'D9 F8'], ['fyl2xp1', 'D9 F9'], ['fsqrt', 'D9 FA'],
-  ['fsincos', 'D9 FB'], ['frndint', 'D9 FC'], ['fscale', 'D9 FD'], ['fsin', 'D9 FE'], ['fcos', 'D9 FF'],
+  ['fchs', 'D9 E0'],
+  ['fabs', 'D9 E1'],
+  ['f2xm1', 'D9 F0'],
+  ['fyl2x', 'D9 F1'],
+  ['fptan', 'D9 F2'],
+  ['fpatan', 'D9 F3'],
+  ['fxtract', 'D9 F4'],
+  ['fprem1', 'D9 F5'],
+  ['fprem', 'D9 F8'],
+  ['fyl2xp1', 'D9 F9'],
+  ['fsqrt', 'D9 FA'],
+  ['fsincos', 'D9 FB'],
+  ['frndint', 'D9 FC'],
+  ['fscale', 'D9 FD'],
+  ['fsin', 'D9 FE'],
+  ['fcos', 'D9 FF'],
 ] as const;
 
 /** Control instructions: they leave the last-instruction pointers alone; the FN forms do not wait. */

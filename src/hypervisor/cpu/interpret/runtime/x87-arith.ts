@@ -1,11 +1,29 @@
 import type { FunctionBuilder, FunctionRef, Local } from '../../wasm/function.ts';
 import { F64, I32, I64 } from '../../wasm/opcodes.ts';
 import { i32, i64, select, type Value } from '../../wasm/value.ts';
-import {
-  BIAS, DE, flag, INTEGER_BIT, isDenormal, isEmpty, isMaximal, isNormal, isZero, loadE, loadM,
-  normalize, physical, roundingControl, setResult, shiftRightJam, signOf, exponentOf, type X87Core, ZE,
-} from './x87-core.ts';
 import type { X87Widen } from './x87-convert.ts';
+import {
+  BIAS,
+  DE,
+  exponentOf,
+  flag,
+  INTEGER_BIT,
+  isDenormal,
+  isEmpty,
+  isMaximal,
+  isNormal,
+  isZero,
+  loadE,
+  loadM,
+  normalize,
+  physical,
+  roundingControl,
+  setResult,
+  shiftRightJam,
+  signOf,
+  type X87Core,
+  ZE,
+} from './x87-core.ts';
 
 /** Basic arithmetic: FADD FSUB FSUBR FMUL FDIV FDIVR FSQRT (SDM vol. 1, 8.3.5). */
 
@@ -19,7 +37,10 @@ interface X87Arith {
   readonly div: FunctionRef;
 }
 
-export function addX87Arith(x: X87Core, widen: X87Widen): X87Arith & { functions: Record<string, FunctionRef> } {
+export function addX87Arith(
+  x: X87Core,
+  widen: X87Widen,
+): X87Arith & { functions: Record<string, FunctionRef> } {
   const arith = { add: addAddition(x), mul: addMultiplication(x), div: addDivision(x) };
   return { ...arith, functions: { ...addOperations(x, widen, arith), x87_sqrt: addSquareRoot(x) } };
 }
@@ -36,39 +57,47 @@ function addAddition(x: X87Core): FunctionRef {
     const distance = f.let(ax.sub(bx));
     f.if(distance, () => shiftRightJam(f, bm, low, distance));
     const high = f.local(I64);
-    f.if(as.eq(bs), () => {
-      f.set(high, am.add(bm));
-      f.if(high.ltU(am), () => {
-        f.set(low, low.shrU(1).or(low.and(1)).or(high.shl(63)));
-        f.set(high, high.shrU(1).or(INTEGER_BIT));
-        f.set(ax, ax.add(1));
-      });
-    }, () => {
-      f.set(high, am.sub(bm).sub(low.ne(0).extendU()));
-      f.set(low, low.neg());
-      f.if(high.eqz(), () => {
-        f.if(low.eqz(), () => {
-          setResult(f, x, 0, roundingControl(f).eq(1).shl(15));
-          f.return();
+    f.if(
+      as.eq(bs),
+      () => {
+        f.set(high, am.add(bm));
+        f.if(high.ltU(am), () => {
+          f.set(low, low.shrU(1).or(low.and(1)).or(high.shl(63)));
+          f.set(high, high.shrU(1).or(INTEGER_BIT));
+          f.set(ax, ax.add(1));
         });
-        f.set(high, low);
-        f.set(low, 0);
-        f.set(ax, ax.sub(64));
-      });
-      const n = f.let(high.clz());
-      f.if(n.ne(0), () => {
-        f.set(high, high.shl(n).or(low.shrU(i64(64).sub(n))));
-        f.set(low, low.shl(n));
-        f.set(ax, ax.sub(n.wrap()));
-      });
-    });
+      },
+      () => {
+        f.set(high, am.sub(bm).sub(low.ne(0).extendU()));
+        f.set(low, low.neg());
+        f.if(high.eqz(), () => {
+          f.if(low.eqz(), () => {
+            setResult(f, x, 0, roundingControl(f).eq(1).shl(15));
+            f.return();
+          });
+          f.set(high, low);
+          f.set(low, 0);
+          f.set(ax, ax.sub(64));
+        });
+        const n = f.let(high.clz());
+        f.if(n.ne(0), () => {
+          f.set(high, high.shl(n).or(low.shrU(i64(64).sub(n))));
+          f.set(low, low.shl(n));
+          f.set(ax, ax.sub(n.wrap()));
+        });
+      },
+    );
     f.run(x.round, as, ax, high, low);
   });
   const normal = m.fn('x87_addNormal', [I32, I32, I64, I32, I32, I64], [], (f) => {
     const [as, ax, am, bs, bx, bm] = f.params as [Local, Local, Local, Local, Local, Local];
-    f.if(ax.gtS(bx).or(ax.eq(bx).and(am.geU(bm))), () => f.run(ordered, as, ax, am, bs, bx, bm), () => {
-      f.run(ordered, bs, bx, bm, as, ax, am);
-    });
+    f.if(
+      ax.gtS(bx).or(ax.eq(bx).and(am.geU(bm))),
+      () => f.run(ordered, as, ax, am, bs, bx, bm),
+      () => {
+        f.run(ordered, bs, bx, bm, as, ax, am);
+      },
+    );
   });
   const special = m.fn('x87_addSpecial', [...NUMBER, I32], [], (f) => {
     const [am, ae, bm, be, flip] = f.params as [Local, Local, Local, Local, Local];
@@ -102,9 +131,13 @@ function addAddition(x: X87Core): FunctionRef {
   });
   return m.fn('x87_addValues', [...NUMBER, I32], [], (f) => {
     const [am, ae, bm, be, flip] = f.params as [Local, Local, Local, Local, Local];
-    f.if(isNormal(am, ae).and(isNormal(bm, be)), () => {
-      f.run(normal, signOf(ae), exponentOf(ae), am, signOf(be).xor(flip), exponentOf(be), bm);
-    }, () => f.run(special, am, ae, bm, be, flip));
+    f.if(
+      isNormal(am, ae).and(isNormal(bm, be)),
+      () => {
+        f.run(normal, signOf(ae), exponentOf(ae), am, signOf(be).xor(flip), exponentOf(be), bm);
+      },
+      () => f.run(special, am, ae, bm, be, flip),
+    );
   });
 }
 
@@ -146,9 +179,21 @@ function addMultiplication(x: X87Core): FunctionRef {
   });
   return m.fn('x87_mulValues', NUMBER, [], (f) => {
     const [am, ae, bm, be] = f.params as Four;
-    f.if(isNormal(am, ae).and(isNormal(bm, be)), () => {
-      f.run(normal, signOf(ae.xor(be)), exponentOf(ae).add(exponentOf(be)).sub(BIAS - 1), am, bm);
-    }, () => f.run(special, am, ae, bm, be));
+    f.if(
+      isNormal(am, ae).and(isNormal(bm, be)),
+      () => {
+        f.run(
+          normal,
+          signOf(ae.xor(be)),
+          exponentOf(ae)
+            .add(exponentOf(be))
+            .sub(BIAS - 1),
+          am,
+          bm,
+        );
+      },
+      () => f.run(special, am, ae, bm, be),
+    );
   });
 }
 
@@ -166,7 +211,11 @@ function addDivision(x: X87Core): FunctionRef {
     const rest = f.let(x.lo);
     // Where the remainder stands against half the divisor is all that rounding asks of the rest.
     const other = f.let(bm.sub(rest));
-    const half = select(rest.gtU(other), i64(-0x4000_0000_0000_0000n), select(rest.eq(other), i64(INTEGER_BIT), i64(1)));
+    const half = select(
+      rest.gtU(other),
+      i64(-0x4000_0000_0000_0000n),
+      select(rest.eq(other), i64(INTEGER_BIT), i64(1)),
+    );
     f.run(x.round, sign, exponent, quotient, select(rest.eqz(), i64(0), half));
   });
   const special = m.fn('x87_divSpecial', NUMBER, [], (f) => {
@@ -200,9 +249,21 @@ function addDivision(x: X87Core): FunctionRef {
   });
   return m.fn('x87_divValues', NUMBER, [], (f) => {
     const [am, ae, bm, be] = f.params as Four;
-    f.if(isNormal(am, ae).and(isNormal(bm, be)), () => {
-      f.run(normal, signOf(ae.xor(be)), exponentOf(ae).sub(exponentOf(be)).add(BIAS - 1), am, bm);
-    }, () => f.run(special, am, ae, bm, be));
+    f.if(
+      isNormal(am, ae).and(isNormal(bm, be)),
+      () => {
+        f.run(
+          normal,
+          signOf(ae.xor(be)),
+          exponentOf(ae)
+            .sub(exponentOf(be))
+            .add(BIAS - 1),
+          am,
+          bm,
+        );
+      },
+      () => f.run(special, am, ae, bm, be),
+    );
   });
 }
 
@@ -281,15 +342,23 @@ function addSquareRoot(x: X87Core): FunctionRef {
   return x.m.fn('x87_sqrt', [], [], (f) => {
     const top = physical(f, 0);
     f.setGlobal(x.xf, 0);
-    f.if(isEmpty(f, top), () => f.run(x.underflow), () => f.run(root, loadM(f, top), loadE(f, top)));
+    f.if(
+      isEmpty(f, top),
+      () => f.run(x.underflow),
+      () => f.run(root, loadM(f, top), loadE(f, top)),
+    );
     f.run(x.finish, top);
   });
 }
 
 /** Name, operation and whether the operands change places or the second its sign. */
 const OPERATIONS = [
-  ['add', 'add', false, 0], ['mul', 'mul', false, 0], ['sub', 'add', false, 1],
-  ['subr', 'add', true, 1], ['div', 'div', false, 0], ['divr', 'div', true, 0],
+  ['add', 'add', false, 0],
+  ['mul', 'mul', false, 0],
+  ['sub', 'add', false, 1],
+  ['subr', 'add', true, 1],
+  ['div', 'div', false, 0],
+  ['divr', 'div', true, 0],
 ] as const;
 
 /**
@@ -308,26 +377,37 @@ function addOperations(x: X87Core, widen: X87Widen, arith: X87Arith): Record<str
       const to = physical(f, d);
       const from = physical(f, s);
       f.setGlobal(x.xf, 0);
-      f.if(isEmpty(f, to).or(isEmpty(f, from)), () => f.run(x.underflow), () => {
-        apply(f, loadM(f, to), loadE(f, to), loadM(f, from), loadE(f, from));
-      });
+      f.if(
+        isEmpty(f, to).or(isEmpty(f, from)),
+        () => f.run(x.underflow),
+        () => {
+          apply(f, loadM(f, to), loadE(f, to), loadM(f, from), loadE(f, from));
+        },
+      );
       f.if(f.call(x.finish, to), () => f.return());
       f.if(pops, () => f.run(x.pop));
     });
-    const forms = [['m32', I32, widen.widen32], ['m64', I64, widen.widen64], ['int', I64, widen.widenInteger]] as const;
+    const forms = [
+      ['m32', I32, widen.widen32],
+      ['m64', I64, widen.widen64],
+      ['int', I64, widen.widenInteger],
+    ] as const;
     for (const [form, type, convert] of forms) {
       const full = `x87_${name}_${form}`;
       functions[full] = x.m.fn(full, [type], [], (f) => {
         const top = physical(f, 0);
         f.setGlobal(x.xf, 0);
-        f.if(isEmpty(f, top), () => f.run(x.underflow), () => {
-          f.run(convert, f.params[0] as Local);
-          apply(f, loadM(f, top), loadE(f, top), x.rm, x.re);
-        });
+        f.if(
+          isEmpty(f, top),
+          () => f.run(x.underflow),
+          () => {
+            f.run(convert, f.params[0] as Local);
+            apply(f, loadM(f, top), loadE(f, top), x.rm, x.re);
+          },
+        );
         f.run(x.finish, top);
       });
     }
   }
   return functions;
 }
-

@@ -3,8 +3,32 @@ import type { FunctionBuilder, FunctionRef, Local } from '../../wasm/function.ts
 import { I32, I64 } from '../../wasm/opcodes.ts';
 import { i32, i64, select, type Value } from '../../wasm/value.ts';
 import {
-  BIAS, DE, exponentOf, field, flag, IE, INDEFINITE, INTEGER_BIT, isEmpty, isMaximal, isNan, isSignaling, isUnsupported,
-  isZero, loadE, loadM, normalize, OE, PE, physical, roundingControl, setResult, shiftRightJam, signOf, UE, type X87Core,
+  BIAS,
+  DE,
+  exponentOf,
+  field,
+  flag,
+  IE,
+  INDEFINITE,
+  INTEGER_BIT,
+  isEmpty,
+  isMaximal,
+  isNan,
+  isSignaling,
+  isUnsupported,
+  isZero,
+  loadE,
+  loadM,
+  normalize,
+  OE,
+  PE,
+  physical,
+  roundingControl,
+  setResult,
+  shiftRightJam,
+  signOf,
+  UE,
+  type X87Core,
 } from './x87-core.ts';
 
 /** Loads, stores and conversions (SDM vol. 1, 8.3.3; formats: 4.2, 4.7). */
@@ -30,11 +54,15 @@ export function addX87Widen(x: X87Core): X87Widen {
   const widenInteger = x.m.fn('x87_widenInteger', [I64], [], (f) => {
     const value = f.params[0] as Local;
     const sign = f.let(value.shrU(63).wrap());
-    f.if(value.eqz(), () => setResult(f, x, 0, 0), () => {
-      const magnitude = f.let(select(sign, value.neg(), value));
-      const n = f.let(magnitude.clz());
-      setResult(f, x, magnitude.shl(n), sign.shl(15).or(i32(BIAS + 63).sub(n.wrap())));
-    });
+    f.if(
+      value.eqz(),
+      () => setResult(f, x, 0, 0),
+      () => {
+        const magnitude = f.let(select(sign, value.neg(), value));
+        const n = f.let(magnitude.clz());
+        setResult(f, x, magnitude.shl(n), sign.shl(15).or(i32(BIAS + 63).sub(n.wrap())));
+      },
+    );
   });
   return { widen32: addWiden(x, SINGLE), widen64: addWiden(x, DOUBLE), widenInteger };
 }
@@ -43,7 +71,12 @@ function addWiden(x: X87Core, format: Format): FunctionRef {
   const type = format.bits === 32 ? I32 : I64;
   return x.m.fn(`x87_widen${format.bits}`, [type], [], (f) => {
     const raw = f.let((f.params[0] as Local).extendU());
-    const sign = f.let(raw.shrU(format.bits - 1).wrap().shl(15));
+    const sign = f.let(
+      raw
+        .shrU(format.bits - 1)
+        .wrap()
+        .shl(15),
+    );
     const exponent = f.let(raw.shrU(format.fraction).wrap().and(maxExponent(format)));
     const high = f.let(raw.shl(63 - format.fraction).or(INTEGER_BIT));
     f.if(exponent.sub(1).ltU(maxExponent(format) - 1), () => {
@@ -72,7 +105,10 @@ export function addX87Convert(x: X87Core, widen: X87Widen): Record<string, Funct
 function addLoads(x: X87Core, widen: X87Widen): Record<string, FunctionRef> {
   const { m } = x;
   const functions: Record<string, FunctionRef> = {};
-  const forms = [['m32', I32, widen.widen32], ['m64', I64, widen.widen64]] as const;
+  const forms = [
+    ['m32', I32, widen.widen32],
+    ['m64', I64, widen.widen64],
+  ] as const;
   for (const [form, type, convert] of forms) {
     functions[`x87_fld_${form}`] = m.fn(`x87_fld_${form}`, [type], [], (f) => {
       f.setGlobal(x.xf, 0);
@@ -140,7 +176,11 @@ function ready(f: FunctionBuilder, x: X87Core): void {
 function takeTop(f: FunctionBuilder, x: X87Core): void {
   const top = physical(f, 0);
   f.setGlobal(x.xf, 0);
-  f.if(isEmpty(f, top), () => f.run(x.underflow), () => setResult(f, x, loadM(f, top), loadE(f, top)));
+  f.if(
+    isEmpty(f, top),
+    () => f.run(x.underflow),
+    () => setResult(f, x, loadM(f, top), loadE(f, top)),
+  );
 }
 
 function addStores(x: X87Core): Record<string, FunctionRef> {
@@ -184,10 +224,14 @@ function addStores(x: X87Core): Record<string, FunctionRef> {
   // The reserved form of FSTP ST(i): an empty ST(0) is popped without more.
   functions['x87_fstpnce'] = m.fn('x87_fstpnce', [I32], [], (f) => {
     takeTop(f, x);
-    f.if(x.xf.eqz(), () => f.run(x.finish, physical(f, f.params[0] as Local)), () => {
-      f.setGlobal(x.xf, 0);
-      f.run(x.settle);
-    });
+    f.if(
+      x.xf.eqz(),
+      () => f.run(x.finish, physical(f, f.params[0] as Local)),
+      () => {
+        f.setGlobal(x.xf, 0);
+        f.run(x.settle);
+      },
+    );
     f.run(x.pop);
   });
   return functions;
@@ -214,7 +258,12 @@ function addNarrow(x: X87Core, format: Format): FunctionRef {
     f.if(isMaximal(ve), () => {
       f.if(isNan(vm, ve), () => {
         flag(f, x, isSignaling(vm, ve));
-        give(vm.and(0x7fff_ffff_ffff_ffffn).shrU(below).or(infinity | (1n << BigInt(format.fraction - 1))));
+        give(
+          vm
+            .and(0x7fff_ffff_ffff_ffffn)
+            .shrU(below)
+            .or(infinity | (1n << BigInt(format.fraction - 1))),
+        );
       });
       give(i64(infinity));
     });
@@ -291,12 +340,22 @@ function addIntegerStores(x: X87Core): Record<string, FunctionRef> {
       const truncate = f.params[0] as Local;
       const top = physical(f, 0);
       f.setGlobal(x.xf, 0);
-      f.if(isEmpty(f, top), () => {
-        f.run(x.underflow);
-        f.setGlobal(x.rm, ~limit);
-      }, () => {
-        f.run(toInteger, loadM(f, top), loadE(f, top), select(truncate, i32(3), roundingControl(f)), i64(limit));
-      });
+      f.if(
+        isEmpty(f, top),
+        () => {
+          f.run(x.underflow);
+          f.setGlobal(x.rm, ~limit);
+        },
+        () => {
+          f.run(
+            toInteger,
+            loadM(f, top),
+            loadE(f, top),
+            select(truncate, i32(3), roundingControl(f)),
+            i64(limit),
+          );
+        },
+      );
       ready(f, x);
     });
   }
@@ -339,7 +398,11 @@ function addDecimal(x: X87Core, widen: X87Widen): Record<string, FunctionRef> {
       const top = physical(f, 0);
       f.setGlobal(x.xf, 0);
       // The packed indefinite has the very bits of the real one.
-      f.if(isEmpty(f, top), () => f.run(x.underflow), () => f.run(toDecimal, loadM(f, top), loadE(f, top)));
+      f.if(
+        isEmpty(f, top),
+        () => f.run(x.underflow),
+        () => f.run(toDecimal, loadM(f, top), loadE(f, top)),
+      );
       ready(f, x);
     }),
     x87_fbld: x.m.fn('x87_fbld', [I64, I32], [], (f) => {

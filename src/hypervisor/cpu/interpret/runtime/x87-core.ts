@@ -16,12 +16,22 @@ import type { RuntimeEnv } from './env.ts';
  */
 
 /** Status word bits (SDM vol. 1, figure 8-4). */
-export const IE = 0x01, DE = 0x02, ZE = 0x04, OE = 0x08, UE = 0x10, PE = 0x20, SF = 0x40;
-export const C0 = 0x100, C1 = 0x200, C2 = 0x400, C3 = 0x4000;
+export const IE = 0x01,
+  DE = 0x02,
+  ZE = 0x04,
+  OE = 0x08,
+  UE = 0x10,
+  PE = 0x20,
+  SF = 0x40;
+export const C0 = 0x100,
+  C1 = 0x200,
+  C2 = 0x400,
+  C3 = 0x4000;
 /** ES and B. */
 const SUMMARY = 0x8080;
 /** The control word's bits that exist: masks, PC, RC, infinity control; bit 6 reads as one. */
-export const CONTROL_BITS = 0x1f3f, CONTROL_ONE = 0x40;
+export const CONTROL_BITS = 0x1f3f,
+  CONTROL_ONE = 0x40;
 
 export const BIAS = 16383;
 export const MAX_EXPONENT = 0x7fff;
@@ -74,7 +84,8 @@ export interface X87Core {
 }
 
 export const field = (f: FunctionBuilder, offset: number): Value => f.load('i32.load', 0, offset);
-export const setField = (f: FunctionBuilder, offset: number, value: Operand): void => f.store('i32.store', 0, value, offset);
+export const setField = (f: FunctionBuilder, offset: number, value: Operand): void =>
+  f.store('i32.store', 0, value, offset);
 
 export const exponentOf = (e: Value): Value => e.and(MAX_EXPONENT);
 export const signOf = (e: Value): Value => e.shrU(15).and(1);
@@ -88,16 +99,24 @@ export const isUnsupported = (m: Value, e: Value): Value => exponentOf(e).ne(0).
 export const isNan = (m: Value, e: Value): Value => isMaximal(e).and(m.shl(1).ne(0));
 export const isSignaling = (m: Value, e: Value): Value => isNan(m, e).and(m.shrU(62).wrap().and(1).eqz());
 
-export const setResult = (f: FunctionBuilder, x: Pick<X87Core, 'rm' | 're'>, m: Operand, e: Operand): void => {
+export const setResult = (
+  f: FunctionBuilder,
+  x: Pick<X87Core, 'rm' | 're'>,
+  m: Operand,
+  e: Operand,
+): void => {
   f.setGlobal(x.rm, m);
   f.setGlobal(x.re, e);
 };
-export const flag = (f: FunctionBuilder, x: Pick<X87Core, 'xf'>, bits: Operand): void => f.setGlobal(x.xf, x.xf.or(bits));
+export const flag = (f: FunctionBuilder, x: Pick<X87Core, 'xf'>, bits: Operand): void =>
+  f.setGlobal(x.xf, x.xf.or(bits));
 
 /** Physical register of ST(i). */
 export const physical = (f: FunctionBuilder, i: Operand): Local => f.let(field(f, S.fpuTop).add(i).and(7));
-export const isEmpty = (f: FunctionBuilder, register: Value): Value => field(f, S.fpuEmpty).shrU(register).and(1);
-export const loadM = (f: FunctionBuilder, register: Value): Local => f.let(f.load('i64.load', register.shl(4), S.fpr));
+export const isEmpty = (f: FunctionBuilder, register: Value): Value =>
+  field(f, S.fpuEmpty).shrU(register).and(1);
+export const loadM = (f: FunctionBuilder, register: Value): Local =>
+  f.let(f.load('i64.load', register.shl(4), S.fpr));
 export const loadE = (f: FunctionBuilder, register: Value): Local =>
   f.let(f.load('i32.load16_u', register.shl(4), S.fpr + 8));
 export function storeRegister(f: FunctionBuilder, register: Value, m: Operand, e: Operand): void {
@@ -121,7 +140,14 @@ export function normalize(f: FunctionBuilder, m: Local, e: Value): Local {
 }
 
 export function addX87Core(m: ModuleBuilder, env: RuntimeEnv): X87Core {
-  const globals = { m, env, rm: m.global(I64, 0), re: m.global(I32, 0), xf: m.global(I32, 0), lo: m.global(I64, 0) };
+  const globals = {
+    m,
+    env,
+    rm: m.global(I64, 0),
+    re: m.global(I32, 0),
+    xf: m.global(I32, 0),
+    lo: m.global(I64, 0),
+  };
   const { mulWide, divWide } = addWide(m, globals.lo);
   const { increment, round, roundExtended } = addRounding(globals);
   const outcome = addOutcome(globals);
@@ -156,7 +182,10 @@ function addWide(m: ModuleBuilder, lo: Global): Pick<X87Core, 'mulWide' | 'divWi
       const r = f.let(n.sub(q.mul(d1)));
       f.block((done) => {
         f.loop((again) => {
-          const fits = q.shrU(32).eqz().and(q.mul(d0).leU(r.shl(32).or(next)));
+          const fits = q
+            .shrU(32)
+            .eqz()
+            .and(q.mul(d0).leU(r.shl(32).or(next)));
           f.brIf(done, fits);
           f.set(q, q.sub(1));
           f.set(r, r.add(d1));
@@ -229,18 +258,22 @@ function addRoundGeneral(x: Globals, increment: FunctionRef): FunctionRef {
       // Tiny is judged after rounding with an unbounded exponent.
       const carries = up.and(high.or(below).eq(-1));
       const tiny = f.let(exponent.eqz().and(carries).eqz());
-      f.if(tiny.and(control.and(UE).eqz()), () => {
-        flag(f, x, UE);
-        f.set(exponent, exponent.add(BIAS_ADJUST));
-      }, () => {
-        shiftRightJam(f, high, low, i32(1).sub(exponent));
-        decide();
-        f.set(high, high.and(below.not()).add(select(up, unit, i64(0))));
-        inexact();
-        f.if(tiny.and(fraction.ne(0)), () => flag(f, x, UE));
-        setResult(f, x, high, sign.shl(15).or(high.shrU(63).wrap()));
-        f.return();
-      });
+      f.if(
+        tiny.and(control.and(UE).eqz()),
+        () => {
+          flag(f, x, UE);
+          f.set(exponent, exponent.add(BIAS_ADJUST));
+        },
+        () => {
+          shiftRightJam(f, high, low, i32(1).sub(exponent));
+          decide();
+          f.set(high, high.and(below.not()).add(select(up, unit, i64(0))));
+          inexact();
+          f.if(tiny.and(fraction.ne(0)), () => flag(f, x, UE));
+          setResult(f, x, high, sign.shl(15).or(high.shrU(63).wrap()));
+          f.return();
+        },
+      );
     });
     f.set(high, high.and(below.not()).add(select(up, unit, i64(0))));
     f.if(high.eqz(), () => {
@@ -252,7 +285,12 @@ function addRoundGeneral(x: Globals, increment: FunctionRef): FunctionRef {
       f.if(control.and(OE), () => {
         const infinite = f.let(rc.eqz().or(select(sign, rc.eq(1), rc.eq(2))));
         flag(f, x, infinite.shl(9).or(PE));
-        setResult(f, x, select(infinite, i64(INTEGER_BIT), below.not()), sign.shl(15).or(infinite.add(0x7ffe)));
+        setResult(
+          f,
+          x,
+          select(infinite, i64(INTEGER_BIT), below.not()),
+          sign.shl(15).or(infinite.add(0x7ffe)),
+        );
         f.return();
       });
       f.set(exponent, exponent.sub(BIAS_ADJUST));
@@ -265,25 +303,38 @@ function addRoundGeneral(x: Globals, increment: FunctionRef): FunctionRef {
 /** high:low >>= count, ones that fall out kept as a one in the lowest bit. */
 export function shiftRightJam(f: FunctionBuilder, high: Local, low: Local, count: Value): void {
   const n = f.let(count);
-  f.if(n.geU(128), () => {
-    f.set(low, high.or(low).ne(0).extendU());
-    f.set(high, 0);
-  }, () => {
-    f.if(n.geU(64), () => {
-      f.set(low, high.or(low.ne(0).extendU()));
+  f.if(
+    n.geU(128),
+    () => {
+      f.set(low, high.or(low).ne(0).extendU());
       f.set(high, 0);
-      f.set(n, n.sub(64));
-    });
-    f.if(n.ne(0), () => {
-      const by = f.let(n.extendU());
-      const lost = low.shl(i64(64).sub(by)).ne(0).extendU();
-      f.set(low, low.shrU(by).or(high.shl(i64(64).sub(by))).or(lost));
-      f.set(high, high.shrU(by));
-    });
-  });
+    },
+    () => {
+      f.if(n.geU(64), () => {
+        f.set(low, high.or(low.ne(0).extendU()));
+        f.set(high, 0);
+        f.set(n, n.sub(64));
+      });
+      f.if(n.ne(0), () => {
+        const by = f.let(n.extendU());
+        const lost = low.shl(i64(64).sub(by)).ne(0).extendU();
+        f.set(
+          low,
+          low
+            .shrU(by)
+            .or(high.shl(i64(64).sub(by)))
+            .or(lost),
+        );
+        f.set(high, high.shrU(by));
+      });
+    },
+  );
 }
 
-type Outcome = Pick<X87Core, 'unmasked' | 'settle' | 'finish' | 'push' | 'pushAnyway' | 'pop' | 'underflow' | 'invalid' | 'summarize'>;
+type Outcome = Pick<
+  X87Core,
+  'unmasked' | 'settle' | 'finish' | 'push' | 'pushAnyway' | 'pop' | 'underflow' | 'invalid' | 'summarize'
+>;
 
 function addOutcome(x: Globals): Outcome {
   const { m } = x;
@@ -300,9 +351,13 @@ function addOutcome(x: Globals): Outcome {
   /** Exceptions into the status word; `aborted` runs when nothing else may happen. In line: every result passes here. */
   const record = (f: FunctionBuilder, aborted: () => void): void => {
     const status = f.let(field(f, S.fpuStatus).and(~C1));
-    f.if(x.xf.and(field(f, S.fpuControl).not()).and(0x3f), () => f.if(f.call(unmasked), aborted), () => {
-      setField(f, S.fpuStatus, status.or(x.xf));
-    });
+    f.if(
+      x.xf.and(field(f, S.fpuControl).not()).and(0x3f),
+      () => f.if(f.call(unmasked), aborted),
+      () => {
+        setField(f, S.fpuStatus, status.or(x.xf));
+      },
+    );
   };
   const settle = m.fn('x87_settle', [], [I32], (f) => {
     record(f, () => f.return(1));
@@ -345,7 +400,13 @@ function addOutcome(x: Globals): Outcome {
     setField(f, S.fpuStatus, status.or(select(pending.ne(0), i32(SUMMARY), i32(0))));
   });
   return {
-    unmasked, settle, finish, push, pushAnyway, pop, summarize,
+    unmasked,
+    settle,
+    finish,
+    push,
+    pushAnyway,
+    pop,
+    summarize,
     underflow: m.fn('x87_underflow', [], [], (f) => indefinite(f, IE | SF)),
     invalid: m.fn('x87_invalid', [], [], (f) => indefinite(f, IE)),
   };
@@ -412,10 +473,14 @@ function addNans(x: Globals): Pick<X87Core, 'nan2' | 'nan1'> {
     f.setGlobal(x.xf, as.or(bs));
     const takeA = f.local(I32, an);
     f.if(an.and(bn), () => {
-      f.if(as.ne(bs), () => f.set(takeA, bs), () => {
-        const larger = am.gtU(bm).or(am.eq(bm).and(ae.ltU(be)));
-        f.set(takeA, larger);
-      });
+      f.if(
+        as.ne(bs),
+        () => f.set(takeA, bs),
+        () => {
+          const larger = am.gtU(bm).or(am.eq(bm).and(ae.ltU(be)));
+          f.set(takeA, larger);
+        },
+      );
     });
     setResult(f, x, select(takeA, am, bm).or(QUIET), select(takeA, ae, be));
     f.return(1);

@@ -3,7 +3,17 @@ import type { FunctionBuilder, FunctionRef, Local } from '../../wasm/function.ts
 import { I32, I64 } from '../../wasm/opcodes.ts';
 import { i32, select, type Value } from '../../wasm/value.ts';
 import {
-  CONTROL_BITS, CONTROL_ONE, exponentOf, field, isEmpty, loadE, loadM, MAX_EXPONENT, physical, setField, storeRegister,
+  CONTROL_BITS,
+  CONTROL_ONE,
+  exponentOf,
+  field,
+  isEmpty,
+  loadE,
+  loadM,
+  MAX_EXPONENT,
+  physical,
+  setField,
+  storeRegister,
   type X87Core,
 } from './x87-core.ts';
 
@@ -77,8 +87,14 @@ export function addX87Environment(x: X87Core): Record<string, FunctionRef> {
   });
   const environment = addEnvironment(x, { statusWord, setStatus, setControl, tagWord, setTags });
   return {
-    x87_fninit: init, x87_statusWord: statusWord, x87_setStatus: setStatus, x87_fldcw: setControl, x87_fnclex: fnclex,
-    x87_tagWord: tagWord, x87_setTags: setTags, ...addImages(x, init, environment),
+    x87_fninit: init,
+    x87_statusWord: statusWord,
+    x87_setStatus: setStatus,
+    x87_fldcw: setControl,
+    x87_fnclex: fnclex,
+    x87_tagWord: tagWord,
+    x87_setTags: setTags,
+    ...addImages(x, init, environment),
   };
 }
 
@@ -110,31 +126,39 @@ function addEnvironment(x: X87Core, words: Words): Environment {
     const opcode = f.let(field(f, S.fpuOpcode).and(0x7ff));
     const status = f.call(words.statusWord);
     const tags = f.call(words.tagWord);
-    f.if(wide, () => {
-      const reserved = 0xffff_0000;
-      f.store('i32.store', at, field(f, S.fpuControl).or(reserved));
-      f.store('i32.store', at, status.or(reserved), 4);
-      f.store('i32.store', at, tags.or(reserved), 8);
-      f.if(real, () => {
-        f.store('i32.store', at, ip.and(0xffff).or(reserved), 12);
-        f.store('i32.store', at, ip.shrU(16).shl(12).or(opcode), 16);
-        f.store('i32.store', at, dp.and(0xffff).or(reserved), 20);
-        f.store('i32.store', at, dp.shrU(16).shl(12), 24);
-      }, () => {
-        f.store('i32.store', at, ip, 12);
-        f.store('i32.store', at, field(f, S.fpuCs).and(0xffff).or(opcode.shl(16)), 16);
-        f.store('i32.store', at, dp, 20);
-        f.store('i32.store', at, field(f, S.fpuDs).or(reserved), 24);
-      });
-    }, () => {
-      f.store('i32.store16', at, field(f, S.fpuControl));
-      f.store('i32.store16', at, status, 2);
-      f.store('i32.store16', at, tags, 4);
-      f.store('i32.store16', at, ip, 6);
-      f.store('i32.store16', at, select(real, ip.shrU(16).shl(12).or(opcode), field(f, S.fpuCs)), 8);
-      f.store('i32.store16', at, dp, 10);
-      f.store('i32.store16', at, select(real, dp.shrU(16).shl(12), field(f, S.fpuDs)), 12);
-    });
+    f.if(
+      wide,
+      () => {
+        const reserved = 0xffff_0000;
+        f.store('i32.store', at, field(f, S.fpuControl).or(reserved));
+        f.store('i32.store', at, status.or(reserved), 4);
+        f.store('i32.store', at, tags.or(reserved), 8);
+        f.if(
+          real,
+          () => {
+            f.store('i32.store', at, ip.and(0xffff).or(reserved), 12);
+            f.store('i32.store', at, ip.shrU(16).shl(12).or(opcode), 16);
+            f.store('i32.store', at, dp.and(0xffff).or(reserved), 20);
+            f.store('i32.store', at, dp.shrU(16).shl(12), 24);
+          },
+          () => {
+            f.store('i32.store', at, ip, 12);
+            f.store('i32.store', at, field(f, S.fpuCs).and(0xffff).or(opcode.shl(16)), 16);
+            f.store('i32.store', at, dp, 20);
+            f.store('i32.store', at, field(f, S.fpuDs).or(reserved), 24);
+          },
+        );
+      },
+      () => {
+        f.store('i32.store16', at, field(f, S.fpuControl));
+        f.store('i32.store16', at, status, 2);
+        f.store('i32.store16', at, tags, 4);
+        f.store('i32.store16', at, ip, 6);
+        f.store('i32.store16', at, select(real, ip.shrU(16).shl(12).or(opcode), field(f, S.fpuCs)), 8);
+        f.store('i32.store16', at, dp, 10);
+        f.store('i32.store16', at, select(real, dp.shrU(16).shl(12), field(f, S.fpuDs)), 12);
+      },
+    );
   });
   const read = m.fn('x87_readEnvironment', [I32, I32], [], (f) => {
     const [at, wide] = f.params as [Local, Local];
@@ -147,22 +171,28 @@ function addEnvironment(x: X87Core, words: Words): Environment {
     const dp = word(5);
     const data = word(6);
     const opcode = f.local(I32, 0);
-    f.if(real, () => {
-      // The upper part of the address starts at bit 12, above the opcode.
-      const upper = (offset: number, narrow: Value): Value =>
-        select(wide, f.load('i32.load', at, offset), narrow).shrU(12).shl(16);
-      f.set(ip, ip.or(upper(16, code)));
-      f.set(dp, dp.or(upper(24, data)));
-      f.set(opcode, code.and(0x7ff));
-      f.set(code, 0);
-      f.set(data, 0);
-    }, () => {
-      f.if(wide, () => {
-        f.set(ip, f.load('i32.load', at, 12));
-        f.set(dp, f.load('i32.load', at, 20));
-        f.set(opcode, f.load('i32.load16_u', at, 18).and(0x7ff));
-      });
-    });
+    f.if(
+      real,
+      () => {
+        // The upper part of the address starts at bit 12, above the opcode.
+        const upper = (offset: number, narrow: Value): Value =>
+          select(wide, f.load('i32.load', at, offset), narrow)
+            .shrU(12)
+            .shl(16);
+        f.set(ip, ip.or(upper(16, code)));
+        f.set(dp, dp.or(upper(24, data)));
+        f.set(opcode, code.and(0x7ff));
+        f.set(code, 0);
+        f.set(data, 0);
+      },
+      () => {
+        f.if(wide, () => {
+          f.set(ip, f.load('i32.load', at, 12));
+          f.set(dp, f.load('i32.load', at, 20));
+          f.set(opcode, f.load('i32.load16_u', at, 18).and(0x7ff));
+        });
+      },
+    );
     f.store('i64.store', 0, ip.extendU(), S.fpuIp);
     f.store('i64.store', 0, dp.extendU(), S.fpuDp);
     setField(f, S.fpuCs, code);

@@ -2,7 +2,19 @@ import type { FunctionRef, Local } from '../../wasm/function.ts';
 import { I32, I64 } from '../../wasm/opcodes.ts';
 import { i32, i64 } from '../../wasm/value.ts';
 import {
-  BIAS, DE, exponentOf, flag, INTEGER_BIT, isDenormal, isMaximal, isZero, normalize, PE, setResult, signOf, type X87Core,
+  BIAS,
+  DE,
+  exponentOf,
+  flag,
+  INTEGER_BIT,
+  isDenormal,
+  isMaximal,
+  isZero,
+  normalize,
+  PE,
+  setResult,
+  signOf,
+  type X87Core,
 } from './x87-core.ts';
 import { high, LOG_E_2, low, SERIES, type X87Fixed } from './x87-fixed.ts';
 import { unary } from './x87-shapes.ts';
@@ -18,14 +30,20 @@ export function addExponential(x: X87Core, p: X87Fixed): Record<string, Function
       f.return();
     });
     f.if(isMaximal(ve), () => {
-      f.if(sign, () => setResult(f, x, INTEGER_BIT, 0x8000 | BIAS), () => setResult(f, x, vm, ve));
+      f.if(
+        sign,
+        () => setResult(f, x, INTEGER_BIT, 0x8000 | BIAS),
+        () => setResult(f, x, vm, ve),
+      );
       f.return();
     });
     // 2^1 - 1 and 2^-1 - 1; beyond, where results are undefined, operands stay.
     f.if(exponentOf(ve).geU(BIAS), () => {
       flag(f, x, PE);
       setResult(f, x, vm, ve);
-      f.if(ve.eq(0x8000 | BIAS).and(vm.eq(INTEGER_BIT)), () => setResult(f, x, INTEGER_BIT, 0x8000 | (BIAS - 1)));
+      f.if(ve.eq(0x8000 | BIAS).and(vm.eq(INTEGER_BIT)), () =>
+        setResult(f, x, INTEGER_BIT, 0x8000 | (BIAS - 1)),
+      );
       f.return();
     });
     f.if(isDenormal(vm, ve), () => flag(f, x, DE));

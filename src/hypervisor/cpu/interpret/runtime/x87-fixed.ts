@@ -50,7 +50,8 @@ function arctangent(n: bigint, d: bigint, hyperbolic = false): bigint {
   return sum;
 }
 
-const toScale = (value: bigint, bits: bigint): bigint => (value + (1n << (WORK - bits - 1n))) >> (WORK - bits);
+const toScale = (value: bigint, bits: bigint): bigint =>
+  (value + (1n << (WORK - bits - 1n))) >> (WORK - bits);
 
 const PI = 4n * (4n * arctangent(1n, 5n) - arctangent(1n, 239n));
 const LN2 = 2n * arctangent(1n, 3n, true);
@@ -61,7 +62,8 @@ export const LOG_E_2 = toScale(LN2, 128n);
 export const HALF_LOG_2_E = toScale((UNIT * UNIT) / LN2 / 2n, 128n);
 /** arctan(k / 8) at 2^-128, k from 0 to 8. */
 export const ARCTANGENTS = Array.from({ length: 9 }, (_, k) =>
-  k === 8 ? QUARTER_PI : toScale(arctangent(BigInt(k), 8n), 128n));
+  k === 8 ? QUARTER_PI : toScale(arctangent(BigInt(k), 8n), 128n),
+);
 
 const factorial = (n: number): bigint => (n < 2 ? 1n : BigInt(n) * factorial(n - 1));
 const reciprocals = (count: number, of: (k: number) => bigint): bigint[] =>
@@ -84,7 +86,12 @@ export const low = (pair: bigint): Value => i64(BigInt.asIntN(64, pair));
 export function addX87Fixed(x: X87Core): X87Fixed {
   const { m, lo } = x;
   const [zh, zl, ah, al, wh, wl] = [0, 0, 0, 0, 0, 0].map(() => m.global(I64, 0)) as [
-    Global, Global, Global, Global, Global, Global,
+    Global,
+    Global,
+    Global,
+    Global,
+    Global,
+    Global,
   ];
   const mul = m.fn('x87_fixedMul', [I64, I64, I64, I64], [I64], (f) => {
     const [a1, a0, b1, b0] = f.params as [Local, Local, Local, Local];
@@ -138,7 +145,13 @@ export function addX87Fixed(x: X87Core): X87Fixed {
     f.run(x.roundExtended, sign, k.sub(n.wrap()).add(BIAS - 1), h, l);
   });
   const horner = addHorner(x, mul, { zh, zl, ah, al });
-  const series = (f: FunctionBuilder, coefficients: readonly bigint[], h: Value, l: Value, alternating: Value): void => {
+  const series = (
+    f: FunctionBuilder,
+    coefficients: readonly bigint[],
+    h: Value,
+    l: Value,
+    alternating: Value,
+  ): void => {
     f.setGlobal(zh, h);
     f.setGlobal(zl, l);
     f.setGlobal(ah, 0);
@@ -155,16 +168,28 @@ function addDigit(x: X87Core, wh: Global, wl: Global): FunctionRef {
     const q = f.local(I64, -1);
     const rest = f.local(I64);
     const top = f.local(I64, 0);
-    f.if(n2.eq(dh), () => {
-      f.set(rest, n1.add(dh));
-      f.set(top, rest.ltU(dh).extendU());
-    }, () => {
-      f.set(q, f.call(x.divWide, n2, n1, dh));
-      f.set(rest, x.lo);
-    });
+    f.if(
+      n2.eq(dh),
+      () => {
+        f.set(rest, n1.add(dh));
+        f.set(top, rest.ltU(dh).extendU());
+      },
+      () => {
+        f.set(q, f.call(x.divWide, n2, n1, dh));
+        f.set(rest, x.lo);
+      },
+    );
     const ph = f.let(f.call(x.mulWide, q, dl));
     const pl = f.let(x.lo);
-    f.set(top, top.sub(rest.ltU(ph).or(rest.eq(ph).and(n0.ltU(pl))).extendU()));
+    f.set(
+      top,
+      top.sub(
+        rest
+          .ltU(ph)
+          .or(rest.eq(ph).and(n0.ltU(pl)))
+          .extendU(),
+      ),
+    );
     f.set(rest, rest.sub(ph).sub(n0.ltU(pl).extendU()));
     const tail = f.let(n0.sub(pl));
     f.loop((again) => {
@@ -191,14 +216,17 @@ function addHorner(x: X87Core, mul: FunctionRef, g: Pick<X87Fixed, 'zh' | 'zl' |
     const [ch, cl, subtract] = f.params as [Local, Local, Local];
     const ph = f.let(f.call(mul, g.zh, g.zl, g.ah, g.al));
     const pl = f.let(x.lo);
-    f.if(subtract, () => {
-      f.setGlobal(g.ah, ch.sub(ph).sub(cl.ltU(pl).extendU()));
-      f.setGlobal(g.al, cl.sub(pl));
-    }, () => {
-      const sum = f.let(cl.add(pl));
-      f.setGlobal(g.ah, ch.add(ph).add(sum.ltU(cl).extendU()));
-      f.setGlobal(g.al, sum);
-    });
+    f.if(
+      subtract,
+      () => {
+        f.setGlobal(g.ah, ch.sub(ph).sub(cl.ltU(pl).extendU()));
+        f.setGlobal(g.al, cl.sub(pl));
+      },
+      () => {
+        const sum = f.let(cl.add(pl));
+        f.setGlobal(g.ah, ch.add(ph).add(sum.ltU(cl).extendU()));
+        f.setGlobal(g.al, sum);
+      },
+    );
   });
 }
-

@@ -2,7 +2,20 @@ import type { FunctionRef, Local } from '../../wasm/function.ts';
 import { I32, I64 } from '../../wasm/opcodes.ts';
 import { i32, i64, select } from '../../wasm/value.ts';
 import {
-  BIAS, DE, exponentOf, flag, INTEGER_BIT, isDenormal, isMaximal, isZero, normalize, PE, signOf, UE, type X87Core, ZE,
+  BIAS,
+  DE,
+  exponentOf,
+  flag,
+  INTEGER_BIT,
+  isDenormal,
+  isMaximal,
+  isZero,
+  normalize,
+  PE,
+  signOf,
+  UE,
+  type X87Core,
+  ZE,
 } from './x87-core.ts';
 import { HALF_LOG_2_E, high, low, SERIES, type X87Fixed } from './x87-fixed.ts';
 import { binary, infinityOf, zeroOf } from './x87-shapes.ts';
@@ -36,7 +49,16 @@ export function addLogarithms(x: X87Core, p: X87Fixed, add: FunctionRef): Record
     const ys = signOf(ye);
     const exponent = normalize(f, ym, ye);
     const product = f.let(f.call(p.mul, h, l, ym, i64(0)));
-    f.run(p.give, ys.xor(sign), k.sub(n.wrap()).add(exponent).sub(BIAS - 1), product, p.lo);
+    f.run(
+      p.give,
+      ys.xor(sign),
+      k
+        .sub(n.wrap())
+        .add(exponent)
+        .sub(BIAS - 1),
+      product,
+      p.lo,
+    );
   });
   const value = addLog2(x, p, series, scaled);
   const plusOne = addLog2PlusOne(x, p, series, scaled, add, value);
@@ -99,10 +121,14 @@ function addLog2(x: X87Core, p: X87Fixed, series: FunctionRef, scaled: FunctionR
       f.set(l, p.lo.or(l.and(1)));
       const negative = f.let(power.shrU(31));
       const whole = f.let(select(negative, power.neg(), power).extendU().shl(48));
-      f.if(negative.eq(sign).or(numerator.eqz()), () => f.set(h, whole.add(h)), () => {
-        f.set(h, whole.sub(h).sub(l.ne(0).extendU()));
-        f.set(l, l.neg());
-      });
+      f.if(
+        negative.eq(sign).or(numerator.eqz()),
+        () => f.set(h, whole.add(h)),
+        () => {
+          f.set(h, whole.sub(h).sub(l.ne(0).extendU()));
+          f.set(l, l.neg());
+        },
+      );
       f.set(sign, negative);
       f.set(k, 16);
     });
@@ -113,7 +139,12 @@ function addLog2(x: X87Core, p: X87Fixed, series: FunctionRef, scaled: FunctionR
 }
 
 function addLog2PlusOne(
-  x: X87Core, p: X87Fixed, series: FunctionRef, scaled: FunctionRef, add: FunctionRef, log2: FunctionRef,
+  x: X87Core,
+  p: X87Fixed,
+  series: FunctionRef,
+  scaled: FunctionRef,
+  add: FunctionRef,
+  log2: FunctionRef,
 ): FunctionRef {
   return x.m.fn('x87_log2PlusOneValues', [I64, I32, I64, I32], [], (f) => {
     const [ym, ye, vm, ve] = f.params as [Local, Local, Local, Local];
@@ -147,17 +178,21 @@ function addLog2PlusOne(
     // d is (2 + v) / 4, or (2 - |v|) / 2; f is |v| / 2.
     const dh = f.local(I64);
     const dl = f.local(I64);
-    f.if(sign, () => {
-      f.set(dl, fl.neg());
-      f.set(dh, fh.not().add(fl.eqz().extendU()));
-      f.if(dh.eqz(), () => {
-        f.set(dh, -1);
-        f.set(dl, -1);
-      });
-    }, () => {
-      f.set(dl, fl.shrU(1).or(fh.shl(63)));
-      f.set(dh, fh.shrU(1).or(INTEGER_BIT));
-    });
+    f.if(
+      sign,
+      () => {
+        f.set(dl, fl.neg());
+        f.set(dh, fh.not().add(fl.eqz().extendU()));
+        f.if(dh.eqz(), () => {
+          f.set(dh, -1);
+          f.set(dl, -1);
+        });
+      },
+      () => {
+        f.set(dl, fl.shrU(1).or(fh.shl(63)));
+        f.set(dh, fh.shrU(1).or(INTEGER_BIT));
+      },
+    );
     const k = f.let(exponent.sub(BIAS).add(sign));
     const q = f.let(f.call(p.div, vm.shrU(1), vm.shl(63), dh, dl));
     const ql = f.let(p.lo);

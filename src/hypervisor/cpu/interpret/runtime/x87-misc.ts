@@ -4,21 +4,65 @@ import { I32, I64 } from '../../wasm/opcodes.ts';
 import { i32, i64, select, type Value } from '../../wasm/value.ts';
 import type { X87Widen } from './x87-convert.ts';
 import {
-  BIAS, BIAS_ADJUST, C0, C1, C2, C3, DE, exponentOf, field, flag, IE, INDEFINITE, INTEGER_BIT, isDenormal, isEmpty,
-  isMaximal, isNan, isSignaling, isUnsupported, isZero, loadE, loadM, MAX_EXPONENT, normalize, OE, PE, physical,
-  roundingControl, setField, setResult, SF, shiftRightJam, signOf, storeRegister, UE, type X87Core, ZE,
+  BIAS,
+  BIAS_ADJUST,
+  C0,
+  C1,
+  C2,
+  C3,
+  DE,
+  exponentOf,
+  field,
+  flag,
+  IE,
+  INDEFINITE,
+  INTEGER_BIT,
+  isDenormal,
+  isEmpty,
+  isMaximal,
+  isNan,
+  isSignaling,
+  isUnsupported,
+  isZero,
+  loadE,
+  loadM,
+  MAX_EXPONENT,
+  normalize,
+  OE,
+  PE,
+  physical,
+  roundingControl,
+  SF,
+  setField,
+  setResult,
+  shiftRightJam,
+  signOf,
+  storeRegister,
+  UE,
+  type X87Core,
+  ZE,
 } from './x87-core.ts';
 
 /** Comparison, classification, moves, rounding to integer, scaling and partial remainders (SDM vol. 1, 8.3.3, 8.3.6, 8.3.5). */
 export function addX87Misc(x: X87Core, widen: X87Widen): Record<string, FunctionRef> {
   return {
-    ...addCompare(x, widen), ...addMoves(x), ...addRoundInteger(x), ...addExtract(x, widen), ...addScale(x),
+    ...addCompare(x, widen),
+    ...addMoves(x),
+    ...addRoundInteger(x),
+    ...addExtract(x, widen),
+    ...addScale(x),
     ...addRemainder(x),
   };
 }
 
 const setConditions = (f: FunctionBuilder, conditions: Value): void =>
-  setField(f, S.fpuStatus, field(f, S.fpuStatus).and(~(C0 | C2 | C3)).or(conditions));
+  setField(
+    f,
+    S.fpuStatus,
+    field(f, S.fpuStatus)
+      .and(~(C0 | C2 | C3))
+      .or(conditions),
+  );
 
 function addCompare(x: X87Core, widen: X87Widen): Record<string, FunctionRef> {
   const { m } = x;
@@ -50,10 +94,14 @@ function addCompare(x: X87Core, widen: X87Widen): Record<string, FunctionRef> {
     const top = physical(f, 0);
     const result = f.local(I32, C0 | C2 | C3);
     f.setGlobal(x.xf, 0);
-    f.if(isEmpty(f, top).or(missing), () => f.run(x.underflow), () => {
-      const [bm, be] = other();
-      f.set(result, f.call(compare, loadM(f, top), loadE(f, top), bm, be, quiet));
-    });
+    f.if(
+      isEmpty(f, top).or(missing),
+      () => f.run(x.underflow),
+      () => {
+        const [bm, be] = other();
+        f.set(result, f.call(compare, loadM(f, top), loadE(f, top), bm, be, quiet));
+      },
+    );
     f.if(f.call(x.settle), () => f.set(result, -1));
     return result;
   };
@@ -64,21 +112,33 @@ function addCompare(x: X87Core, widen: X87Widen): Record<string, FunctionRef> {
     f.if(pops.gtU(1), () => f.run(x.pop));
   };
   const functions: Record<string, FunctionRef> = {};
-  const forms = [['m32', I32, widen.widen32], ['m64', I64, widen.widen64], ['int', I64, widen.widenInteger]] as const;
+  const forms = [
+    ['m32', I32, widen.widen32],
+    ['m64', I64, widen.widen64],
+    ['int', I64, widen.widenInteger],
+  ] as const;
   for (const [form, type, convert] of forms) {
     functions[`x87_fcom_${form}`] = m.fn(`x87_fcom_${form}`, [type, I32], [], (f) => {
       const [value, pops] = f.params as [Local, Local];
-      report(f, against(f, i32(0), i32(0), () => {
-        f.run(convert, value);
-        return [x.rm, x.re];
-      }), pops);
+      report(
+        f,
+        against(f, i32(0), i32(0), () => {
+          f.run(convert, value);
+          return [x.rm, x.re];
+        }),
+        pops,
+      );
     });
   }
   // (i, quiet, pops)
   functions['x87_fcom'] = m.fn('x87_fcom', [I32, I32, I32], [], (f) => {
     const [i, quiet, pops] = f.params as [Local, Local, Local];
     const other = physical(f, i);
-    report(f, against(f, quiet, isEmpty(f, other), () => [loadM(f, other), loadE(f, other)]), pops);
+    report(
+      f,
+      against(f, quiet, isEmpty(f, other), () => [loadM(f, other), loadE(f, other)]),
+      pops,
+    );
   });
   // (i, quiet, pops) → conditions, or -1 when EFLAGS stay.
   functions['x87_fcomi'] = m.fn('x87_fcomi', [I32, I32, I32], [I32], (f) => {
@@ -89,21 +149,40 @@ function addCompare(x: X87Core, widen: X87Widen): Record<string, FunctionRef> {
     f.return(result);
   });
   functions['x87_ftst'] = m.fn('x87_ftst', [], [], (f) => {
-    report(f, against(f, i32(0), i32(0), () => [i64(0), i32(0)]), i32(0));
+    report(
+      f,
+      against(f, i32(0), i32(0), () => [i64(0), i32(0)]),
+      i32(0),
+    );
   });
   functions['x87_fxam'] = m.fn('x87_fxam', [], [], (f) => {
     const top = physical(f, 0);
     const vm = loadM(f, top);
     const ve = loadE(f, top);
     const kind = f.local(I32, C2);
-    f.if(isEmpty(f, top), () => f.set(kind, C3 | C0), () => {
-      f.if(isUnsupported(vm, ve), () => f.set(kind, 0), () => {
-        f.if(isMaximal(ve), () => f.set(kind, select(isNan(vm, ve), i32(C0), i32(C2 | C0))));
-        f.if(isZero(vm, ve), () => f.set(kind, C3));
-        f.if(isDenormal(vm, ve), () => f.set(kind, C3 | C2));
-      });
-    });
-    setField(f, S.fpuStatus, field(f, S.fpuStatus).and(~(C0 | C1 | C2 | C3)).or(kind).or(signOf(ve).shl(9)));
+    f.if(
+      isEmpty(f, top),
+      () => f.set(kind, C3 | C0),
+      () => {
+        f.if(
+          isUnsupported(vm, ve),
+          () => f.set(kind, 0),
+          () => {
+            f.if(isMaximal(ve), () => f.set(kind, select(isNan(vm, ve), i32(C0), i32(C2 | C0))));
+            f.if(isZero(vm, ve), () => f.set(kind, C3));
+            f.if(isDenormal(vm, ve), () => f.set(kind, C3 | C2));
+          },
+        );
+      },
+    );
+    setField(
+      f,
+      S.fpuStatus,
+      field(f, S.fpuStatus)
+        .and(~(C0 | C1 | C2 | C3))
+        .or(kind)
+        .or(signOf(ve).shl(9)),
+    );
   });
   return functions;
 }
@@ -137,11 +216,12 @@ function addMoves(x: X87Core): Record<string, FunctionRef> {
         f.return();
       });
       f.setGlobal(x.xf, 0);
-      const fill = (register: Value, vm: Local, ve: Local): void => f.if(isEmpty(f, register), () => {
-        f.set(vm, INDEFINITE);
-        f.set(ve, 0xffff);
-        f.setGlobal(x.xf, IE | SF);
-      });
+      const fill = (register: Value, vm: Local, ve: Local): void =>
+        f.if(isEmpty(f, register), () => {
+          f.set(vm, INDEFINITE);
+          f.set(ve, 0xffff);
+          f.setGlobal(x.xf, IE | SF);
+        });
       fill(top, am, ae);
       fill(other, bm, be);
       setResult(f, x, bm, be);
@@ -163,7 +243,13 @@ function addMoves(x: X87Core): Record<string, FunctionRef> {
     }),
     // Rotates the stack by `by` (1 or 7).
     x87_rotate: m.fn('x87_rotate', [I32], [], (f) => {
-      setField(f, S.fpuTop, field(f, S.fpuTop).add(f.params[0] as Local).and(7));
+      setField(
+        f,
+        S.fpuTop,
+        field(f, S.fpuTop)
+          .add(f.params[0] as Local)
+          .and(7),
+      );
       setField(f, S.fpuStatus, field(f, S.fpuStatus).and(~C1));
     }),
     // (i, pops)
@@ -199,7 +285,11 @@ function addRoundInteger(x: X87Core): Record<string, FunctionRef> {
     x87_frndint: x.m.fn('x87_frndint', [], [], (f) => {
       const top = physical(f, 0);
       f.setGlobal(x.xf, 0);
-      f.if(isEmpty(f, top), () => f.run(x.underflow), () => f.run(value, loadM(f, top), loadE(f, top)));
+      f.if(
+        isEmpty(f, top),
+        () => f.run(x.underflow),
+        () => f.run(value, loadM(f, top), loadE(f, top)),
+      );
       f.run(x.finish, top);
     }),
   };
@@ -267,7 +357,12 @@ function addScale(x: X87Core): Record<string, FunctionRef> {
       f.return();
     });
     f.if(isMaximal(be), () => {
-      setResult(f, x, select(bs, i64(0), i64(INTEGER_BIT)), ae.and(0x8000).or(select(bs, i32(0), i32(MAX_EXPONENT))));
+      setResult(
+        f,
+        x,
+        select(bs, i64(0), i64(INTEGER_BIT)),
+        ae.and(0x8000).or(select(bs, i32(0), i32(MAX_EXPONENT))),
+      );
       f.return();
     });
     const exponent = normalize(f, am, ae);
@@ -275,21 +370,44 @@ function addScale(x: X87Core): Record<string, FunctionRef> {
     f.if(power.geU(BIAS), () => {
       // Beyond 2^16 nothing changes any more.
       const amount = f.local(I32, 0x1_0000);
-      f.if(power.ltU(BIAS + 16), () => f.set(amount, bm.shrU(i32(BIAS + 63).sub(power).extendU()).wrap()));
+      f.if(power.ltU(BIAS + 16), () =>
+        f.set(
+          amount,
+          bm
+            .shrU(
+              i32(BIAS + 63)
+                .sub(power)
+                .extendU(),
+            )
+            .wrap(),
+        ),
+      );
       f.set(exponent, exponent.add(select(bs, amount.neg(), amount)));
     });
     const control = f.let(field(f, S.fpuControl));
     const sign = f.let(ae.and(0x8000));
-    f.if(control.and(OE).eqz().and(exponent.gtS(BIAS_ADJUST + 0x7ffe)), () => {
-      flag(f, x, OE | PE | C1);
-      setResult(f, x, INTEGER_BIT, sign.or(MAX_EXPONENT));
-      f.return();
-    });
-    f.if(control.and(UE).eqz().and(exponent.ltS(1 - BIAS_ADJUST)), () => {
-      flag(f, x, UE | PE);
-      setResult(f, x, 0, sign);
-      f.return();
-    });
+    f.if(
+      control
+        .and(OE)
+        .eqz()
+        .and(exponent.gtS(BIAS_ADJUST + 0x7ffe)),
+      () => {
+        flag(f, x, OE | PE | C1);
+        setResult(f, x, INTEGER_BIT, sign.or(MAX_EXPONENT));
+        f.return();
+      },
+    );
+    f.if(
+      control
+        .and(UE)
+        .eqz()
+        .and(exponent.ltS(1 - BIAS_ADJUST)),
+      () => {
+        flag(f, x, UE | PE);
+        setResult(f, x, 0, sign);
+        f.return();
+      },
+    );
     f.run(x.roundExtended, signOf(ae), exponent, am, i64(0));
   });
   return {
@@ -297,9 +415,13 @@ function addScale(x: X87Core): Record<string, FunctionRef> {
       const top = physical(f, 0);
       const next = physical(f, 1);
       f.setGlobal(x.xf, 0);
-      f.if(isEmpty(f, top).or(isEmpty(f, next)), () => f.run(x.underflow), () => {
-        f.run(value, loadM(f, top), loadE(f, top), loadM(f, next), loadE(f, next));
-      });
+      f.if(
+        isEmpty(f, top).or(isEmpty(f, next)),
+        () => f.run(x.underflow),
+        () => {
+          f.run(value, loadM(f, top), loadE(f, top), loadM(f, next), loadE(f, next));
+        },
+      );
       f.run(x.finish, top);
     }),
   };
@@ -342,52 +464,70 @@ function addRemainder(x: X87Core): Record<string, FunctionRef> {
         f.set(am, x.lo);
       });
     };
-    f.if(distance.geS(64), () => {
-      // One step takes 32 to 63 bits off the exponents' distance.
-      const n = f.let(distance.and(31).or(32));
-      reduce(n);
-      f.set(exponent, exponent.sub(n));
-      f.set(partial, 1);
-    }, () => {
-      f.if(distance.geS(0), () => {
-        reduce(distance);
-        f.set(exponent, bx);
-      });
-      f.if(nearest, () => {
+    f.if(
+      distance.geS(64),
+      () => {
+        // One step takes 32 to 63 bits off the exponents' distance.
+        const n = f.let(distance.and(31).or(32));
+        reduce(n);
+        f.set(exponent, exponent.sub(n));
+        f.set(partial, 1);
+      },
+      () => {
         f.if(distance.geS(0), () => {
-          const other = f.let(bm.sub(am));
-          f.if(am.gtU(other).or(am.eq(other).and(quotient.wrap().and(1))), () => {
-            f.set(am, other);
+          reduce(distance);
+          f.set(exponent, bx);
+        });
+        f.if(nearest, () => {
+          f.if(distance.geS(0), () => {
+            const other = f.let(bm.sub(am));
+            f.if(am.gtU(other).or(am.eq(other).and(quotient.wrap().and(1))), () => {
+              f.set(am, other);
+              f.set(sign, sign.xor(1));
+              f.set(quotient, quotient.add(1));
+            });
+          });
+          f.if(distance.eq(-1).and(am.gtU(bm)), () => {
+            f.set(am, bm.sub(am.sub(bm)));
             f.set(sign, sign.xor(1));
             f.set(quotient, quotient.add(1));
           });
         });
-        f.if(distance.eq(-1).and(am.gtU(bm)), () => {
-          f.set(am, bm.sub(am.sub(bm)));
-          f.set(sign, sign.xor(1));
-          f.set(quotient, quotient.add(1));
-        });
-      });
-    });
-    f.if(am.eqz(), () => setResult(f, x, 0, sign.shl(15)), () => {
-      const n = f.let(am.clz());
-      f.run(x.roundExtended, sign, exponent.sub(n.wrap()), am.shl(n), i64(0));
-    });
+      },
+    );
+    f.if(
+      am.eqz(),
+      () => setResult(f, x, 0, sign.shl(15)),
+      () => {
+        const n = f.let(am.clz());
+        f.run(x.roundExtended, sign, exponent.sub(n.wrap()), am.shl(n), i64(0));
+      },
+    );
     f.if(partial, () => f.return(C2));
     const q = f.let(quotient.wrap());
     flag(f, x, q.and(1).shl(9));
     f.return(q.and(4).shl(6).or(q.and(2).shl(13)));
   });
   const functions: Record<string, FunctionRef> = {};
-  for (const [name, nearest] of [['x87_fprem', 0], ['x87_fprem1', 1]] as const) {
+  for (const [name, nearest] of [
+    ['x87_fprem', 0],
+    ['x87_fprem1', 1],
+  ] as const) {
     functions[name] = x.m.fn(name, [], [], (f) => {
       const top = physical(f, 0);
       const next = physical(f, 1);
       const conditions = f.local(I32, -1);
       f.setGlobal(x.xf, 0);
-      f.if(isEmpty(f, top).or(isEmpty(f, next)), () => f.run(x.underflow), () => {
-        f.set(conditions, f.call(value, loadM(f, top), loadE(f, top), loadM(f, next), loadE(f, next), i32(nearest)));
-      });
+      f.if(
+        isEmpty(f, top).or(isEmpty(f, next)),
+        () => f.run(x.underflow),
+        () => {
+          f.set(
+            conditions,
+            f.call(value, loadM(f, top), loadE(f, top), loadM(f, next), loadE(f, next), i32(nearest)),
+          );
+        },
+      );
       setField(f, S.fpuStatus, field(f, S.fpuStatus).and(~C2));
       f.if(f.call(x.finish, top), () => f.return());
       f.if(conditions.geS(0), () => setConditions(f, conditions));

@@ -1,7 +1,14 @@
 import type { FunctionBuilder, FunctionRef } from '../../wasm/function.ts';
 import type { Value } from '../../wasm/value.ts';
 import {
-  INTEGER_BIT, isEmpty, loadE, loadM, MAX_EXPONENT, physical, setResult, type X87Core,
+  INTEGER_BIT,
+  isEmpty,
+  loadE,
+  loadM,
+  MAX_EXPONENT,
+  physical,
+  setResult,
+  type X87Core,
 } from './x87-core.ts';
 
 /** What functions of one and of two stack registers have in common. */
@@ -15,7 +22,11 @@ export function unary(x: X87Core, name: string, value: FunctionRef): FunctionRef
   return x.m.fn(name, [], [], (f) => {
     const top = physical(f, 0);
     f.setGlobal(x.xf, 0);
-    f.if(isEmpty(f, top), () => f.run(x.underflow), () => f.run(value, loadM(f, top), loadE(f, top)));
+    f.if(
+      isEmpty(f, top),
+      () => f.run(x.underflow),
+      () => f.run(value, loadM(f, top), loadE(f, top)),
+    );
     f.run(x.finish, top);
   });
 }
@@ -26,9 +37,13 @@ export function binary(x: X87Core, name: string, value: FunctionRef): FunctionRe
     const top = physical(f, 0);
     const next = physical(f, 1);
     f.setGlobal(x.xf, 0);
-    f.if(isEmpty(f, top).or(isEmpty(f, next)), () => f.run(x.underflow), () => {
-      f.run(value, loadM(f, next), loadE(f, next), loadM(f, top), loadE(f, top));
-    });
+    f.if(
+      isEmpty(f, top).or(isEmpty(f, next)),
+      () => f.run(x.underflow),
+      () => {
+        f.run(value, loadM(f, next), loadE(f, next), loadM(f, top), loadE(f, top));
+      },
+    );
     f.if(f.call(x.finish, next), () => f.return());
     f.run(x.pop);
   });

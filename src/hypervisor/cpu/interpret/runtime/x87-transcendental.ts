@@ -12,5 +12,10 @@ import { addTrigonometry } from './x87-trigonometry.ts';
  */
 export function addX87Transcendental(x: X87Core, add: FunctionRef): Record<string, FunctionRef> {
   const p = addX87Fixed(x);
-  return { ...addExponential(x, p), ...addLogarithms(x, p, add), ...addArctangent(x, p), ...addTrigonometry(x, p) };
+  return {
+    ...addExponential(x, p),
+    ...addLogarithms(x, p, add),
+    ...addArctangent(x, p),
+    ...addTrigonometry(x, p),
+  };
 }

@@ -3,8 +3,28 @@ import type { FunctionBuilder, FunctionRef, Local } from '../../wasm/function.ts
 import { I32, I64 } from '../../wasm/opcodes.ts';
 import { i32, i64, select, type Value } from '../../wasm/value.ts';
 import {
-  BIAS, C1, C2, DE, exponentOf, field, flag, INTEGER_BIT, isDenormal, isEmpty, isMaximal, isZero, loadE, loadM,
-  normalize, PE, physical, setField, setResult, signOf, storeRegister, type X87Core,
+  BIAS,
+  C1,
+  C2,
+  DE,
+  exponentOf,
+  field,
+  flag,
+  INTEGER_BIT,
+  isDenormal,
+  isEmpty,
+  isMaximal,
+  isZero,
+  loadE,
+  loadM,
+  normalize,
+  PE,
+  physical,
+  setField,
+  setResult,
+  signOf,
+  storeRegister,
+  type X87Core,
 } from './x87-core.ts';
 import { high, low, SERIES, type X87Fixed } from './x87-fixed.ts';
 
@@ -17,7 +37,13 @@ const PI_NORMAL = PI_66 << 62n;
 export function addTrigonometry(x: X87Core, p: X87Fixed): Record<string, FunctionRef> {
   const { m } = x;
   // Of the reduced argument r: significand at 2^-128, its power of two, sign; the quadrant; sine and cosine of |r|.
-  const r = { h: m.global(I64, 0), l: m.global(I64, 0), k: m.global(I32, 0), sign: m.global(I32, 0), quadrant: m.global(I32, 0) };
+  const r = {
+    h: m.global(I64, 0),
+    l: m.global(I64, 0),
+    k: m.global(I32, 0),
+    sign: m.global(I32, 0),
+    quadrant: m.global(I32, 0),
+  };
   const reduce = m.fn('x87_reduce', [I64, I32], [], (f) => {
     const [vm, ve] = f.params as [Local, Local];
     const exponent = normalize(f, vm, ve);
@@ -36,8 +62,9 @@ export function addTrigonometry(x: X87Core, p: X87Fixed): Record<string, Functio
       f.set(nl, 0);
       f.set(nh, vm);
     });
-    const quotient = f.let(f.call(
-      p.digit, nh.shrU(2), nh.shl(62).or(nl.shrU(2)), nl.shl(62), high(PI_NORMAL), low(PI_NORMAL)));
+    const quotient = f.let(
+      f.call(p.digit, nh.shrU(2), nh.shl(62).or(nl.shrU(2)), nl.shl(62), high(PI_NORMAL), low(PI_NORMAL)),
+    );
     const h = f.local(I64, p.wh);
     const l = f.local(I64, p.wl);
     const half = PI_NORMAL >> 1n;
@@ -67,7 +94,10 @@ export function addTrigonometry(x: X87Core, p: X87Fixed): Record<string, Functio
     f.setGlobal(r.k, k.sub(n.wrap()));
   });
   const s = {
-    h: m.global(I64, 0), l: m.global(I64, 0), c: m.global(I64, 0), d: m.global(I64, 0),
+    h: m.global(I64, 0),
+    l: m.global(I64, 0),
+    c: m.global(I64, 0),
+    d: m.global(I64, 0),
     /** The argument is so small that its sine looks like itself; both are then a hair too large. */
     exact: m.global(I32, 0),
   };
@@ -88,13 +118,23 @@ export function addTrigonometry(x: X87Core, p: X87Fixed): Record<string, Functio
   const wave = m.fn('x87_wave', [I32], [], (f) => {
     const quadrant = f.let(r.quadrant.add(f.params[0] as Local));
     const negative = f.let(quadrant.shrU(1).and(1));
-    f.if(quadrant.and(1), () => {
-      const below = f.let(s.c.eq(INTEGER_BIT).and(s.d.eqz()).extendU());
-      f.run(p.give, negative, i32(1), s.c.sub(below), s.d.sub(below).or(1));
-    }, () => {
-      const below = f.let(s.exact.extendU());
-      f.run(p.give, negative.xor(r.sign), r.k.add(1), s.h.sub(below.and(s.l.eqz().extendU())), s.l.sub(below).or(1));
-    });
+    f.if(
+      quadrant.and(1),
+      () => {
+        const below = f.let(s.c.eq(INTEGER_BIT).and(s.d.eqz()).extendU());
+        f.run(p.give, negative, i32(1), s.c.sub(below), s.d.sub(below).or(1));
+      },
+      () => {
+        const below = f.let(s.exact.extendU());
+        f.run(
+          p.give,
+          negative.xor(r.sign),
+          r.k.add(1),
+          s.h.sub(below.and(s.l.eqz().extendU())),
+          s.l.sub(below).or(1),
+        );
+      },
+    );
     flag(f, x, PE);
   });
   return {
@@ -114,7 +154,10 @@ const setPartial = (f: FunctionBuilder, partial: number): void =>
 
 /** Arguments of 2^63 and more are left as they are, C2 set. */
 function refuseLarge(f: FunctionBuilder, x: X87Core, vm: Value, ve: Value): void {
-  const large = exponentOf(ve).geU(BIAS + 63).and(isMaximal(ve).eqz()).and(vm.ltS(0));
+  const large = exponentOf(ve)
+    .geU(BIAS + 63)
+    .and(isMaximal(ve).eqz())
+    .and(vm.ltS(0));
   f.if(large, () => {
     f.run(x.settle);
     setPartial(f, C2);
@@ -136,25 +179,36 @@ function addWaves(x: X87Core, w: Waves): Record<string, FunctionRef> {
     f.if(isDenormal(vm, ve), () => flag(f, x, DE));
     f.return(0);
   });
-  for (const [name, ahead] of [['x87_fsin', 0], ['x87_fcos', 1]] as const) {
+  for (const [name, ahead] of [
+    ['x87_fsin', 0],
+    ['x87_fcos', 1],
+  ] as const) {
     functions[name] = m.fn(name, [], [], (f) => {
       const top = physical(f, 0);
       const vm = loadM(f, top);
       const ve = loadE(f, top);
       f.setGlobal(x.xf, 0);
-      f.if(isEmpty(f, top), () => f.run(x.underflow), () => {
-        refuseLarge(f, x, vm, ve);
-        f.if(f.call(special, vm, ve).eqz(), () => {
-          f.if(isZero(vm, ve), () => {
-            if (ahead === 0) setResult(f, x, vm, ve);
-            else setResult(f, x, INTEGER_BIT, BIAS);
-          }, () => {
-            f.run(w.reduce, vm, ve);
-            f.run(w.both);
-            f.run(w.wave, i32(ahead));
+      f.if(
+        isEmpty(f, top),
+        () => f.run(x.underflow),
+        () => {
+          refuseLarge(f, x, vm, ve);
+          f.if(f.call(special, vm, ve).eqz(), () => {
+            f.if(
+              isZero(vm, ve),
+              () => {
+                if (ahead === 0) setResult(f, x, vm, ve);
+                else setResult(f, x, INTEGER_BIT, BIAS);
+              },
+              () => {
+                f.run(w.reduce, vm, ve);
+                f.run(w.both);
+                f.run(w.wave, i32(ahead));
+              },
+            );
           });
-        });
-      });
+        },
+      );
       setPartial(f, 0);
       f.run(x.finish, top);
     });
@@ -221,12 +275,19 @@ function pushSecond(f: FunctionBuilder, x: X87Core, top: Value, next: Value, vm:
 type Globals<K extends string> = Readonly<Record<K, Parameters<FunctionBuilder['setGlobal']>[0]>>;
 
 function addTangent(
-  x: X87Core, p: X87Fixed, r: Globals<'h' | 'l' | 'k' | 'sign' | 'quadrant'>, s: Globals<'h' | 'l' | 'c' | 'd'>, w: Waves,
+  x: X87Core,
+  p: X87Fixed,
+  r: Globals<'h' | 'l' | 'k' | 'sign' | 'quadrant'>,
+  s: Globals<'h' | 'l' | 'c' | 'd'>,
+  w: Waves,
 ): FunctionRef {
   // (sh, sl, sk, ch, cl, ck, sign): s/c * 2^(sk - ck).
   const ratio = x.m.fn('x87_ratio', [I64, I64, I32, I64, I64, I32, I32], [], (f) => {
     const [sh, sl, sk, ch, cl, ck, sign] = f.params as [Local, Local, Local, Local, Local, Local, Local];
-    for (const [h, l, k] of [[sh, sl, sk], [ch, cl, ck]] as const) {
+    for (const [h, l, k] of [
+      [sh, sl, sk],
+      [ch, cl, ck],
+    ] as const) {
       const n = f.let(h.clz());
       f.if(n.ne(0), () => {
         f.set(h, h.shl(n).or(l.shrU(i64(64).sub(n))));
@@ -260,13 +321,21 @@ function addTangent(
         same();
       });
       f.if(isDenormal(vm, ve), () => flag(f, x, DE));
-      f.if(isZero(vm, ve), () => setResult(f, x, vm, ve), () => {
-        f.run(w.reduce, vm, ve);
-        f.run(w.both);
-        f.if(r.quadrant.and(1), () => f.run(ratio, s.c, s.d, i32(1), s.h, s.l, r.k.add(1), r.sign.xor(1)), () => {
-          f.run(ratio, s.h, s.l, r.k.add(1), s.c, s.d, i32(1), r.sign);
-        });
-      });
+      f.if(
+        isZero(vm, ve),
+        () => setResult(f, x, vm, ve),
+        () => {
+          f.run(w.reduce, vm, ve);
+          f.run(w.both);
+          f.if(
+            r.quadrant.and(1),
+            () => f.run(ratio, s.c, s.d, i32(1), s.h, s.l, r.k.add(1), r.sign.xor(1)),
+            () => {
+              f.run(ratio, s.h, s.l, r.k.add(1), s.c, s.d, i32(1), r.sign);
+            },
+          );
+        },
+      );
       f.set(tm, x.rm);
       f.set(te, x.re);
       setResult(f, x, INTEGER_BIT, BIAS);
