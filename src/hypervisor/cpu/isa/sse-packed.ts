@@ -116,10 +116,13 @@ const multiplyAddBytes: Bound = (b, x, y) => {
   return simd('i16x8.add_sat_s', [even, odd]);
 };
 
-/** Wasm saturates -1 × -1 where PMULHRSW wraps; no other product gives 7FFF. */
+/** Wasm saturates -1 × -1, where PMULHRSW wraps. */
 const multiplyRound: Bound = (b, x, y) => {
-  const r = b.let(simd('i16x8.q15mulr_sat_s', [x, y]));
-  return xor(r, simd('i16x8.eq', [r, lanes(16, [0x7fff])]));
+  const p = b.let(x);
+  const q = b.let(y);
+  const least = lanes(16, [0x8000]);
+  const saturated = and(simd('i16x8.eq', [p, least]), simd('i16x8.eq', [q, least]));
+  return xor(simd('i16x8.q15mulr_sat_s', [p, q]), saturated);
 };
 
 const signed =

@@ -285,6 +285,8 @@ export const arithmeticInstructions: readonly Instruction[] = [
   instruction('das', '2F i64', (b) => decimalAdjust(b, -1), { undefinedFlags: 'O' }),
   instruction('aaa', '37 i64', (b) => asciiAdjust(b, 1), { undefinedFlags: 'OSZP' }),
   instruction('aas', '3F i64', (b) => asciiAdjust(b, -1), { undefinedFlags: 'OSZP' }),
+  // Undocumented by Intel, and there since the 8086: AL from CF.
+  instruction('salc', 'D6 i64', (b) => b.setGpr(0, 8, b.cf().mul(-1))),
   instruction('aam', 'D4 Ib:r i64', (b) => {
     const base = b.let(b.read(0));
     b.if(base.eqz(), () => b.raise(0));

@@ -162,7 +162,7 @@ export const flowInstructions: readonly Instruction[] = [
     const high = b.load(load, linear.add(BigInt(bytes)));
     b.if(index.ltS(low).or(index.gtS(high)), () => b.raise(5));
   }),
-  instruction('nop', ['90', 'F3 90', '0F 1F /0 Ev:r', '0F 19 Ev:r', '0F 1A Ev:r', '0F 1B Ev:r', '0F 1C Ev:r', '0F 1D Ev:r', '0F 1E Ev:r', '0F 18 Ev:r', '0F 0D Ev:r'], () => {}),
+  instruction('nop', ['90', 'F3 90', '0F 1F Ev:r', '0F 19 Ev:r', '0F 1A Ev:r', '0F 1B Ev:r', '0F 1C Ev:r', '0F 1D Ev:r', '0F 1E Ev:r', '0F 18 Ev:r', '0F 0D Ev:r'], () => {}),
   instruction('ud', ['0F 0B', '0F B9 /r Gv:r,Ev', '0F FF /r Gv:r,Ev'], (b) => b.raise(6)),
   instruction('clc', 'F8', (b) => b.setCf(i32(0))),
   instruction('stc', 'F9', (b) => b.setCf(i32(1))),
