@@ -22,6 +22,7 @@ import { Ram } from './ram.ts';
 import { Tsc } from './tsc.ts';
 
 const MIB = 1 << 20;
+const MTRR_DEF_TYPE = 0x2ff;
 const WASM_PAGE = 1 << 16;
 export const MEMORY_MIB = { least: 1, most: 3072 } as const;
 
@@ -172,6 +173,8 @@ export async function createMachine(config: MachineConfig, backends: MachineBack
     ram.onWritten((gpa, length) => processor.memoryWritten(gpa, length));
     const rsdp = installAcpi(ram);
     applyBootState(engine.view, loadKernel(ram, await bootRequest(config.boot, rsdp)));
+    // As firmware leaves it: MTRRs on, write-back by default.
+    engine.context.msrs.set(MTRR_DEF_TYPE, 0xc06n);
     engine.stateChanged();
     machine = new Machine({
       door, pc, engine, disks,

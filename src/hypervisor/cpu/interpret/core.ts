@@ -92,13 +92,13 @@ function addMemory(m: ModuleBuilder, imports: CoreImports): Pick<Core, 'readable
     const tag = f.let(linear.and(-4096n));
     const pageMask = f.let(f.load('i64.load', physical.shrU(12).shl(3), CODE_MASK));
     const mayWrite = f.let(write.or(f.load('i32.load', S.walkFlags).shrU(1).and(1)).and(pageMask.eqz()));
-    f.if(f.load('i64.load', entry, TLB.readTag).ne(tag), () => {
-      f.store('i64.store', entry, i64(-1), TLB.writeTag);
-    });
+    const known = f.let(f.load('i64.load', entry, TLB.readTag).eq(tag));
+    f.if(known.eqz(), () => f.store('i64.store', entry, i64(-1), TLB.writeTag));
     f.store('i64.store', entry, tag, TLB.readTag);
     f.if(mayWrite, () => f.store('i64.store', entry, tag, TLB.writeTag));
     f.store('i32.store', entry, i32(RAM).add(physical).sub(tag.wrap()), TLB.addend);
     f.store('i32.store', entry, physical, TLB.physical);
+    f.if(known, () => f.return());
     const count = f.let(state(f, S.tlbFilled));
     f.if(count.ltU(TLB_FILLED.capacity), () => {
       const flags = f.load('i32.load', S.walkFlags);
@@ -110,8 +110,14 @@ function addMemory(m: ModuleBuilder, imports: CoreImports): Pick<Core, 'readable
 
   const tick = (f: FunctionBuilder, counter: number): void => f.store('i64.store', counter, state64(f, counter).add(1n));
 
-  /** Physical address of a byte for the current view, filling the TLB when it is RAM; -1 after a fault. i64, for 32 bits do not hold both. */
+  /** Physical address of a byte for the current view, from the TLB or by a walk that fills it; -1 after a fault. i64, for 32 bits do not hold both. */
   const resolve = m.fn('resolve', [I64, I32], [I64], (f, linear, write) => {
+    const index = linear.shrU(12).wrap().and(TLB.entries - 1);
+    const entry = f.let(state(f, S.tlbView).add(index.mul(TLB.stride)));
+    const tag = select(write, f.load('i64.load', entry, TLB.writeTag), f.load('i64.load', entry, TLB.readTag));
+    f.if(tag.eq(linear.and(-4096n)), () => {
+      f.return(f.load('i64.load32_u', entry, TLB.physical).or(linear.and(0xfffn)));
+    });
     tick(f, S.tlbMisses);
     const page = f.let(f.call(translate, linear, state(f, S.accessBits).or(write)));
     f.if(page.ltS(0n), () => f.return(i64(-1)));

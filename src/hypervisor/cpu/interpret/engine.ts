@@ -38,6 +38,9 @@ const CR0_EM = 4, CR0_TS = 8;
 const EFER_LMA = 1 << 10;
 const ATTRIBUTE_L = 0x2000, ATTRIBUTE_D = 0x4000;
 
+/** Routines behind which no single-step trap follows (SDM vol. 3, 18.3.1.4). */
+const ENTERS: ReadonlySet<SystemRoutine | undefined> = new Set(['int', 'int3', 'int1', 'into'].map((name) => systemRoutines[name]));
+
 let generated: { readonly interpreter: GeneratedInterpreter; readonly module: WebAssembly.Module } | undefined;
 
 /** The interpreter is the same for every machine of a process. */
@@ -80,6 +83,8 @@ export class Interpreter implements CpuEngine {
   #stolen = 0;
   #nmiBlocked = false;
   #stepNext = false;
+  /** The last instruction stepped was one that enters a handler, which clears TF before a trap could be taken. */
+  #entered = false;
 
   constructor(options: InterpreterOptions) {
     this.#options = options;
@@ -176,11 +181,12 @@ export class Interpreter implements CpuEngine {
     const shadow = view.getInt32(S.shadow, true) !== 0;
     const before = this.#retired;
     this.#stepNext = false;
+    this.#entered = false;
     const code = this.#stepOne();
     if (shadow) view.setInt32(S.shadow, 0, true);
     if (code === END.triple) return code;
     const executed = this.#retired !== before;
-    if (trap && executed && !shadow) {
+    if (trap && executed && !shadow && !this.#entered) {
       return this.#deliver({ vector: VECTOR.DB, kind: 'trap', dr6: 0x4000 }) ? 0 : END.triple;
     }
     return code;
@@ -377,6 +383,7 @@ export class Interpreter implements CpuEngine {
     this.#setRip(record);
     const ordinal = view.getUint8(record + RECORD.ordinal);
     view.setInt32(S.budget, view.getInt32(S.budget, true) - ordinal - 1, true);
+    if (ENTERS.has(routine)) this.#entered = true;
     if (routine === systemRoutines['iret']) this.#nmiBlocked = false;
     try {
       routine(this.context, new SystemInstruction(this.context, record, handler.info));
