@@ -21,7 +21,8 @@ import { imageRoutes } from './modules/images/images.routes.ts';
 import { createImagesService } from './modules/images/images.service.ts';
 import { operationRoutes } from './modules/operations/operations.routes.ts';
 import { createOperationsService } from './modules/operations/operations.service.ts';
-import { tenantRoutes } from './modules/tenants/tenants.routes.ts';
+import { createSeats } from './modules/seats.ts';
+import { operatorKeyRoutes, tenantRoutes } from './modules/tenants/tenants.routes.ts';
 import { createTenantsService } from './modules/tenants/tenants.service.ts';
 import { createTicketsService } from './modules/tickets/tickets.service.ts';
 import { createVmMetricsService } from './modules/vms/vm-metrics.service.ts';
@@ -94,12 +95,15 @@ async function registerV1(v1: App, deps: AppDeps, limits: RateLimits): Promise<v
   const tickets = createTicketsService({ redis });
   registerAuth(v1, { access, tickets, limits });
   registerIdempotency(v1, { db });
+  const seats = createSeats();
   const store = createImageStore(deps.config.imagesDir);
   const images = createImagesService({ db, store, maxImageMiB: deps.config.maxImageMiB });
-  vmRoutes(v1, { vms: createVms(deps), metrics: createVmMetricsService({ redis }), tickets });
-  operationRoutes(v1, createOperationsService({ db, hub, closing }));
-  eventRoutes(v1, createEventsService({ db, hub, closing }));
-  tenantRoutes(v1, createTenantsService({ db }));
+  vmRoutes(v1, { vms: createVms(deps), metrics: createVmMetricsService({ redis }), tickets, seats });
+  operationRoutes(v1, createOperationsService({ db, hub, closing }), seats);
+  eventRoutes(v1, createEventsService({ db, hub, closing }), seats);
+  const tenants = createTenantsService({ db });
+  tenantRoutes(v1, tenants);
+  operatorKeyRoutes(v1, tenants);
   hostRoutes(v1, createHostsService({ db }));
   await v1.register(async (scope) => imageRoutes(scope.withTypeProvider<TypeBoxTypeProvider>(), images));
   await v1.register((scope) =>
@@ -123,8 +127,10 @@ async function registerPressure(app: App): Promise<void> {
   await app.register(underPressure, {
     maxEventLoopDelay: 5_000,
     maxRssBytes: 4 * 1024 * 1024 * 1024,
-    pressureHandler: (_request, _reply, type, value) => {
-      throw new Problem('overloaded', `the service has too much to do (${type} ${value ?? ''})`.trim(), {
+    pressureHandler: async (_request, _reply, type, value) => {
+      // A second without any sample is told as an endless delay: it says that the machine was busy, no more.
+      if (type === 'eventLoopDelay' && !Number.isFinite(value)) return;
+      throw new Problem('overloaded', `the service has too much to do (${type} ${value ?? ''})`, {
         hint: 'try again in a few seconds',
         headers: { 'retry-after': '5' },
       });

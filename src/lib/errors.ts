@@ -27,6 +27,7 @@ const PROBLEMS = {
   unusable_file: [422, 'The file cannot be used'],
   upgrade_required: [426, 'This address is a WebSocket'],
   rate_limited: [429, 'Too many requests'],
+  too_many_waiting: [429, 'Too many requests wait already'],
   headers_too_large: [431, 'The headers are too large'],
   // What the request meets
   idempotency_in_progress: [409, 'The first request with this Idempotency-Key is still at work'],

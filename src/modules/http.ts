@@ -1,6 +1,12 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
-import type { FastifyBaseLogger, FastifyInstance, FastifyRequest, RawServerDefault } from 'fastify';
+import type {
+  FastifyBaseLogger,
+  FastifyInstance,
+  FastifyReply,
+  FastifyRequest,
+  RawServerDefault,
+} from 'fastify';
 import { ProblemSchema } from '../contracts/common.ts';
 import type { Transaction } from '../infra/prisma.ts';
 import { Problem } from '../lib/errors.ts';
@@ -74,9 +80,9 @@ export function problems<const S extends readonly number[]>(...statuses: S) {
 }
 
 /** An AbortSignal that fires when the client goes away before it was answered. */
-export function clientGone(request: FastifyRequest): AbortSignal {
+export function clientGone(reply: FastifyReply): AbortSignal {
   const controller = new AbortController();
-  request.raw.socket.once('close', () => controller.abort());
+  reply.raw.once('close', () => controller.abort());
   return controller.signal;
 }
 

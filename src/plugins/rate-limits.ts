@@ -13,8 +13,8 @@ export interface RateLimits {
   countAddress(request: FastifyRequest, reply: FastifyReply): Promise<void>;
 }
 
-/** Wrong keys that one address may send in a minute. */
-const FAILURES_PER_MINUTE = 120;
+/** Of the requests that a key may make, the part that one address may get wrong. */
+const FAILED_PART = 1 / 50;
 const WINDOW_MS = 60_000;
 
 /**
@@ -38,7 +38,7 @@ export async function registerRateLimits(
     keyGenerator: ({ ip }) => ip,
   });
   const failures = app.createRateLimit({
-    max: FAILURES_PER_MINUTE,
+    max: Math.max(20, Math.floor(options.perMinute * FAILED_PART)),
     timeWindow: WINDOW_MS,
     keyGenerator: ({ ip }) => `f:${ip}`,
   });

@@ -92,7 +92,7 @@ describe('bad input', () => {
   });
 
   const v1 = () => endpoints.filter(({ path }) => path.startsWith('/v1/'));
-  const isOperators = ({ path }: Endpoint) => path.startsWith('/v1/tenants') || path.startsWith('/v1/hosts');
+  const isOperators = ({ path }: Endpoint) => /^\/v1\/(tenants|hosts|keys)/.test(path);
   const name = ({ method, path }: Endpoint) => `${method} ${path}`;
   const urlOf = ({ path }: Endpoint, id = '') => {
     const prefix = path.includes('/vms/')

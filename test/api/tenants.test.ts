@@ -75,6 +75,21 @@ describe('tenants and keys', () => {
     assertProblem(await operator('DELETE', `/v1/tenants/${other.id}/keys/${id}`), 404, 'not_found');
   });
 
+  it('lets operators replace their own keys', async () => {
+    const made = await operator('POST', '/v1/keys', { name: 'second' });
+    assert.equal(made.status, 201, made.text);
+    const second = clientOf(api.app, made.body.key);
+    const listed = await second('GET', '/v1/keys');
+    assert.deepEqual(
+      listed.body.items.map((item: { name: string }) => item.name),
+      ['operator.key', 'second'],
+    );
+    assert.equal((await operator('DELETE', `/v1/keys/${made.body.id}`)).status, 204);
+    assertProblem(await second('GET', '/v1/keys'), 401, 'unauthenticated');
+    const [tenants] = await api.db.apiKey.findMany({ where: { role: 'tenant' } });
+    assertProblem(await operator('DELETE', `/v1/keys/${tenants?.id}`), 404, 'not_found');
+  });
+
   it('takes no key after its time', async () => {
     const tenant = await makeTenant(api);
     const made = await operator('POST', `/v1/tenants/${tenant.id}/keys`, {
@@ -115,14 +130,17 @@ describe('rate limits', () => {
     const api = await startApi(servers, { rateLimitPerMinute: 5 });
     try {
       const call = clientOf(api.app, api.tenantKey);
-      for (let i = 0; i < 5; i++) assert.equal((await call('GET', '/v1/vms')).status, 200);
+      for (let i = 0; i < 5; i++) {
+        const answer = await call('GET', '/v1/vms');
+        assert.equal(answer.status, 200, answer.text);
+      }
       const limited = await call('GET', '/v1/vms');
       assertProblem(limited, 429, 'rate_limited');
       assert.ok(Number(limited.headers['retry-after']) > 0);
       assert.equal((await clientOf(api.app, api.operatorKey)('GET', '/v1/vms')).status, 200);
       const guess = clientOf(api.app, 'tk_wrong');
       const statuses = new Set<number>();
-      for (let i = 0; i < 125; i++) statuses.add((await guess('GET', '/v1/vms')).status);
+      for (let i = 0; i < 25; i++) statuses.add((await guess('GET', '/v1/vms')).status);
       assert.deepEqual([...statuses], [401, 429]);
     } finally {
       await api.close();

@@ -2,7 +2,8 @@ import type { FastifyRequest } from 'fastify';
 import Type from 'typebox';
 import { EventMessage } from '../../contracts/events.ts';
 import { Problem } from '../../lib/errors.ts';
-import { type App, problems, scopeOf } from '../http.ts';
+import { type App, principalOf, problems, scopeOf } from '../http.ts';
+import type { Seats } from '../seats.ts';
 import type { EventSocket, EventsService } from './events.service.ts';
 
 const query = Type.Object(
@@ -14,7 +15,7 @@ const query = Type.Object(
   { additionalProperties: false },
 );
 
-export function eventRoutes(app: App, events: EventsService): void {
+export function eventRoutes(app: App, events: EventsService, seats: Seats): void {
   /** Where a viewer begins: found before the upgrade, so that nothing after it is missed. */
   const places = new WeakMap<FastifyRequest, bigint>();
 
@@ -33,7 +34,9 @@ export function eventRoutes(app: App, events: EventsService): void {
     preHandler: async (request) => {
       // The route's schema has checked it.
       const { since } = request.query as { since?: string };
-      if (request.ws) places.set(request, since === undefined ? await events.position() : BigInt(since));
+      if (!request.ws) return;
+      request.raw.socket.once('close', seats.take(principalOf(request).owner));
+      places.set(request, since === undefined ? await events.position() : BigInt(since));
     },
     handler: async () => {
       throw new Problem('upgrade_required', 'events are sent over a WebSocket', {

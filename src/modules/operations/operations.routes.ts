@@ -1,13 +1,14 @@
 import Type from 'typebox';
 import { IdParams, Page, pageQuery, WaitTimeout } from '../../contracts/common.ts';
 import { Operation } from '../../contracts/operations.ts';
-import { type App, clientGone, decodeCursor, problems, scopeOf } from '../http.ts';
+import { type App, clientGone, decodeCursor, principalOf, problems, scopeOf } from '../http.ts';
+import type { Seats } from '../seats.ts';
 import type { OperationsService } from './operations.service.ts';
 
 const params = IdParams('op');
 const tags = ['operations'];
 
-export function operationRoutes(app: App, service: OperationsService): void {
+export function operationRoutes(app: App, service: OperationsService, seats: Seats): void {
   app.get(
     '/operations',
     {
@@ -50,12 +51,10 @@ export function operationRoutes(app: App, service: OperationsService): void {
         response: { 200: Operation, ...problems(400, 401, 404, 408) },
       },
     },
-    async (request) =>
-      service.wait(
-        scopeOf(request),
-        request.params.id,
-        (request.query.timeout ?? 60) * 1000,
-        clientGone(request),
-      ),
+    async (request, reply) => {
+      const leave = seats.take(principalOf(request).owner);
+      const timeoutMs = (request.query.timeout ?? 60) * 1000;
+      return service.wait(scopeOf(request), request.params.id, timeoutMs, clientGone(reply)).finally(leave);
+    },
   );
 }

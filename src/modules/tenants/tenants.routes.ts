@@ -10,7 +10,7 @@ import {
   Tenant,
 } from '../../contracts/tenants.ts';
 import { type App, problems, sealOf } from '../http.ts';
-import type { TenantsService } from './tenants.service.ts';
+import { keyPath, type TenantsService } from './tenants.service.ts';
 
 const params = IdParams('ten');
 const tags = ['tenants'];
@@ -119,7 +119,7 @@ export function tenantRoutes(app: App, tenants: TenantsService): void {
     },
     async (request, reply) => {
       const key = await tenants.createKey(request.params.id, request.body, sealOf(request));
-      return reply.code(201).header('location', `/v1/tenants/${request.params.id}/keys/${key.id}`).send(key);
+      return reply.code(201).header('location', keyPath(request.params.id, key.id)).send(key);
     },
   );
 
@@ -136,6 +136,57 @@ export function tenantRoutes(app: App, tenants: TenantsService): void {
     },
     async (request, reply) => {
       await tenants.revokeKey(request.params.id, request.params.keyId);
+      return reply.code(204).send(null);
+    },
+  );
+}
+
+/** Operators' own keys: so that one that was lost or seen by others can be replaced. */
+export function operatorKeyRoutes(app: App, tenants: TenantsService): void {
+  app.get(
+    '/keys',
+    {
+      config,
+      schema: {
+        tags,
+        summary: 'Operators’ keys, without their secrets',
+        querystring: PageQuery,
+        response: { 200: Page(Key), ...problems(400, 401, 403) },
+      },
+    },
+    async (request) => tenants.listKeys(null, request.query),
+  );
+
+  app.post(
+    '/keys',
+    {
+      config: { ...config, secretAnswer: true },
+      schema: {
+        tags,
+        summary: 'Makes an operator’s key; the answer shows it this once',
+        body: CreateKey,
+        response: { 201: NewKey, ...problems(400, 401, 403, 422) },
+      },
+    },
+    async (request, reply) => {
+      const key = await tenants.createKey(null, request.body, sealOf(request));
+      return reply.code(201).header('location', keyPath(null, key.id)).send(key);
+    },
+  );
+
+  app.delete(
+    '/keys/:id',
+    {
+      config,
+      schema: {
+        tags,
+        summary: 'Revokes an operator’s key, from its next request on',
+        params: IdParams('key'),
+        response: { 204: gone, ...problems(401, 403, 404) },
+      },
+    },
+    async (request, reply) => {
+      await tenants.revokeKey(null, request.params.id);
       return reply.code(204).send(null);
     },
   );

@@ -35,9 +35,10 @@ export interface TenantsService {
   create(body: CreateTenant, seal: Seal): Promise<TenantView>;
   patch(id: string, body: PatchTenant): Promise<TenantView>;
   remove(id: string): Promise<void>;
-  listKeys(id: string, page: PageRequest): Promise<PageOf<Key>>;
-  createKey(id: string, body: CreateKey, seal: Seal): Promise<NewKey>;
-  revokeKey(id: string, keyId: string): Promise<void>;
+  /** Keys of a tenant or, for null, of operators. */
+  listKeys(id: string | null, page: PageRequest): Promise<PageOf<Key>>;
+  createKey(id: string | null, body: CreateKey, seal: Seal): Promise<NewKey>;
+  revokeKey(id: string | null, keyId: string): Promise<void>;
 }
 
 export function createTenantsService(deps: { readonly db: Database }): TenantsService {
@@ -107,7 +108,7 @@ export function createTenantsService(deps: { readonly db: Database }): TenantsSe
     },
 
     async listKeys(id, { limit = 50, cursor }) {
-      await find(db, id);
+      if (id !== null) await find(db, id);
       const { where } = after(cursor);
       const rows = await db.apiKey.findMany({
         where: { ...where, tenantId: id },
@@ -120,12 +121,12 @@ export function createTenantsService(deps: { readonly db: Database }): TenantsSe
     async createKey(id, body, seal) {
       const fresh = makeApiKey();
       return db.$transaction(async (tx) => {
-        await find(tx, id);
+        if (id !== null) await find(tx, id);
         const row = await tx.apiKey.create({
           data: {
             id: fresh.id,
             tenantId: id,
-            role: 'tenant',
+            role: id === null ? 'operator' : 'tenant',
             name: body.name ?? 'key',
             scopes: body.scopes ?? ['read', 'write'],
             secretHash: fresh.secretHash,
@@ -135,7 +136,7 @@ export function createTenantsService(deps: { readonly db: Database }): TenantsSe
         const answer = { ...toKey(row), key: fresh.token };
         await seal(tx, {
           status: 201,
-          headers: { location: `/v1/tenants/${id}/keys/${row.id}` },
+          headers: { location: keyPath(id, row.id) },
           body: answer,
         });
         return answer;
@@ -156,6 +157,11 @@ export function createTenantsService(deps: { readonly db: Database }): TenantsSe
 
 function after(cursor: string | undefined): { where: { id?: { gt: string } } } {
   return { where: cursor === undefined ? {} : { id: { gt: decodeCursor(cursor) } } };
+}
+
+/** Where a key is found. */
+export function keyPath(tenantId: string | null, keyId: string): string {
+  return tenantId === null ? `/v1/keys/${keyId}` : `/v1/tenants/${tenantId}/keys/${keyId}`;
 }
 
 /** The columns of the quotas that are given. */

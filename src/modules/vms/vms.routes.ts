@@ -14,6 +14,7 @@ import {
 } from '../../contracts/vms.ts';
 import { Problem } from '../../lib/errors.ts';
 import { type App, clientGone, principalOf, problems, refuseBody, scopeOf, sealOf } from '../http.ts';
+import type { Seats } from '../seats.ts';
 import type { TicketsService } from '../tickets/tickets.service.ts';
 import type { VmMetricsService } from './vm-metrics.service.ts';
 import { operationPath, type VmsService } from './vms.service.ts';
@@ -35,11 +36,12 @@ export interface VmRoutesDeps {
   readonly vms: VmsService;
   readonly metrics: VmMetricsService;
   readonly tickets: TicketsService;
+  readonly seats: Seats;
 }
 
 export function vmRoutes(app: App, deps: VmRoutesDeps): void {
   collectionRoutes(app, deps.vms);
-  objectRoutes(app, deps.vms);
+  objectRoutes(app, deps.vms, deps.seats);
   actionRoutes(app, deps.vms);
   consoleRoutes(app, deps);
 }
@@ -75,7 +77,7 @@ function collectionRoutes(app: App, vms: VmsService): void {
   );
 }
 
-function objectRoutes(app: App, vms: VmsService): void {
+function objectRoutes(app: App, vms: VmsService, seats: Seats): void {
   app.get(
     '/vms/:id',
     { schema: { tags, summary: 'One VM', params, response: { 200: Vm, ...problems(401, 404) } } },
@@ -126,9 +128,12 @@ function objectRoutes(app: App, vms: VmsService): void {
         response: { 200: Vm, ...problems(400, 401, 404, 408) },
       },
     },
-    async (request) => {
+    async (request, reply) => {
       const { state, timeout = 60 } = request.query;
-      return vms.wait(scopeOf(request), request.params.id, state, timeout * 1000, clientGone(request));
+      const leave = seats.take(principalOf(request).owner);
+      return vms
+        .wait(scopeOf(request), request.params.id, state, timeout * 1000, clientGone(reply))
+        .finally(leave);
     },
   );
 }
