@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { after, before, beforeEach, test } from 'node:test';
+import { startTicksOf } from '../../src/lib/process-identity.ts';
 import { ECHO_BANNER } from '../guests/echo-guest.ts';
 import { Reader, until, WorkerRig } from './worker-rig.ts';
 
@@ -25,7 +26,7 @@ beforeEach(() => settled());
 
 /** Waits until each VM is what the database asks for, with one process each and nothing besides. */
 async function settled(): Promise<number[]> {
-  for (const id of ids) await rig.untilVm(id, (row) => row.state === row.desired && existsSync(`/proc/${row.pid}`));
+  for (const id of ids) await rig.untilVm(id, (row) => row.state === row.desired && isRunning(row.pid));
   const pids = await Promise.all(ids.map(async (id) => Number((await rig.vm(id)).pid)));
   let live: number[] = [];
   await until(
@@ -36,6 +37,11 @@ async function settled(): Promise<number[]> {
     () => `${live.join(', ')} live, the rows say ${pids.join(', ')}\n${rig.output}`,
   );
   return pids;
+}
+
+/** A process that has ended may still be listed until its parent asks for it. */
+function isRunning(pid: number | null): boolean {
+  return pid !== null && startTicksOf(pid) !== undefined;
 }
 
 /** The guests of the two running VMs answer. */

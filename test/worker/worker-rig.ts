@@ -23,7 +23,9 @@ import { createLogger } from '../../src/lib/log.ts';
 import { startTicksOf } from '../../src/lib/process-identity.ts';
 import { writeEchoGuest } from '../guests/echo-guest.ts';
 
-const WORKER = join(import.meta.dirname, '..', '..', 'workers', 'main.ts');
+const ROOT = join(import.meta.dirname, '..', '..');
+const WORKER = join(ROOT, 'workers', 'main.ts');
+const API = join(ROOT, 'src', 'main.ts');
 
 /** A home with PostgreSQL and Redis of its own, the echo guest as an image, and workers to start and kill. */
 export class WorkerRig {
@@ -35,6 +37,7 @@ export class WorkerRig {
   readonly tenantId = newId('ten');
   readonly imageId = newId('img');
   #worker: ChildProcess | undefined;
+  #api: ChildProcess | undefined;
   #output = '';
 
   private constructor(home: string, services: Services) {
@@ -90,8 +93,22 @@ export class WorkerRig {
     });
   }
 
+  /** Starts the API on a free port. Resolves with its address. */
+  async startApi(): Promise<string> {
+    this.#api = this.#spawn(API, { PORT: '0' });
+    const ready = await until(
+      () => /teremok ready on (\S+)/.exec(this.#output) ?? undefined,
+      () => `no API: ${this.#output}`,
+    );
+    return String(ready[1]);
+  }
+
   spawnWorker(extra: Record<string, string> = {}): ChildProcess {
-    const worker = spawn(process.execPath, [WORKER], {
+    return this.#spawn(WORKER, extra);
+  }
+
+  #spawn(program: string, extra: Record<string, string>): ChildProcess {
+    const child = spawn(process.execPath, [program], {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: {
         PATH: String(process.env.PATH),
@@ -103,12 +120,12 @@ export class WorkerRig {
         ...extra,
       },
     });
-    for (const stream of [worker.stdout, worker.stderr]) {
+    for (const stream of [child.stdout, child.stderr]) {
       stream?.setEncoding('utf8').on('data', (text: string) => {
         this.#output += text;
       });
     }
-    return worker;
+    return child;
   }
 
   /** Sends the worker a signal and waits until it is gone. Resolves with its exit status. */
@@ -200,6 +217,11 @@ export class WorkerRig {
   }
 
   async close(): Promise<void> {
+    if (this.#api !== undefined) {
+      const exited = once(this.#api, 'exit');
+      this.#api.kill('SIGTERM');
+      await exited;
+    }
     await this.endWorker('SIGTERM');
     for (const pid of await this.vmProcesses()) process.kill(pid, 'SIGKILL');
     await this.queues.close();
