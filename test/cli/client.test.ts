@@ -174,7 +174,8 @@ test('who may not see a console is told so before the upgrade', async () => {
   const id = await vmId('four');
   assert.deepEqual(await new Console(id, '', null).refusal(), [401, 'unauthenticated']);
   assert.deepEqual(await new Console(id, '?ticket=guess', null).refusal(), [401, 'invalid_ticket']);
-  const stranger = (await done('key create stranger --tenant blue')).trim();
+  await done('tenant create green');
+  const stranger = (await done('key create stranger --tenant green')).trim();
   assert.deepEqual(await new Console(id, '', `Bearer ${stranger}`).refusal(), [404, 'not_found']);
   const plain = await fetch(`${url}/v1/vms/${id}/serial`, { headers: { authorization: `Bearer ${key}` } });
   assert.equal(plain.status, 426);
