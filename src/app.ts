@@ -101,7 +101,7 @@ async function registerV1(v1: App, deps: AppDeps, limits: RateLimits): Promise<v
   vmRoutes(v1, { vms: createVms(deps), metrics: createVmMetricsService({ redis }), tickets, seats });
   operationRoutes(v1, createOperationsService({ db, hub, closing }), seats);
   eventRoutes(v1, createEventsService({ db, hub, closing }), seats);
-  const tenants = createTenantsService({ db });
+  const tenants = createTenantsService({ db, store });
   tenantRoutes(v1, tenants);
   operatorKeyRoutes(v1, tenants);
   hostRoutes(v1, createHostsService({ db }));

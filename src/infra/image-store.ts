@@ -25,12 +25,16 @@ export interface ImageStore {
   remove(relativePath: string): Promise<void>;
   /** The digest of files, one after the other. @throws when one cannot be read. */
   digest(relativePaths: readonly string[]): Promise<{ sha256: string; sizeBytes: number }>;
-  /** Removes what uploads that never ended have left. Call it when no upload can be under way. */
-  sweep(): Promise<void>;
+  /**
+   * Removes files that no image has: those of uploads that never ended, or whose process died before it could
+   * record them. Files younger than an hour stay, since an upload may be under way in another process.
+   * @param known the paths that images have, as `put` gave them
+   */
+  sweep(known: ReadonlySet<string>): Promise<void>;
 }
 
 const UPLOAD_SUFFIX = '.partial';
-/** An unfinished upload that has not grown for this long has nobody who writes it. Milliseconds. */
+/** A file without an image that is this old has nobody who will record it. Milliseconds. */
 const ABANDONED_MS = 3_600_000;
 
 export function createImageStore(directory: string): ImageStore {
@@ -80,13 +84,12 @@ export function createImageStore(directory: string): ImageStore {
       return { sha256: hash.digest('hex'), sizeBytes };
     },
 
-    async sweep() {
-      const folder = path.join(directory, 'files');
-      const names = await readdir(folder).catch(() => []);
-      for (const name of names.filter((entry) => entry.endsWith(UPLOAD_SUFFIX))) {
-        const full = path.join(folder, name);
-        const { mtimeMs } = await stat(full).catch(() => ({ mtimeMs: Date.now() }));
-        if (Date.now() - mtimeMs > ABANDONED_MS) await rm(full, { force: true });
+    async sweep(known) {
+      for (const name of await readdir(path.join(directory, 'files')).catch(() => [])) {
+        const relative = path.join('files', name);
+        if (known.has(relative)) continue;
+        const { mtimeMs } = await stat(within(relative)).catch(() => ({ mtimeMs: Date.now() }));
+        if (Date.now() - mtimeMs > ABANDONED_MS) await rm(within(relative), { force: true });
       }
     },
   };

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { mkdir, readdir, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, utimes, writeFile } from 'node:fs/promises';
 import { request } from 'node:http';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -169,6 +169,26 @@ describe('images', () => {
       404,
       'not_found',
     );
+  });
+
+  it('goes with its tenant, file and all', async () => {
+    const tenant = await makeTenant(api);
+    const before = await files();
+    const made = await tenant.call('POST', '/v1/images?name=mine&kind=kernel', elfKernel('mine'), OCTETS);
+    assert.equal(made.status, 201, made.text);
+    assert.equal((await operator('DELETE', `/v1/tenants/${tenant.id}`)).status, 204);
+    assert.deepEqual(await files(), before);
+  });
+
+  it('loses files that no image has, at start, once nobody can be writing them', async () => {
+    const folder = path.join(api.home, 'images', 'files');
+    const before = await files();
+    for (const name of ['lost', 'lost.partial', 'young']) await writeFile(path.join(folder, name), 'x');
+    const old = new Date(Date.now() - 2 * 3_600_000);
+    for (const name of [...before, 'lost', 'lost.partial']) await utimes(path.join(folder, name), old, old);
+    const log = createLogger('test', 'silent');
+    await bootstrap({ db: api.db, log, home: api.home, imagesDir: path.join(api.home, 'images') });
+    assert.deepEqual((await files()).sort(), [...before, 'young'].sort());
   });
 
   it('lists page by page and by kind', async () => {

@@ -29,7 +29,7 @@ export async function bootstrap(options: BootstrapOptions): Promise<void> {
   const { db, home, log } = options;
   await mkdir(home, { recursive: true, mode: 0o700 });
   await mkdir(options.imagesDir, { recursive: true, mode: 0o700 });
-  await createImageStore(options.imagesDir).sweep();
+  await createImageStore(options.imagesDir).sweep(await knownFiles(db));
   const images = await readBuiltinImages(options.imagesDir, log);
   await db.$transaction(
     async (tx) => {
@@ -46,6 +46,11 @@ export async function bootstrap(options: BootstrapOptions): Promise<void> {
     },
     { timeout: 60_000, maxWait: 30_000 },
   );
+}
+
+async function knownFiles(db: Database): Promise<Set<string>> {
+  const images = await db.image.findMany({ select: { kernelPath: true, initrdPath: true } });
+  return new Set(images.flatMap(({ kernelPath, initrdPath }) => [kernelPath ?? '', initrdPath ?? '']));
 }
 
 async function ensureDefaultTenant(tx: Transaction): Promise<string> {

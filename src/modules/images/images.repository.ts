@@ -1,3 +1,4 @@
+import type { ImageStore } from '../../infra/image-store.ts';
 import type { Image, Prisma, Transaction } from '../../infra/prisma.ts';
 import { Problem } from '../../lib/errors.ts';
 import type { TenantScope } from '../access/principal.ts';
@@ -43,4 +44,20 @@ export async function findImage(
     });
   }
   return image;
+}
+
+/**
+ * Removes the files of images whose rows are gone. A composed image shares the files of its parts: a file goes with
+ * the last row that names it.
+ */
+export async function removeUnreferenced(
+  tx: Transaction,
+  store: ImageStore,
+  images: readonly Pick<Image, 'kernelPath' | 'initrdPath'>[],
+): Promise<void> {
+  for (const file of images.flatMap(({ kernelPath, initrdPath }) => [kernelPath, initrdPath])) {
+    if (file === null) continue;
+    const others = await tx.image.count({ where: { OR: [{ kernelPath: file }, { initrdPath: file }] } });
+    if (others === 0) await store.remove(file);
+  }
 }

@@ -20,7 +20,7 @@ import { notFound, Problem } from '../../lib/errors.ts';
 import { newId } from '../../lib/ids.ts';
 import type { TenantScope } from '../access/principal.ts';
 import { decodeCursor, type Seal, toPage } from '../http.ts';
-import { findImage, type ImageKindName, visibleTo } from './images.repository.ts';
+import { findImage, type ImageKindName, removeUnreferenced, visibleTo } from './images.repository.ts';
 
 const MIB = 1024 * 1024;
 
@@ -189,18 +189,9 @@ export function createImagesService(deps: {
         if (isGone(err)) throw notFound('image', id);
         throw err;
       }
-      await removeUnreferenced(db, store, image);
+      await removeUnreferenced(db, store, [image]);
     },
   };
-}
-
-/** A composed image shares the files of its parts: a file goes with the last row that names it. */
-async function removeUnreferenced(db: Database, store: ImageStore, image: Image): Promise<void> {
-  for (const file of [image.kernelPath, image.initrdPath]) {
-    if (file === null) continue;
-    const others = await db.image.count({ where: { OR: [{ kernelPath: file }, { initrdPath: file }] } });
-    if (others === 0) await store.remove(file);
-  }
 }
 
 function columnsOf(name: string, kind: 'kernel' | 'initrd', file: StoredFile): NewImage {

@@ -7,6 +7,7 @@ import {
   type PatchTenant,
   type Tenant as TenantView,
 } from '../../contracts/tenants.ts';
+import type { ImageStore } from '../../infra/image-store.ts';
 import {
   type ApiKey,
   type Database,
@@ -19,6 +20,7 @@ import { makeApiKey } from '../../lib/api-keys.ts';
 import { notFound, Problem } from '../../lib/errors.ts';
 import { newId } from '../../lib/ids.ts';
 import { decodeCursor, type Seal, toPage } from '../http.ts';
+import { removeUnreferenced } from '../images/images.repository.ts';
 
 interface PageOf<T> {
   items: T[];
@@ -41,7 +43,10 @@ export interface TenantsService {
   revokeKey(id: string | null, keyId: string): Promise<void>;
 }
 
-export function createTenantsService(deps: { readonly db: Database }): TenantsService {
+export function createTenantsService(deps: {
+  readonly db: Database;
+  readonly store: ImageStore;
+}): TenantsService {
   const { db } = deps;
 
   const find = async (tx: Transaction, id: string): Promise<Tenant> => {
@@ -99,8 +104,10 @@ export function createTenantsService(deps: { readonly db: Database }): TenantsSe
 
     async remove(id) {
       try {
+        const images = await db.image.findMany({ where: { tenantId: id } });
         const { count } = await db.tenant.deleteMany({ where: { id } });
         if (count === 0) throw notFound('tenant', id);
+        await removeUnreferenced(db, deps.store, images);
       } catch (err) {
         if (!isForeignKeyViolation(err)) throw err;
         throw new Problem('tenant_in_use', `${id} still has virtual machines`, { hint: 'delete them first' });
