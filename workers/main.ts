@@ -2,17 +2,17 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Worker } from 'bullmq';
-import { ConfigError, loadConfig } from '../src/config/index.ts';
 import type { Config } from '../src/config/index.ts';
-import { loadWorkerConfig } from '../src/config/worker.ts';
+import { ConfigError, loadConfig } from '../src/config/index.ts';
 import type { WorkerConfig } from '../src/config/worker.ts';
-import { hostQueueName } from '../src/contracts/reconcile.ts';
+import { loadWorkerConfig } from '../src/config/worker.ts';
 import type { ReconcileJob } from '../src/contracts/reconcile.ts';
-import { createDatabase, isDatabaseOutage } from '../src/infra/prisma.ts';
+import { hostQueueName } from '../src/contracts/reconcile.ts';
 import type { Database } from '../src/infra/prisma.ts';
+import { createDatabase, isDatabaseOutage } from '../src/infra/prisma.ts';
 import { createRedis } from '../src/infra/redis.ts';
-import { createLogger } from '../src/lib/log.ts';
 import type { Logger } from '../src/lib/log.ts';
+import { createLogger } from '../src/lib/log.ts';
 import { withTimeout } from '../src/lib/time.ts';
 import { Agent } from './agent/agent.ts';
 import { AttachServer } from './agent/attach-server.ts';
@@ -54,7 +54,12 @@ async function attempt(log: Logger, what: string, work: () => Promise<unknown>):
   }
 }
 
-async function serve(config: Config, settings: WorkerConfig, log: Logger, stopping: AbortSignal): Promise<void> {
+async function serve(
+  config: Config,
+  settings: WorkerConfig,
+  log: Logger,
+  stopping: AbortSignal,
+): Promise<void> {
   const lock = await lockHome(config.home);
   const database: Database = createDatabase({ url: config.databaseUrl, log });
   const redis = createRedis(config.redisUrl, 'commands', log);
@@ -86,7 +91,8 @@ async function serve(config: Config, settings: WorkerConfig, log: Logger, stoppi
   await agent.start();
   log.info({ hostId, pid: process.pid }, 'worker ready');
 
-  if (!stopping.aborted) await new Promise((resolve) => stopping.addEventListener('abort', resolve, { once: true }));
+  if (!stopping.aborted)
+    await new Promise((resolve) => stopping.addEventListener('abort', resolve, { once: true }));
   log.info({ vms: settings.onShutdown }, 'worker is shutting down');
   await attempt(log, 'closing the queue', () => jobs.close(true));
   await agent.close(settings.onShutdown);

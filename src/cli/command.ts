@@ -119,11 +119,11 @@ function parseConfig(specs: OptionSpecs): Record<string, ParseOption> {
 /** The message of parseArgs without its advice about dashes, which only distracts. */
 function plainParseMessage(error: unknown): string {
   const message = error instanceof Error ? error.message : String(error);
-  const [first = message] = message.split(/\. |\n/);
+  const [first = message] = message.split(/\.\s|\n/);
   return first
     .replace(/^Unknown option '(.*)'$/, 'there is no option $1')
     .replace(/^Option '(?:-\w, )?(--[\w-]+) <value>' argument missing$/, '$1 needs a value')
-    .replace(/^Option '(?:-\w, )?(--[\w-]+) <value>' argument is ambiguous$/, '$1 needs a value')
+    .replace(/^Option '(?:-\w, )?(--[\w-]+)(?: <value>)?' argument is ambiguous$/, '$1 needs a value')
     .replace(/^Option '(?:-\w, )?(--[\w-]+)' does not take an argument$/, '$1 takes no value')
     .replace(/\.$/, '');
 }

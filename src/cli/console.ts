@@ -1,8 +1,8 @@
 import { WebSocket } from 'ws';
-import { ApiError, parseProblem, unreachable } from './api.ts';
-import type { Api } from './api.ts';
-import { EXIT } from './command.ts';
 import { CONSOLE_CLOSE } from '../contracts/console.ts';
+import type { Api } from './api.ts';
+import { ApiError, parseProblem, unreachable } from './api.ts';
+import { EXIT } from './command.ts';
 import { print, printable } from './output.ts';
 import { Terminal } from './terminal.ts';
 
@@ -83,7 +83,10 @@ function statusOf(code: number): number {
 async function openSocket(api: Api, path: string): Promise<WebSocket> {
   const address = api.address(path);
   address.protocol = address.protocol === 'https:' ? 'wss:' : 'ws:';
-  const socket = new WebSocket(address, { headers: { authorization: `Bearer ${api.key}` }, perMessageDeflate: false });
+  const socket = new WebSocket(address, {
+    headers: { authorization: `Bearer ${api.key}` },
+    perMessageDeflate: false,
+  });
   const opened = Promise.withResolvers<void>();
   socket.once('open', () => {
     // What comes at once waits until somebody listens.
@@ -105,4 +108,3 @@ async function openSocket(api: Api, path: string): Promise<WebSocket> {
   await opened.promise;
   return socket;
 }
-

@@ -4,7 +4,11 @@ import { CommandError, EXIT } from './command.ts';
 /** Reads fields of the service's answers, which are only known to be JSON. */
 export function textOf(item: Json, name: string, absent = '-'): string {
   const value = item[name];
-  return value === null || value === undefined ? absent : typeof value === 'object' ? JSON.stringify(value) : String(value);
+  return value === null || value === undefined
+    ? absent
+    : typeof value === 'object'
+      ? JSON.stringify(value)
+      : String(value);
 }
 
 export function objectOf(item: Json, name: string): Json {
@@ -25,11 +29,16 @@ export async function findByName(api: Api, kind: keyof typeof KINDS, ref: string
   const items = await api.list(kind, kind === 'tenants' ? {} : { name: ref });
   const [found, ...others] = items.filter((item) => item.name === ref);
   if (found === undefined) {
-    throw new CommandError(`there is no ${what} named ‘${ref}’`, { hint: `teremok ${what.toLowerCase()} list shows what there is` });
+    throw new CommandError(`there is no ${what} named ‘${ref}’`, {
+      hint: `teremok ${what.toLowerCase()} list shows what there is`,
+    });
   }
   if (others.length > 0) {
     const ids = [found, ...others].map((item) => textOf(item, 'id')).join(', ');
-    throw new CommandError(`several are named ‘${ref}’: ${ids}`, { hint: 'give the id of the one you mean', status: EXIT.usage });
+    throw new CommandError(`several are named ‘${ref}’: ${ids}`, {
+      hint: 'give the id of the one you mean',
+      status: EXIT.usage,
+    });
   }
   return found;
 }
@@ -67,7 +76,8 @@ function checkOperation(operation: Json): Json {
   const state = textOf(operation, 'state');
   if (state === 'succeeded') return operation;
   const error = objectOf(operation, 'error');
-  const reason = state === 'failed' ? textOf(error, 'message', 'no reason was given') : 'a later request took its place';
+  const reason =
+    state === 'failed' ? textOf(error, 'message', 'no reason was given') : 'a later request took its place';
   throw new CommandError(`${textOf(operation, 'kind')} ${state}: ${reason}`);
 }
 
@@ -76,18 +86,28 @@ export async function waitForVm(api: Api, path: string, state: string, seconds: 
   const deadline = Date.now() + seconds * 1000;
   for (;;) {
     const left = Math.max(0, (deadline - Date.now()) / 1000);
-    const vm = await waitOnce(api, `${path}/wait`, { state, timeout: Math.min(WAIT_SLICE_SECONDS, Math.ceil(left)) });
+    const vm = await waitOnce(api, `${path}/wait`, {
+      state,
+      timeout: Math.min(WAIT_SLICE_SECONDS, Math.ceil(left)),
+    });
     if (vm !== undefined) return vm;
     if (Date.now() >= deadline) {
       const now = await api.request('GET', path);
-      throw new CommandError(`${textOf(now, 'name')} is ${textOf(now, 'state')}, not ${state}, after ${seconds} s`, {
-        status: EXIT.timeout,
-      });
+      throw new CommandError(
+        `${textOf(now, 'name')} is ${textOf(now, 'state')}, not ${state}, after ${seconds} s`,
+        {
+          status: EXIT.timeout,
+        },
+      );
     }
   }
 }
 
-async function waitOnce(api: Api, path: string, query: Record<string, string | number>): Promise<Json | undefined> {
+async function waitOnce(
+  api: Api,
+  path: string,
+  query: Record<string, string | number>,
+): Promise<Json | undefined> {
   try {
     return await api.request('GET', path, { query });
   } catch (error) {

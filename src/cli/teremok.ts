@@ -51,7 +51,9 @@ function findCommand(args: readonly string[]): { command: Command; rest: readonl
 
 function unknownCommand(args: readonly string[]): UsageError {
   const [first = '', second] = args;
-  const group = COMMANDS.filter(({ name }) => name.startsWith(`${first} `)).map(({ name }) => name.slice(first.length + 1));
+  const group = COMMANDS.filter(({ name }) => name.startsWith(`${first} `)).map(({ name }) =>
+    name.slice(first.length + 1),
+  );
   if (group.length === 0) return new UsageError(`there is no command ‘${first}’`);
   const given = second === undefined ? 'needs a word more' : `has no ‘${second}’`;
   return new UsageError(`${first} ${given}: ${group.join(', ')}`);
@@ -65,7 +67,8 @@ export async function main(args: readonly string[]): Promise<number> {
       process.stderr.write(generalHelp());
       return EXIT.usage;
     }
-    const isHelp = (word: string | undefined): boolean => word === '--help' || word === '-h' || word === 'help';
+    const isHelp = (word: string | undefined): boolean =>
+      word === '--help' || word === '-h' || word === 'help';
     if (isHelp(first)) {
       await print(generalHelp());
       return EXIT.ok;
@@ -85,7 +88,12 @@ export async function main(args: readonly string[]): Promise<number> {
       await print(commandHelp(command, common));
       return EXIT.ok;
     }
-    return await command.run({ positionals, options, environment: cliEnvironment(CHECKOUT), checkout: CHECKOUT });
+    return await command.run({
+      positionals,
+      options,
+      environment: cliEnvironment(CHECKOUT),
+      checkout: CHECKOUT,
+    });
   } catch (error) {
     return report(error);
   }

@@ -27,7 +27,13 @@ export interface Frame {
 }
 
 export type ChannelErrorCode =
-  'malformed' | 'version' | 'denied' | 'not-running' | 'too-many' | 'too-slow' | 'internal';
+  | 'malformed'
+  | 'version'
+  | 'denied'
+  | 'not-running'
+  | 'too-many'
+  | 'too-slow'
+  | 'internal';
 
 /** What was wrong with what the other side sent, or with what it asked for. */
 export class ChannelError extends Error {
@@ -150,15 +156,7 @@ export interface ConsolePosition {
   readonly position: number;
 }
 
-export const VM_OPERATIONS = [
-  'status',
-  'stats',
-  'pause',
-  'resume',
-  'reset',
-  'powerButton',
-  'stop',
-] as const;
+export const VM_OPERATIONS = ['status', 'stats', 'pause', 'resume', 'reset', 'powerButton', 'stop'] as const;
 export type VmOperation = (typeof VM_OPERATIONS)[number];
 
 export interface VmStats {

@@ -1,5 +1,5 @@
-import { ChannelError, parseExit } from './channel.ts';
 import type { VmExit } from './channel.ts';
+import { ChannelError, parseExit } from './channel.ts';
 
 /**
  * What a worker and a VM process tell each other beside the channel: the

@@ -1,5 +1,6 @@
-import { connect } from 'node:net';
 import type { Socket } from 'node:net';
+import { connect } from 'node:net';
+import type { ConsolePosition, Frame, VmExit, VmMessage } from '../contracts/channel.ts';
 import {
   CHANNEL_VERSION,
   ChannelError,
@@ -9,7 +10,6 @@ import {
   FrameDecoder,
   parseVmMessage,
 } from '../contracts/channel.ts';
-import type { ConsolePosition, Frame, VmExit, VmMessage } from '../contracts/channel.ts';
 
 const ATTACH_TIMEOUT_MS = 5_000;
 

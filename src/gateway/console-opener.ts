@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { ATTACH_TOKEN_SECONDS, makeAttachToken } from '../contracts/attach-token.ts';
 import type { AttachPurpose } from '../contracts/attach-token.ts';
+import { ATTACH_TOKEN_SECONDS, makeAttachToken } from '../contracts/attach-token.ts';
 import type { ConsolePosition } from '../contracts/channel.ts';
 import { CONSOLE_CLOSE } from '../contracts/console.ts';
 import type { Database, Vm } from '../infra/prisma.ts';
@@ -26,7 +26,8 @@ export class ConsoleOpener {
 
   /** @throws {Problem} `vm_not_running`, or `unavailable` when the worker cannot be reached. */
   async open(vm: Vm, purpose: AttachPurpose, resume?: ConsolePosition): Promise<Attachment> {
-    const host = vm.hostId === null ? null : await this.#database.host.findUnique({ where: { id: vm.hostId } });
+    const host =
+      vm.hostId === null ? null : await this.#database.host.findUnique({ where: { id: vm.hostId } });
     if (host === null || host.endpoint === null || host.channelSecret === null) {
       throw new Problem('unavailable', `the host of ${vm.id} has no worker at present`, {
         headers: { 'retry-after': '5' },
@@ -34,7 +35,11 @@ export class ConsoleOpener {
     }
     const token = makeAttachToken({ vmId: vm.id, purpose }, host.channelSecret);
     try {
-      return await Attachment.open({ endpoint: host.endpoint, token, ...(resume === undefined ? {} : { resume }) });
+      return await Attachment.open({
+        endpoint: host.endpoint,
+        token,
+        ...(resume === undefined ? {} : { resume }),
+      });
     } catch (error) {
       const code = error instanceof Error && 'code' in error ? error.code : undefined;
       if (code === 'not-running') throw notRunning(vm);
@@ -53,7 +58,11 @@ export class ConsoleOpener {
    * Opens the console again after it was lost, or says how it is to be closed:
    * waits until the VM is there again or the database says that it rests.
    */
-  async reopen(vmId: string, resume: ConsolePosition | undefined, signal: AbortSignal): Promise<Attachment | ConsoleClose> {
+  async reopen(
+    vmId: string,
+    resume: ConsolePosition | undefined,
+    signal: AbortSignal,
+  ): Promise<Attachment | ConsoleClose> {
     const deadline = Date.now() + REOPEN_MS;
     while (Date.now() < deadline && !signal.aborted) {
       try {
@@ -72,12 +81,16 @@ export class ConsoleOpener {
 
 /** Whether a VM has come to rest, and what that means to its viewers. */
 export function restOf(vm: Vm | null): ConsoleClose | undefined {
-  if (vm === null || vm.desired === 'deleted') return { code: CONSOLE_CLOSE.deleted, reason: 'the VM was deleted' };
+  if (vm === null || vm.desired === 'deleted')
+    return { code: CONSOLE_CLOSE.deleted, reason: 'the VM was deleted' };
   if (vm.state === 'failed' && vm.nextRestartAt === null) {
     const error = vm.lastError;
     const hasMessage = typeof error === 'object' && error !== null && 'message' in error;
     const message = hasMessage ? String(error.message) : '';
-    return { code: CONSOLE_CLOSE.failed, reason: message === '' ? 'the VM has failed' : `the VM has failed: ${message}` };
+    return {
+      code: CONSOLE_CLOSE.failed,
+      reason: message === '' ? 'the VM has failed' : `the VM has failed: ${message}`,
+    };
   }
   if (vm.state === 'stopped' && vm.desired === 'stopped') {
     return { code: CONSOLE_CLOSE.stopped, reason: 'the VM has stopped' };

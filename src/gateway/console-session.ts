@@ -1,6 +1,6 @@
 import type { WebSocket } from 'ws';
-import { BACKLOG_BYTES } from '../contracts/channel.ts';
 import type { ConsolePosition } from '../contracts/channel.ts';
+import { BACKLOG_BYTES } from '../contracts/channel.ts';
 import type { Attachment } from './attachment.ts';
 import type { ConsoleOpener } from './console-opener.ts';
 

@@ -6,11 +6,11 @@ import { CONSOLE_CLOSE, MAX_CONSOLE_MESSAGE_BYTES } from '../contracts/console.t
 import type { Database, Vm } from '../infra/prisma.ts';
 import { notFound, Problem } from '../lib/errors.ts';
 import { ownedBy } from '../modules/access/principal.ts';
-import { problems, scopeOf } from '../modules/http.ts';
 import type { App } from '../modules/http.ts';
+import { problems, scopeOf } from '../modules/http.ts';
 import type { Attachment } from './attachment.ts';
-import { ConsoleOpener, notRunning, restOf } from './console-opener.ts';
 import type { ConsoleClose } from './console-opener.ts';
+import { ConsoleOpener, notRunning, restOf } from './console-opener.ts';
 import { ConsoleSession } from './console-session.ts';
 
 export interface GatewayDeps {
@@ -28,7 +28,8 @@ export async function registerGateway(app: App, { database }: GatewayDeps): Prom
   /** Consoles opened before the upgrade, so that a refusal is an HTTP answer. */
   const opened = new WeakMap<FastifyRequest, Attachment>();
   app.addHook('preClose', async () => {
-    for (const session of sessions) session.close(CONSOLE_CLOSE.restart, 'the service is shutting down; connect again');
+    for (const session of sessions)
+      session.close(CONSOLE_CLOSE.restart, 'the service is shutting down; connect again');
   });
   if (!app.hasDecorator('websocketServer')) {
     await app.register(websocket, { options: { maxPayload: MAX_CONSOLE_MESSAGE_BYTES } });
@@ -90,7 +91,10 @@ export async function registerGateway(app: App, { database }: GatewayDeps): Prom
         summary: 'The last 64 KiB of the serial line',
         description: 'Of a VM that runs, or of its last run.',
         params: IdParams('vm'),
-        response: { 200: { content: { 'text/plain': { schema: Type.Unsafe<Buffer>(Type.String()) } } }, ...problems(401, 404, 503) },
+        response: {
+          200: { content: { 'text/plain': { schema: Type.Unsafe<Buffer>(Type.String()) } } },
+          ...problems(401, 404, 503),
+        },
       },
     },
     async (request, reply) => {

@@ -78,8 +78,11 @@ before(async () => {
 after(async () => rig.close());
 
 test('the life of a VM, by its commands', async () => {
-  assert.match(await done('vm create one --image echo --memory 32 --label team=blue'), /^one \(vm_\S+\) is running\n$/);
-  assert.match(await done('vm list'), /NAME +STATE[^]*one +running/);
+  assert.match(
+    await done('vm create one --image echo --memory 32 --label team=blue'),
+    /^one \(vm_\S+\) is running\n$/,
+  );
+  assert.match(await done('vm list'), /NAME +STATE[\s\S]*one +running/);
   assert.match(await done('vm show one'), /labels +team=blue/);
   assert.match(await done('vm pause one'), /is paused/);
   assert.match(await done('vm resume one'), /is running/);
@@ -97,7 +100,10 @@ test('the life of a VM, by its commands', async () => {
 });
 
 test('vm create --console attaches to the guest, and ends when it powers off', async () => {
-  const child = startCli(['vm', 'create', 'two', '--image', 'echo', '--memory', '32', '--console'], environment);
+  const child = startCli(
+    ['vm', 'create', 'two', '--image', 'echo', '--memory', '32', '--console'],
+    environment,
+  );
   let output = '';
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
     output += text;

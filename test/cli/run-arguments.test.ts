@@ -12,7 +12,10 @@ before(async () => {
   directory = await mkdtemp(join(tmpdir(), 'teremok-run-'));
   await writeEchoGuest(join(directory, 'good.elf'));
   await writeFile(join(directory, 'empty'), '');
-  await writeFile(join(directory, 'text'), 'a line of text, which is no kernel, and goes on for a while\n'.repeat(50));
+  await writeFile(
+    join(directory, 'text'),
+    'a line of text, which is no kernel, and goes on for a while\n'.repeat(50),
+  );
   await writeFile(join(directory, 'short'), '\x7fELF');
   await writeFile(join(directory, 'disk'), Buffer.alloc(4096));
   await mkdir(join(directory, 'folder'));

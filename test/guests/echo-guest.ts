@@ -135,7 +135,11 @@ function emitEndings(asm: Assembler): void {
 
 /** A 32-bit interrupt gate (SDM vol. 3, 6.11). */
 function emitGate(asm: Assembler, handler: number): void {
-  asm.u16(handler & 0xffff).u16(CODE_SELECTOR).bytes(0, 0x8e).u16(handler >>> 16);
+  asm
+    .u16(handler & 0xffff)
+    .u16(CODE_SELECTOR)
+    .bytes(0, 0x8e)
+    .u16(handler >>> 16);
 }
 
 function emitTables(asm: Assembler): void {
@@ -148,11 +152,19 @@ function emitTables(asm: Assembler): void {
     [0x24, asm.address('onSerial')],
     [0x29, asm.address('onPower')],
   ]);
-  for (let vector = 0; vector < 0x30; vector++) emitGate(asm, gates.get(vector) ?? asm.address('tripleFault'));
-  asm.label('idtr').u16(0x30 * 8 - 1).abs32('idt');
+  for (let vector = 0; vector < 0x30; vector++)
+    emitGate(asm, gates.get(vector) ?? asm.address('tripleFault'));
+  asm
+    .label('idtr')
+    .u16(0x30 * 8 - 1)
+    .abs32('idt');
   asm.label('noIdtr').u16(0).u32(0);
   asm.label('banner').bytes(...Buffer.from(`${ECHO_BANNER}\0`));
-  asm.align(16).bytes(...new Uint8Array(4096)).label('stackTop').u32(0);
+  asm
+    .align(16)
+    .bytes(...new Uint8Array(4096))
+    .label('stackTop')
+    .u32(0);
 }
 
 /** The guest as an ELF file with a PVH entry note (Xen's PHYS32_ENTRY, type 18). */

@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { connect } from 'node:net';
-import type { Socket } from 'node:net';
 import { mkdtemp, rm } from 'node:fs/promises';
+import type { Socket } from 'node:net';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import fc from 'fast-check';
+import type { Frame, VmMessage } from '../../src/contracts/channel.ts';
 import {
   BACKLOG_BYTES,
   CHANNEL_VERSION,
@@ -18,7 +19,6 @@ import {
   MAX_FRAME_BYTES,
   parseVmMessage,
 } from '../../src/contracts/channel.ts';
-import type { Frame, VmMessage } from '../../src/contracts/channel.ts';
 import { ChannelServer } from '../../workers/vm/channel-server.ts';
 
 let directory: string;
@@ -97,15 +97,22 @@ test('frames survive any cutting of the stream', () => {
       fc.array(fc.tuple(fc.constantFrom(1, 2, 3), fc.uint8Array({ maxLength: 300 })), { maxLength: 20 }),
       fc.array(fc.integer({ min: 1, max: 50 }), { minLength: 1, maxLength: 50 }),
       (frames, cuts) => {
-        const stream = Buffer.concat(frames.map(([type, payload]) => encodeFrame(type as 1 | 2 | 3, payload)));
+        const stream = Buffer.concat(
+          frames.map(([type, payload]) => encodeFrame(type as 1 | 2 | 3, payload)),
+        );
         const decoder = new FrameDecoder();
         const seen: [number, number[]][] = [];
         for (let at = 0, turn = 0; at < stream.length; turn++) {
           const size = cuts[turn % cuts.length] ?? 1;
-          decoder.push(stream.subarray(at, at + size), ({ type, payload }) => seen.push([type, [...payload]]));
+          decoder.push(stream.subarray(at, at + size), ({ type, payload }) =>
+            seen.push([type, [...payload]]),
+          );
           at += size;
         }
-        assert.deepEqual(seen, frames.map(([type, payload]) => [type, [...payload]]));
+        assert.deepEqual(
+          seen,
+          frames.map(([type, payload]) => [type, [...payload]]),
+        );
         assert.equal(decoder.idle, true);
       },
     ),
@@ -137,7 +144,8 @@ test('control messages that are none are refused, never thrown at', () => {
 test('malformed frames end only the connection that they came on', async () => {
   const bystander = new Peer().hello('console');
   await bystander.until(() => bystander.messages.length > 0);
-  const control = (value: unknown): Buffer => encodeFrame(FRAME_TYPES.control, Buffer.from(JSON.stringify(value)));
+  const control = (value: unknown): Buffer =>
+    encodeFrame(FRAME_TYPES.control, Buffer.from(JSON.stringify(value)));
   const bad: Buffer[] = [
     Buffer.from([0, 0, 0, 0]),
     Buffer.from([0xff, 0xff, 0xff, 0xff, 1]),

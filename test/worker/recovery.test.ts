@@ -63,7 +63,10 @@ test('after kill -9 of the worker the next one takes over the same processes; gu
   assert.deepEqual(await settled(), before);
   await answers('after');
   const rows = await Promise.all(ids.map((id) => rig.vm(id)));
-  assert.deepEqual(rows.map((row) => row.restartCount), [0, 0, 0]);
+  assert.deepEqual(
+    rows.map((row) => row.restartCount),
+    [0, 0, 0],
+  );
 });
 
 test('a wish made while there was no worker is fulfilled by the next one', async () => {
@@ -140,12 +143,21 @@ test('an ordered end stops the VMs, and the next worker starts what is asked for
   assert.equal(await rig.endWorker('SIGTERM'), 0);
   assert.deepEqual(await rig.vmProcesses(), []);
   const rows = await Promise.all(ids.map((id) => rig.vm(id)));
-  assert.deepEqual(rows.map((row) => row.state), ['stopped', 'stopped', 'stopped']);
-  assert.deepEqual(rows.map((row) => row.desired), ['running', 'running', 'paused']);
+  assert.deepEqual(
+    rows.map((row) => row.state),
+    ['stopped', 'stopped', 'stopped'],
+  );
+  assert.deepEqual(
+    rows.map((row) => row.desired),
+    ['running', 'running', 'paused'],
+  );
   assert.equal((await rig.database.host.findFirstOrThrow()).state, 'down');
   await rig.startWorker();
   const now = await settled();
-  assert.equal(now.some((pid) => before.includes(pid)), false);
+  assert.equal(
+    now.some((pid) => before.includes(pid)),
+    false,
+  );
   await answers('back');
 });
 

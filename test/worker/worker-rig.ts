@@ -1,23 +1,23 @@
-import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdir, readdir, readlink, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { makeAttachToken } from '../../src/contracts/attach-token.ts';
-import { startServices } from '../../src/cli/setup/services.ts';
-import type { Services } from '../../src/cli/setup/services.ts';
 import { cacheDirectory } from '../../src/cli/setup/bootstrap.js';
+import type { Services } from '../../src/cli/setup/services.ts';
+import { startServices } from '../../src/cli/setup/services.ts';
 import { temporaryHome } from '../../src/cli/setup/temporary-home.ts';
+import { makeAttachToken } from '../../src/contracts/attach-token.ts';
 import { Attachment } from '../../src/gateway/attachment.ts';
 import { reserveCapacity } from '../../src/infra/capacity.ts';
 import { applyMigrations } from '../../src/infra/migrations.ts';
-import { createDatabase, isDatabaseOutage } from '../../src/infra/prisma.ts';
 import type { Database, Prisma, Vm } from '../../src/infra/prisma.ts';
-import { createQueues } from '../../src/infra/queues.ts';
+import { createDatabase, isDatabaseOutage } from '../../src/infra/prisma.ts';
 import type { Queues } from '../../src/infra/queues.ts';
-import { createRedis } from '../../src/infra/redis.ts';
+import { createQueues } from '../../src/infra/queues.ts';
 import type { Redis } from '../../src/infra/redis.ts';
+import { createRedis } from '../../src/infra/redis.ts';
 import { newId } from '../../src/lib/ids.ts';
 import { createLogger } from '../../src/lib/log.ts';
 import { startTicksOf } from '../../src/lib/process-identity.ts';
@@ -88,7 +88,8 @@ export class WorkerRig {
     this.#worker = worker;
     const from = this.#output.length;
     await until(() => {
-      if (worker.exitCode !== null || worker.signalCode !== null) throw new Error(`no worker: ${this.#output}`);
+      if (worker.exitCode !== null || worker.signalCode !== null)
+        throw new Error(`no worker: ${this.#output}`);
       return this.#output.slice(from).includes('worker ready') || undefined;
     });
   }
@@ -140,7 +141,9 @@ export class WorkerRig {
   }
 
   /** A VM as the API would make it: the row, its capacity and its operation in one transaction, then a job. */
-  async createVm(data: Partial<Prisma.VmUncheckedCreateInput> = {}): Promise<{ id: string; operationId: string }> {
+  async createVm(
+    data: Partial<Prisma.VmUncheckedCreateInput> = {},
+  ): Promise<{ id: string; operationId: string }> {
     const id = newId('vm');
     const operationId = newId('op');
     const hostId = await this.database.$transaction(async (tx) => {
@@ -148,7 +151,13 @@ export class WorkerRig {
       if (host === null) throw new Error('no host has room');
       const row = { id, tenantId: this.tenantId, name: id, memoryMiB: 32, imageId: this.imageId };
       await tx.vm.create({ data: { ...row, desired: 'running', hostId: host, reserved: true, ...data } });
-      const operation = { id: operationId, tenantId: this.tenantId, vmId: id, kind: 'create', target: 'running' };
+      const operation = {
+        id: operationId,
+        tenantId: this.tenantId,
+        vmId: id,
+        kind: 'create',
+        target: 'running',
+      };
       await tx.operation.create({ data: { ...operation, generation: 1 } });
       return host;
     });

@@ -43,7 +43,9 @@ test('a VM is created, answers on its console, and is deleted without a trace', 
   assert.equal(existsSync(join(rig.home, 'run', 'vms', id)), false);
   assert.deepEqual(await attachment.ended, { kind: 'exited', exit: { kind: 'stop' } });
   const types = (await rig.database.event.findMany({ where: { vmId: id } })).map((event) => event.type);
-  assert.ok(types.includes('vm.state') && types.includes('vm.deleted') && types.includes('operation.updated'));
+  assert.ok(
+    types.includes('vm.state') && types.includes('vm.deleted') && types.includes('operation.updated'),
+  );
 });
 
 test('several viewers see the same, and one that comes later gets the backlog first', async () => {
@@ -213,7 +215,11 @@ test('a wrong token, a used one and none open nothing', async () => {
   const endpoint = String(host.endpoint);
   const token = makeAttachToken({ vmId: id, purpose: 'serial' }, String(host.channelSecret));
   (await Attachment.open({ endpoint, token })).close();
-  const expired = makeAttachToken({ vmId: id, purpose: 'serial' }, String(host.channelSecret), Date.now() - 60_000);
+  const expired = makeAttachToken(
+    { vmId: id, purpose: 'serial' },
+    String(host.channelSecret),
+    Date.now() - 60_000,
+  );
   const forged = makeAttachToken({ vmId: id, purpose: 'serial' }, 'guessed');
   for (const bad of [token, expired, forged, '', 'a.b', 'x'.repeat(4000)]) {
     await assert.rejects(Attachment.open({ endpoint, token: bad }), { code: 'denied' });

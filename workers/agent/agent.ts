@@ -1,14 +1,14 @@
-import { HEARTBEAT_INTERVAL_MS, SWEEP_INTERVAL_MS } from '../../src/contracts/reconcile.ts';
-import { VM_METRICS_TTL_SECONDS, vmMetricsKey } from '../../src/contracts/metrics.ts';
 import type { VmMetrics } from '../../src/contracts/metrics.ts';
+import { VM_METRICS_TTL_SECONDS, vmMetricsKey } from '../../src/contracts/metrics.ts';
+import { HEARTBEAT_INTERVAL_MS, SWEEP_INTERVAL_MS } from '../../src/contracts/reconcile.ts';
 import type { Redis } from '../../src/infra/redis.ts';
-import { isAlive } from '../../src/lib/process-identity.ts';
 import type { Logger } from '../../src/lib/log.ts';
+import { isAlive } from '../../src/lib/process-identity.ts';
 import type { HostRow } from './host.ts';
 import { Semaphore } from './semaphore.ts';
 import { listVmDirectories, VmDirectory } from './vm-directory.ts';
-import { VmKeeper } from './vm-keeper.ts';
 import type { VmHandle } from './vm-handle.ts';
+import { VmKeeper } from './vm-keeper.ts';
 import type { VmRecords } from './vm-records.ts';
 
 const METRICS_INTERVAL_MS = 5_000;
@@ -66,7 +66,8 @@ export class Agent {
     await this.#sweeping?.catch(() => {});
     const closing = [...this.#keepers.values()].map((keeper) => keeper.close(how));
     for (const result of await Promise.allSettled(closing)) {
-      if (result.status === 'rejected') this.#deps.log.warn({ err: String(result.reason) }, 'a VM’s end was not written down');
+      if (result.status === 'rejected')
+        this.#deps.log.warn({ err: String(result.reason) }, 'a VM’s end was not written down');
     }
   }
 
@@ -116,7 +117,10 @@ export class Agent {
       try {
         await work();
       } catch (error) {
-        this.#deps.log.warn({ err: error instanceof Error ? error.message : String(error) }, `${what} failed`);
+        this.#deps.log.warn(
+          { err: error instanceof Error ? error.message : String(error) },
+          `${what} failed`,
+        );
       } finally {
         busy = false;
       }
@@ -126,7 +130,9 @@ export class Agent {
 
   async #publishMetrics(): Promise<void> {
     const { redis } = this.#deps;
-    const running = [...this.#keepers].flatMap(([vmId, { handle }]) => (handle === undefined ? [] : [{ vmId, handle }]));
+    const running = [...this.#keepers].flatMap(([vmId, { handle }]) =>
+      handle === undefined ? [] : [{ vmId, handle }],
+    );
     await Promise.allSettled(
       running.map(async ({ vmId, handle }) => {
         const metrics = await measure(handle);

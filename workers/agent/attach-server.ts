@@ -1,5 +1,7 @@
-import { createServer } from 'node:net';
 import type { AddressInfo, Server, Socket } from 'node:net';
+import { createServer } from 'node:net';
+import { AttachTokenVerifier } from '../../src/contracts/attach-token.ts';
+import type { ClientMessage, Frame } from '../../src/contracts/channel.ts';
 import {
   CHANNEL_VERSION,
   ChannelError,
@@ -9,8 +11,6 @@ import {
   FrameDecoder,
   parseClientMessage,
 } from '../../src/contracts/channel.ts';
-import type { ClientMessage, Frame } from '../../src/contracts/channel.ts';
-import { AttachTokenVerifier } from '../../src/contracts/attach-token.ts';
 import { connectUnix } from './unix-socket.ts';
 import { VmDirectory } from './vm-directory.ts';
 
@@ -107,7 +107,8 @@ export class AttachServer {
 
 /** The last bytes of a VM that does not run, as its process saved them. */
 async function sendSaved(socket: Socket, directory: VmDirectory): Promise<void> {
-  for (const frame of encodeConsole(FRAME_TYPES.consoleOutput, await directory.readConsole())) socket.write(frame);
+  for (const frame of encodeConsole(FRAME_TYPES.consoleOutput, await directory.readConsole()))
+    socket.write(frame);
   socket.end(encodeControl({ type: 'end' }));
 }
 

@@ -1,10 +1,10 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { mkdirSync, readFileSync, realpathSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import type { Server } from 'node:net';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
-import { isUniqueViolation } from '../../src/infra/prisma.ts';
 import type { Database } from '../../src/infra/prisma.ts';
+import { isUniqueViolation } from '../../src/infra/prisma.ts';
 import { newId } from '../../src/lib/ids.ts';
 
 /** Another worker serves the same TEREMOK_HOME. */

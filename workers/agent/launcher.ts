@@ -1,10 +1,10 @@
-import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { open, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
-import { READY_DESCRIPTOR } from '../../src/contracts/vm-process.ts';
 import type { VmProcessConfig } from '../../src/contracts/vm-process.ts';
+import { READY_DESCRIPTOR } from '../../src/contracts/vm-process.ts';
 import { startTicksOf } from '../../src/lib/process-identity.ts';
 import { withTimeout } from '../../src/lib/time.ts';
 import type { VmDirectory } from './vm-directory.ts';
@@ -63,7 +63,9 @@ async function greet(child: ChildProcess, config: VmProcessConfig): Promise<void
   if (stdin === null || !(ready instanceof Readable)) throw new Error('it has no pipes');
   const failed = Promise.withResolvers<never>();
   child.once('error', failed.reject);
-  child.once('exit', (code, signal) => failed.reject(new Error(`it ended with ${signal ?? `status ${code}`}`)));
+  child.once('exit', (code, signal) =>
+    failed.reject(new Error(`it ended with ${signal ?? `status ${code}`}`)),
+  );
   // A process that ends early breaks the pipe; its exit is what is reported.
   stdin.on('error', () => {});
   stdin.end(JSON.stringify(config));

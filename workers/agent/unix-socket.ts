@@ -1,6 +1,6 @@
 import { closeSync, openSync } from 'node:fs';
-import { connect } from 'node:net';
 import type { Socket } from 'node:net';
+import { connect } from 'node:net';
 import { basename, dirname } from 'node:path';
 
 /** What a socket address holds: sun_path is 108 bytes with its final zero (unix(7)). */

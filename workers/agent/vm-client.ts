@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net';
+import type { VmExit, VmMessage, VmOperation, VmStats, VmStatus } from '../../src/contracts/channel.ts';
 import {
   CHANNEL_VERSION,
   ChannelError,
@@ -7,7 +8,6 @@ import {
   FrameDecoder,
   parseVmMessage,
 } from '../../src/contracts/channel.ts';
-import type { VmExit, VmMessage, VmOperation, VmStats, VmStatus } from '../../src/contracts/channel.ts';
 import { withTimeout } from '../../src/lib/time.ts';
 import { connectUnix } from './unix-socket.ts';
 

@@ -1,11 +1,7 @@
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import {
-  parseVmExitRecord,
-  parseVmProcessRecord,
-  VM_FILES,
-} from '../../src/contracts/vm-process.ts';
 import type { VmExitRecord, VmProcessRecord } from '../../src/contracts/vm-process.ts';
+import { parseVmExitRecord, parseVmProcessRecord, VM_FILES } from '../../src/contracts/vm-process.ts';
 
 /** The worker's note of the last press of the power button, so that a new worker does not press again. */
 const BUTTON_FILE = 'power-button';

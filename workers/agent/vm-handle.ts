@@ -118,7 +118,8 @@ export class VmHandle {
   }
 
   async #explain(farewell: VmExit | undefined): Promise<VmEnd> {
-    if (this.#killedFor !== undefined) return { kind: 'killed', message: `the VM process ${this.#killedFor}` };
+    if (this.#killedFor !== undefined)
+      return { kind: 'killed', message: `the VM process ${this.#killedFor}` };
     if (farewell !== undefined) return farewell;
     const record = await this.#directory.readExit(this.process.launchId);
     if (record !== undefined) return record.exit;

@@ -1,17 +1,17 @@
 import { randomUUID } from 'node:crypto';
-import type { VmProcessConfig } from '../../src/contracts/vm-process.ts';
 import { MAX_RESTARTS, RESTART_RESET_MS, restartDelayMs } from '../../src/contracts/reconcile.ts';
 import type { StoredError, VmState } from '../../src/contracts/states.ts';
+import type { VmProcessConfig } from '../../src/contracts/vm-process.ts';
 import { findBootFiles } from '../../src/infra/boot-files.ts';
-import { Prisma } from '../../src/infra/prisma.ts';
 import type { Vm } from '../../src/infra/prisma.ts';
-import { isAlive, signalProcess } from '../../src/lib/process-identity.ts';
+import { Prisma } from '../../src/infra/prisma.ts';
 import type { Logger } from '../../src/lib/log.ts';
+import { isAlive, signalProcess } from '../../src/lib/process-identity.ts';
 import { launch } from './launcher.ts';
 import type { Semaphore } from './semaphore.ts';
 import { VmDirectory } from './vm-directory.ts';
-import { VmHandle } from './vm-handle.ts';
 import type { VmEnd } from './vm-handle.ts';
+import { VmHandle } from './vm-handle.ts';
 import type { VmRecords } from './vm-records.ts';
 
 /** How soon to look again when the database or the system did not let the worker do its work. */
@@ -93,7 +93,10 @@ export class VmKeeper {
       try {
         await this.#reconcile();
       } catch (error) {
-        this.#log.warn({ err: error instanceof Error ? error.message : String(error) }, 'VM: will look again');
+        this.#log.warn(
+          { err: error instanceof Error ? error.message : String(error) },
+          'VM: will look again',
+        );
         this.#lookAfter(RETRY_MS);
       }
     }
@@ -178,7 +181,8 @@ export class VmKeeper {
     if (wasRunning) await this.#write(row, 'stopping', {});
     await this.#end();
     // A VM that was given up stays failed until its owner asks for something else.
-    if (!wasRunning && !newWish && !row.reserved && (row.state === 'stopped' || row.state === 'failed')) return;
+    if (!wasRunning && !newWish && !row.reserved && (row.state === 'stopped' || row.state === 'failed'))
+      return;
     await this.#deps.records.write(row, {
       data: {
         state: row.state === 'failed' && !newWish && !wasRunning ? 'failed' : 'stopped',
@@ -270,7 +274,11 @@ export class VmKeeper {
       return false;
     }
     if (newWish) await this.#deps.records.begin(row);
-    await this.#write(row, 'starting', newWish ? { lastError: Prisma.DbNull, restartCount: 0, nextRestartAt: null } : {});
+    await this.#write(
+      row,
+      'starting',
+      newWish ? { lastError: Prisma.DbNull, restartCount: 0, nextRestartAt: null } : {},
+    );
     let error: StoredError;
     try {
       const config = await this.#configure(row);
@@ -286,7 +294,12 @@ export class VmKeeper {
     } catch (cause) {
       error = errorAt('launch-failed', cause instanceof Error ? cause.message : String(cause));
     }
-    const current = { ...row, state: 'starting', startedAt: null, restartCount: newWish ? 0 : row.restartCount };
+    const current = {
+      ...row,
+      state: 'starting',
+      startedAt: null,
+      restartCount: newWish ? 0 : row.restartCount,
+    };
     await this.#recordFailure(current, error, error.code === 'launch-failed');
     this.#again = true;
     return false;
@@ -322,7 +335,9 @@ export class VmKeeper {
     if (handle.status.state !== target) await handle.request(target === 'paused' ? 'pause' : 'resume');
     if (this.#handle !== handle) return;
     const settled =
-      row.state === target && row.observedGeneration === row.generation && row.observedBootEpoch === row.bootEpoch;
+      row.state === target &&
+      row.observedGeneration === row.generation &&
+      row.observedBootEpoch === row.bootEpoch;
     if (settled && !startedNow) return;
     await this.#deps.records.write(row, {
       data: {

@@ -76,7 +76,10 @@ export class VmRecords {
       const events: EventMessage[] = [];
       for (const operation of waiting) {
         const changed = { state: 'running', startedAt: new Date() };
-        const { count } = await tx.operation.updateMany({ where: { id: operation.id, state: 'queued' }, data: changed });
+        const { count } = await tx.operation.updateMany({
+          where: { id: operation.id, state: 'queued' },
+          data: changed,
+        });
         if (count > 0) events.push(await recordOperation(tx, row, operation, changed));
       }
       return events;
@@ -103,7 +106,9 @@ export class VmRecords {
         events.push(...(await finish(tx, row, [change.reached], { state: 'succeeded' })));
       }
       if (change.failed !== undefined) {
-        events.push(...(await finish(tx, row, ['running', 'paused'], { state: 'failed', error: change.failed })));
+        events.push(
+          ...(await finish(tx, row, ['running', 'paused'], { state: 'failed', error: change.failed })),
+        );
       }
       return events;
     });
@@ -118,7 +123,12 @@ export class VmRecords {
       if (count === 0) return [];
       const events = await finish(tx, row, ['deleted'], { state: 'succeeded' });
       events.push(...(await finish(tx, row, ['running', 'paused', 'stopped'], { state: 'cancelled' })));
-      const deleted = { tenantId: row.tenantId, vmId: row.id, type: 'vm.deleted' as const, data: { id: row.id, name: row.name } };
+      const deleted = {
+        tenantId: row.tenantId,
+        vmId: row.id,
+        type: 'vm.deleted' as const,
+        data: { id: row.id, name: row.name },
+      };
       events.push(await recordEvent(tx, deleted));
       return events;
     });
@@ -131,7 +141,11 @@ export class VmRecords {
     });
     for (const operation of overdue) {
       await this.#commit(async (tx) => {
-        const changed = { state: 'failed', finishedAt: new Date(), error: { ...overdueError(operation.kind) } };
+        const changed = {
+          state: 'failed',
+          finishedAt: new Date(),
+          error: { ...overdueError(operation.kind) },
+        };
         const { count } = await tx.operation.updateMany({
           where: { id: operation.id, state: { in: UNFINISHED } },
           data: changed,
@@ -172,7 +186,12 @@ async function recordOperation(
   row: Operation,
   changed: Partial<Operation>,
 ): Promise<EventMessage> {
-  const { target: _target, generation: _generation, deadlineAt: _deadline, ...operation } = { ...row, ...changed };
+  const {
+    target: _target,
+    generation: _generation,
+    deadlineAt: _deadline,
+    ...operation
+  } = { ...row, ...changed };
   // Dates become text, as the API shows them.
   const shown = JSON.parse(JSON.stringify(operation)) as Prisma.InputJsonObject;
   return recordEvent(tx, { tenantId, vmId: id, type: 'operation.updated', data: { operation: shown } });
@@ -184,7 +203,8 @@ async function recordState(tx: Transaction, row: Vm, { data, failed }: VmChange)
   const record = async (type: EventType, fields: Prisma.InputJsonObject): Promise<void> => {
     events.push(await recordEvent(tx, { tenantId: row.tenantId, vmId: row.id, type, data: fields }));
   };
-  if (typeof state === 'string' && state !== row.state) await record('vm.state', { state, previous: row.state });
+  if (typeof state === 'string' && state !== row.state)
+    await record('vm.state', { state, previous: row.state });
   const error = failed ?? lastError;
   if (state === 'failed' && isError(error)) await record('vm.failed', { error: { ...error } });
   return events;

@@ -1,5 +1,14 @@
-import { createServer } from 'node:net';
 import type { Server, Socket } from 'node:net';
+import { createServer } from 'node:net';
+import type {
+  ClientMessage,
+  ConsolePosition,
+  Frame,
+  VmExit,
+  VmOperation,
+  VmStats,
+  VmStatus,
+} from '../../src/contracts/channel.ts';
 import {
   CHANNEL_VERSION,
   ChannelError,
@@ -9,15 +18,6 @@ import {
   FRAME_TYPES,
   FrameDecoder,
   parseClientMessage,
-} from '../../src/contracts/channel.ts';
-import type {
-  ClientMessage,
-  ConsolePosition,
-  Frame,
-  VmExit,
-  VmOperation,
-  VmStats,
-  VmStatus,
 } from '../../src/contracts/channel.ts';
 import type { VmProcessRecord } from '../../src/contracts/vm-process.ts';
 import { Backlog } from './backlog.ts';

@@ -1,7 +1,7 @@
-import { createMachine } from '../../src/hypervisor/index.ts';
-import type { MachineConfig } from '../../src/hypervisor/index.ts';
 import type { VmExit } from '../../src/contracts/channel.ts';
 import type { VmProcessConfig } from '../../src/contracts/vm-process.ts';
+import type { MachineConfig } from '../../src/hypervisor/index.ts';
+import { createMachine } from '../../src/hypervisor/index.ts';
 
 /** What a VM process needs of a machine; the hypervisor's own face is adapted to it here and nowhere else. */
 export interface VmMachine {
@@ -36,10 +36,7 @@ export async function openMachine(
 ): Promise<VmMachine> {
   const { memoryMiB, boot, engine } = config;
   if (!isEngine(engine)) throw new Error(`the engine ${engine} is not available on this host`);
-  const machine = await createMachine(
-    { memoryMiB, boot, engine },
-    { serial: { write: output }, log },
-  );
+  const machine = await createMachine({ memoryMiB, boot, engine }, { serial: { write: output }, log });
   return {
     engine: 'interpret',
     exited: machine.exited,

@@ -1,12 +1,12 @@
 import { closeSync, writeFileSync, writeSync } from 'node:fs';
 import { setPriority } from 'node:os';
+import type { VmProcessConfig } from '../../src/contracts/vm-process.ts';
 import {
   EXIT_BAD_CONFIG,
   EXIT_FAILED,
   parseVmProcessConfig,
   READY_DESCRIPTOR,
 } from '../../src/contracts/vm-process.ts';
-import type { VmProcessConfig } from '../../src/contracts/vm-process.ts';
 import { VmProcess } from './vm-process.ts';
 
 /**

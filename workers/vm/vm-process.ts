@@ -1,11 +1,11 @@
 import { renameSync, writeFileSync } from 'node:fs';
 import type { VmExit, VmOperation, VmStats, VmStatus } from '../../src/contracts/channel.ts';
-import { VM_FILES } from '../../src/contracts/vm-process.ts';
 import type { VmExitRecord, VmProcessConfig, VmProcessRecord } from '../../src/contracts/vm-process.ts';
+import { VM_FILES } from '../../src/contracts/vm-process.ts';
 import { ownIdentity } from '../../src/lib/process-identity.ts';
 import { ChannelServer } from './channel-server.ts';
-import { openMachine } from './machine.ts';
 import type { VmMachine } from './machine.ts';
+import { openMachine } from './machine.ts';
 
 /** How soon after it was written output is on the disk, for those who ask when the process is gone. */
 const CONSOLE_SAVE_MS = 1000;

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import { createReadStream, openAsBlob } from 'node:fs';
 import { pipeline } from 'node:stream/promises';
-import { connectApi } from '../api.ts';
 import type { Json } from '../api.ts';
+import { connectApi } from '../api.ts';
 import type { Command, Invocation, OptionSpecs } from '../command.ts';
 import { CommandError, EXIT, UsageError } from '../command.ts';
 import { age, bytes, fields, print, printJson, table } from '../output.ts';
@@ -109,7 +109,8 @@ const imageCommands: readonly Command[] = [
       if (file !== undefined && options.text('kernel') !== undefined) {
         throw new UsageError('--file and --kernel are two ways to make an image: give one');
       }
-      const image = file === undefined ? await composeImage(invocation, name) : await uploadImage(invocation, name, file);
+      const image =
+        file === undefined ? await composeImage(invocation, name) : await uploadImage(invocation, name, file);
       if (options.has('json')) await printJson(image);
       else await print(`${textOf(image, 'name')} (${textOf(image, 'id')}) is there\n`);
       return EXIT.ok;
@@ -137,7 +138,10 @@ const imageCommands: readonly Command[] = [
     arity: [1, 1],
     options: {},
     async run(invocation) {
-      return showObject(await findByName(connectApi(invocation), 'images', invocation.positionals[0] ?? ''), invocation);
+      return showObject(
+        await findByName(connectApi(invocation), 'images', invocation.positionals[0] ?? ''),
+        invocation,
+      );
     },
   },
   {
@@ -181,7 +185,10 @@ const tenantCommands: readonly Command[] = [
       };
       const tenant = await connectApi(invocation, 'operator').request('POST', 'tenants', { body });
       if (options.has('json')) await printJson(tenant);
-      else await print(`${textOf(tenant, 'name')} (${textOf(tenant, 'id')}) is there; teremok key create --tenant gives it a key\n`);
+      else
+        await print(
+          `${textOf(tenant, 'name')} (${textOf(tenant, 'id')}) is there; teremok key create --tenant gives it a key\n`,
+        );
       return EXIT.ok;
     },
   },
@@ -230,7 +237,9 @@ const tenantCommands: readonly Command[] = [
   },
 ];
 
-const ofTenant: OptionSpecs = { tenant: { value: 'TENANT', description: 'whose key, by name or id (default)' } };
+const ofTenant: OptionSpecs = {
+  tenant: { value: 'TENANT', description: 'whose key, by name or id (default)' },
+};
 
 async function keysPath(invocation: Invocation): Promise<string> {
   const api = connectApi(invocation, 'operator');
@@ -338,10 +347,16 @@ const operationCommands: readonly Command[] = [
     summary: 'Wait until an operation is over.',
     arguments: 'OPERATION-ID',
     arity: [1, 1],
-    options: { timeout: { value: 'SECONDS', description: 'how long to wait (60); then the exit status is 124' } },
+    options: {
+      timeout: { value: 'SECONDS', description: 'how long to wait (60); then the exit status is 124' },
+    },
     async run(invocation) {
       const seconds = invocation.options.number('timeout', 0, 86_400, { integer: false }) ?? 60;
-      const operation = await waitForOperation(connectApi(invocation), invocation.positionals[0] ?? '', seconds);
+      const operation = await waitForOperation(
+        connectApi(invocation),
+        invocation.positionals[0] ?? '',
+        seconds,
+      );
       return showObject(operation, invocation);
     },
   },

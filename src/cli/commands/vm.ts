@@ -1,11 +1,11 @@
-import { connectApi } from '../api.ts';
+import { randomUUID } from 'node:crypto';
 import type { Api, Json } from '../api.ts';
-import type { Command, Invocation, Options, OptionSpecs } from '../command.ts';
+import { connectApi } from '../api.ts';
+import type { Command, Invocation, OptionSpecs, Options } from '../command.ts';
 import { EXIT, UsageError } from '../command.ts';
 import { attachConsole } from '../console.ts';
 import { age, fields, print, printJson, table } from '../output.ts';
 import { findByName, objectOf, pathOf, textOf, waitForOperation, waitForVm } from '../resources.ts';
-import { randomUUID } from 'node:crypto';
 
 const DEFAULT_MEMORY_MIB = 256;
 const VM_STATES = ['stopped', 'starting', 'running', 'paused', 'stopping', 'failed'] as const;
@@ -29,7 +29,12 @@ function describe(vm: Json): string {
     ['engine', `${textOf(engine, 'requested')} (runs on: ${textOf(engine, 'actual')})`],
     ['restart', `${textOf(vm, 'restartPolicy')} (${textOf(vm, 'restartCount', '0')} in a row)`],
     ['host', textOf(vm, 'host')],
-    ['labels', Object.entries(objectOf(vm, 'labels')).map(([key, value]) => `${key}=${String(value)}`).join(' ') || '-'],
+    [
+      'labels',
+      Object.entries(objectOf(vm, 'labels'))
+        .map(([key, value]) => `${key}=${String(value)}`)
+        .join(' ') || '-',
+    ],
     ['created', textOf(vm, 'createdAt')],
     ['started', textOf(vm, 'startedAt')],
     ['last error', vm.lastError === null ? '-' : textOf(error, 'message')],
@@ -44,12 +49,20 @@ async function showChanged(vm: Json, options: Options): Promise<number> {
 }
 
 /** Waits for the operation that a request began, unless told not to, and shows its VM. */
-async function follow(api: Api, answer: Json, options: Options, seconds = OPERATION_WAIT_SECONDS): Promise<number> {
+async function follow(
+  api: Api,
+  answer: Json,
+  options: Options,
+  seconds = OPERATION_WAIT_SECONDS,
+): Promise<number> {
   const vm = objectOf(answer, 'vm');
   const operation = objectOf(answer, 'operation');
   if (options.has('no-wait')) {
     if (options.has('json')) await printJson(answer);
-    else await print(`${textOf(vm, 'name')} (${textOf(vm, 'id')}): ${textOf(operation, 'kind')} is ${textOf(operation, 'id')}\n`);
+    else
+      await print(
+        `${textOf(vm, 'name')} (${textOf(vm, 'id')}): ${textOf(operation, 'kind')} is ${textOf(operation, 'id')}\n`,
+      );
     return EXIT.ok;
   }
   await waitForOperation(api, textOf(operation, 'id'), seconds);
@@ -201,12 +214,15 @@ const remove: Command = {
     const answers: Json[] = [];
     for (const ref of invocation.positionals) {
       const path = await pathOf(api, 'vms', ref);
-      const answer = await api.request('DELETE', path, { query: { force: options.has('force') || undefined } });
+      const answer = await api.request('DELETE', path, {
+        query: { force: options.has('force') || undefined },
+      });
       if (!options.has('no-wait')) {
         await waitForOperation(api, textOf(objectOf(answer, 'operation'), 'id'), OPERATION_WAIT_SECONDS);
       }
       answers.push(answer);
-      if (!options.has('json')) await print(`${ref} ${options.has('no-wait') ? 'is being deleted' : 'is deleted'}\n`);
+      if (!options.has('json'))
+        await print(`${ref} ${options.has('no-wait') ? 'is being deleted' : 'is deleted'}\n`);
     }
     if (options.has('json')) await printJson(answers);
     return EXIT.ok;

@@ -19,5 +19,9 @@ test('Ctrl-A X quits, also when the two keys come apart', () => {
 });
 
 test('Ctrl-A A and Ctrl-A Ctrl-A send Ctrl-A; Ctrl-A H asks for help', () => {
-  assert.deepEqual(typed(new EscapeReader(), '\x01a-\x01\x01-\x01h'), { text: '\x01-\x01-', quit: false, help: true });
+  assert.deepEqual(typed(new EscapeReader(), '\x01a-\x01\x01-\x01h'), {
+    text: '\x01-\x01-',
+    quit: false,
+    help: true,
+  });
 });

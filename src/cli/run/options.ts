@@ -1,6 +1,6 @@
 import { accessSync, closeSync, constants, fstatSync, openSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
-import type { Options, OptionSpecs } from '../command.ts';
+import type { OptionSpecs, Options } from '../command.ts';
 import { UsageError } from '../command.ts';
 
 /** What `teremok run` is to do, checked as far as that can be done before the machine is built. */
@@ -87,8 +87,10 @@ function checkWritable(what: string, path: string): void {
 
 function reasonOf(error: unknown, writing: boolean): string {
   const code = error instanceof Error && 'code' in error ? String(error.code) : String(error);
-  if (code === 'ENOENT') return writing ? 'cannot be written: there is no such file or directory' : 'does not exist';
-  if (code === 'EACCES' || code === 'EROFS') return writing ? 'cannot be written: no permission' : 'cannot be read: no permission';
+  if (code === 'ENOENT')
+    return writing ? 'cannot be written: there is no such file or directory' : 'does not exist';
+  if (code === 'EACCES' || code === 'EROFS')
+    return writing ? 'cannot be written: no permission' : 'cannot be read: no permission';
   if (code === 'EISDIR') return 'is a directory';
   return `cannot be opened (${code})`;
 }
@@ -120,7 +122,8 @@ function parseSerial(text: string | undefined): RunOptions['serial'] {
 function refuseWhatIsLater(options: Options): void {
   if (options.text('cdrom') !== undefined) unavailable('--cdrom', 'give a kernel with --kernel');
   if (options.text('firmware') !== undefined) unavailable('--firmware', 'give a kernel with --kernel');
-  if (options.oneOf('boot', ['c', 'd'] as const) !== undefined) unavailable('--boot', 'give a kernel with --kernel');
+  if (options.oneOf('boot', ['c', 'd'] as const) !== undefined)
+    unavailable('--boot', 'give a kernel with --kernel');
   const engine = options.oneOf('engine', ['auto', 'interpret', 'translate', 'kvm'] as const);
   if (engine === 'translate' || engine === 'kvm') unavailable(`--engine ${engine}`, 'use auto or interpret');
   const display = options.text('display') ?? 'none';

@@ -1,20 +1,24 @@
 import { createWriteStream, writeFileSync } from 'node:fs';
-import { createMachine } from '../../hypervisor/index.ts';
-import type { Machine, MachineConfig, MachineExit } from '../../hypervisor/index.ts';
-import { NullSink, pipeToInput, StreamSink } from '../../hypervisor/backends/streams.ts';
 import type { ByteInput, ByteSink } from '../../hypervisor/backends/streams.ts';
+import { NullSink, pipeToInput, StreamSink } from '../../hypervisor/backends/streams.ts';
+import type { Machine, MachineConfig, MachineExit } from '../../hypervisor/index.ts';
+import { createMachine } from '../../hypervisor/index.ts';
 import { CommandError, EXIT, UsageError } from '../command.ts';
 import { Terminal } from '../terminal.ts';
-import { EscapeReader, ESCAPE_HELP } from './escape.ts';
+import { ESCAPE_HELP, EscapeReader } from './escape.ts';
 import type { RunOptions } from './options.ts';
-import { addStats, formatStats } from './stats.ts';
 import type { RunStats } from './stats.ts';
+import { addStats, formatStats } from './stats.ts';
 
 /** How a triple fault, or a reset with --no-reboot, ends. */
 const EXIT_RESET = 3;
 
 /** What ends a run besides the guest. */
-type Ending = MachineExit | { readonly kind: 'timeout' } | { readonly kind: 'quit' } | { readonly kind: 'signal'; readonly status: number };
+type Ending =
+  | MachineExit
+  | { readonly kind: 'timeout' }
+  | { readonly kind: 'quit' }
+  | { readonly kind: 'signal'; readonly status: number };
 
 /** One run of a machine in this terminal. Resolves with the exit status. */
 export async function runMachine(options: RunOptions): Promise<number> {
@@ -64,7 +68,9 @@ async function build(options: RunOptions, serial: ByteSink): Promise<Machine> {
   try {
     return await createMachine(config, { serial });
   } catch (error) {
-    throw new UsageError(error instanceof Error ? error.message : String(error));
+    const reason = error instanceof Error ? error.message : String(error);
+    // What loads a kernel has its bytes and not its name.
+    throw new UsageError(reason.includes(options.kernel) ? reason : `${options.kernel}: ${reason}`);
   }
 }
 
