@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import type { ReadStream } from 'node:tty';
 
 /** Standard input as bytes: in raw mode when it is a terminal, which gets its old mode back however this ends. */
@@ -46,6 +47,9 @@ export class Terminal {
     if (!this.isTty) return;
     try {
       this.#input.setRawMode(raw);
+      // Node's raw mode leaves output processing on, which would turn the guest's line feeds into CR LF
+      // (termios(3), OPOST). The mode that setRawMode(false) brings back is the one from before both.
+      if (raw) spawnSync('stty', ['-opost'], { stdio: ['inherit', 'ignore', 'ignore'] });
     } catch {
       // The terminal has gone (a hang-up); there is no mode to set.
     }

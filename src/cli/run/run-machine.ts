@@ -146,6 +146,7 @@ class RunConsole {
   }
 
   note(text: string): void {
+    this.#terminal?.stop();
     process.stderr.write(`teremok: ${text}\n`);
   }
 
