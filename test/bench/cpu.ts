@@ -168,9 +168,14 @@ const rows = LOOPS.map((loop) => {
   const samples = Array.from({ length: runs }, () => sample(guest, SAMPLE_MS));
   const mips = median(samples.map(({ instructions, seconds }) => instructions / seconds / 1e6));
   const { bytes } = loop;
-  const speed =
-    bytes && median(samples.map(({ turns, seconds }) => (turns * bytes) / seconds / 1e6)).toFixed(0);
-  return [loop.name, mips.toFixed(1), (1000 / mips).toFixed(1), speed ?? ''];
+  const speeds =
+    bytes === undefined ? [] : samples.map(({ turns, seconds }) => (turns * bytes) / seconds / 1e6);
+  return [
+    loop.name,
+    mips.toFixed(1),
+    (1000 / mips).toFixed(1),
+    speeds.length === 0 ? '' : median(speeds).toFixed(0),
+  ];
 });
 process.stdout.write(`loops on the interpreter, by processor time, medians of ${runs}:\n`);
 printTable(['', 'MIPS', 'ns/instruction', 'MB/s'], rows);
