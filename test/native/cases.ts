@@ -294,12 +294,14 @@ class CaseMaker {
   #aim(end: number): void {
     const bytes = new Uint8Array(this.#mode / 8);
     const view = new DataView(bytes.buffer);
-    if (this.#mode === 64) view.setBigUint64(0, BigInt(end), true);
+    // Sometimes a target that is not canonical, where the branch itself faults.
+    const wild = this.#mode === 64 && this.#rng.chance(0.05) ? 1n << 62n : 0n;
+    if (this.#mode === 64) view.setBigUint64(0, BigInt(end) | wild, true);
     else view.setUint32(0, end, true);
     if (/^ret/.test(this.#name)) this.#patch(Number(this.#gpr[RSP]), bytes);
     else if (/-indirect$/.test(this.#name)) {
       if (this.#memory) this.#patch(this.#target, bytes);
-      else this.#gpr[this.#rm] = BigInt(end);
+      else this.#gpr[this.#rm] = BigInt(end) | wild;
     }
   }
 }

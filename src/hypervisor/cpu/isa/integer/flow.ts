@@ -1,5 +1,5 @@
 import { DF } from '../../flags.ts';
-import { gpr, S } from '../../layout.ts';
+import { CS, gpr, S, SEG, segment } from '../../layout.ts';
 import { I32, I64 } from '../../wasm/opcodes.ts';
 import { i32, i64 } from '../../wasm/value.ts';
 import type { Builder, Condition, Size, Val } from '../builder.ts';
@@ -15,8 +15,27 @@ function jumpOnCondition(cc: Condition): Instruction {
   });
 }
 
-/** A near target from an operand of the operand size. */
-const target = (b: Builder, value: Val): Val => (b.opsize === 64 ? value : value.extendU());
+/**
+ * #GP(0) for a near target that is not canonical, or behind CS's limit: the
+ * branch faults itself, so this comes before it changes anything.
+ */
+function checkTarget(b: Builder, to: Val): void {
+  const outside = b.long ? to.shl(16n).shrS(16n).ne(to) : to.gtU(b.state('i64.load32_u', segment(CS) + SEG.limit));
+  b.if(outside, () => b.raise(13, 0));
+}
+
+/** A near target from an operand of the operand size, checked. */
+function target(b: Builder, value: Val): Val {
+  const to = b.let(b.opsize === 64 ? value : value.extendU());
+  checkTarget(b, to);
+  return to;
+}
+
+/** Checks where a relative branch leads outside of 64-bit mode, for those that change something before they go. */
+function checkRelative(b: Builder, next: Val): void {
+  if (b.long) return;
+  checkTarget(b, b.let(next.add(b.immediate(0)).and(b.opsize === 16 ? 0xffffn : 0xffff_ffffn)));
+}
 
 function push(b: Builder, value: Val): void {
   b.push(b.opsize, b.opsize === 64 ? value : value.wrap());
@@ -27,6 +46,7 @@ function loop(b: Builder, condition?: () => Val): void {
   const count = b.let(maskAddress(b, b.gpr(1, 64).sub(1n)));
   const again = condition ? b.let(count.ne(0n).and(condition())) : count.ne(0n);
   const taken = b.let(again);
+  if (!b.long) b.if(taken, () => checkRelative(b, b.nextRip()));
   setAddressRegister(b, 1, count);
   b.if(taken, () => b.jumpRelative(0));
 }
@@ -97,21 +117,23 @@ export const flowInstructions: readonly Instruction[] = [
   instruction('jmp', ['E9 Jz f64', 'EB Jb f64'], (b) => b.jumpRelative(0)),
   instruction('jmp-indirect', 'FF /4 Ev:r f64', (b) => b.jump(target(b, b.read(0)))),
   instruction('call', 'E8 Jz f64', (b) => {
-    push(b, b.nextRip());
+    const next = b.nextRip();
+    checkRelative(b, next);
+    push(b, next);
     b.jumpRelative(0);
   }),
   instruction('call-indirect', 'FF /2 Ev:r f64', (b) => {
-    const to = b.let(target(b, b.read(0)));
+    const to = target(b, b.read(0));
     push(b, b.nextRip());
     b.jump(to);
   }),
   instruction('ret', 'C3 f64', (b) => {
-    const to = b.let(target(b, b.top(b.opsize)));
+    const to = target(b, b.top(b.opsize));
     b.adjustStack(b.opsize / 8);
     b.jump(to);
   }),
   instruction('ret-release', 'C2 Iw:r f64', (b) => {
-    const to = b.let(target(b, b.top(b.opsize)));
+    const to = target(b, b.top(b.opsize));
     b.adjustStack(b.let(b.immediate(0).and(0xffffn).add(BigInt(b.opsize / 8))));
     b.jump(to);
   }),
