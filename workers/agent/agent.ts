@@ -111,16 +111,18 @@ export class Agent {
 
   #every(ms: number, what: string, work: () => Promise<void>): void {
     let busy = false;
+    let failing = false;
     const timer = setInterval(async () => {
       if (busy) return;
       busy = true;
       try {
         await work();
+        if (failing) this.#deps.log.info(`${what} works again`);
+        failing = false;
       } catch (error) {
-        this.#deps.log.warn(
-          { err: error instanceof Error ? error.message : String(error) },
-          `${what} failed`,
-        );
+        const err = error instanceof Error ? error.message : String(error);
+        if (!failing) this.#deps.log.warn({ err }, `${what} failed`);
+        failing = true;
       } finally {
         busy = false;
       }

@@ -4,7 +4,7 @@ import type { StoredError, VmState } from '../../src/contracts/states.ts';
 import type { VmProcessConfig } from '../../src/contracts/vm-process.ts';
 import { findBootFiles } from '../../src/infra/boot-files.ts';
 import type { Vm } from '../../src/infra/prisma.ts';
-import { Prisma } from '../../src/infra/prisma.ts';
+import { isDatabaseOutage, Prisma } from '../../src/infra/prisma.ts';
 import type { Logger } from '../../src/lib/log.ts';
 import { isAlive, signalProcess } from '../../src/lib/process-identity.ts';
 import { launch } from './launcher.ts';
@@ -93,10 +93,10 @@ export class VmKeeper {
       try {
         await this.#reconcile();
       } catch (error) {
-        this.#log.warn(
-          { err: error instanceof Error ? error.message : String(error) },
-          'VM: will look again',
-        );
+        const err = error instanceof Error ? error.message : String(error);
+        // An outage of the database is told once, by its pool, not by every VM at every try.
+        if (isDatabaseOutage(error)) this.#log.debug({ err }, 'VM: will look again');
+        else this.#log.warn({ err }, 'VM: will look again');
         this.#lookAfter(RETRY_MS);
       }
     }
