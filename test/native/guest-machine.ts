@@ -49,7 +49,7 @@ const PRESENT = 1, WRITE = 2, USER = 4;
 
 export interface GuestOptions {
   /** Linear ranges, whole pages, that user mode may read, write and execute; physical is the same. */
-  readonly user: readonly { readonly address: number; readonly bytes: number }[];
+  readonly user: readonly { readonly address: number; readonly bytes: number; readonly readOnly?: boolean }[];
   readonly ramBytes: number;
 }
 
@@ -95,7 +95,7 @@ export class GuestMachine {
     entry(T.pdpt, T.pd | all);
     entry(T.pd, T.low | all);
     for (let page = 0; page < 512; page++) entry(T.low + page * 8, (page << 12) | PRESENT | WRITE);
-    for (const { address, bytes } of user) {
+    for (const { address, bytes, readOnly } of user) {
       for (let at = address; at < address + bytes; at += 4096) {
         const pde = T.pd + (at >>> 21) * 8;
         if (this.view.getUint32(pde, true) === 0) {
@@ -103,7 +103,7 @@ export class GuestMachine {
           this.#tables += 0x1000;
         }
         const table = this.view.getUint32(pde, true) & ~0xfff;
-        entry(table + ((at >>> 12) & 511) * 8, at | all);
+        entry(table + ((at >>> 12) & 511) * 8, at | (readOnly ? PRESENT | USER : all));
       }
     }
   }
