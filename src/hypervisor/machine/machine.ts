@@ -107,8 +107,7 @@ export class Machine {
 
   /** Presses the ACPI power button: a guest that listens shuts down. */
   powerButton(): void {
-    this.#parts.pc.acpi.pressPowerButton();
-    this.#wake?.();
+    this.#parts.pc.powerButton.post(null);
   }
 
   /** Pulls the plug and gives everything back. */
@@ -117,7 +116,12 @@ export class Machine {
     this.#state = 'ended';
     this.#wake?.();
     await this.#loop;
-    this.#parts.pc.flush();
+    const { door, pc } = this.#parts;
+    // What is on its way to a disk arrives there first.
+    door.onArrival(() => door.pump());
+    door.pump();
+    await pc.quiesce();
+    pc.flush();
     await Promise.all(this.#parts.disks.map((disk) => disk.close()));
   }
 

@@ -21,7 +21,7 @@ import type { VirtioDevice } from '../devices/virtio/device.ts';
 import { VirtioEntropy } from '../devices/virtio/entropy.ts';
 import { VirtioPci } from '../devices/virtio/transport.ts';
 import { AddressSpace } from './address-space.ts';
-import type { Door } from './door.ts';
+import type { Door, DoorPort } from './door.ts';
 import type { IrqLine } from './irq.ts';
 import type { GuestLog } from './log.ts';
 import type { GuestMemory } from './memory.ts';
@@ -57,11 +57,13 @@ export interface Pc {
   readonly pio: AddressSpace;
   readonly mmio: AddressSpace;
   readonly lapic: LocalApic;
-  readonly acpi: AcpiPm;
+  readonly powerButton: DoorPort<null>;
   readonly serial: Serial16550;
   readonly consoleInput: ByteInput | undefined;
   /** What devices hold back for a batch goes out: called between slices. */
   flush(): void;
+  /** Resolves when no disk request is under way; the door must go on delivering until then. */
+  quiesce(): Promise<void>;
 }
 
 const COM1 = { base: 0x3f8, irq: 4 } as const;
@@ -100,6 +102,7 @@ export function buildPc(options: PcOptions): Pc {
   const isa = new IsaBridge({ isaLine: isaIrq });
   const pci = new PciRoot({ io: pio, memory: mmio, pirq: (i) => isa.pirq(i), resetControl: control.resetControl });
   const acpi = new AcpiPm({ clock: door.clock, sci: isaIrq(9), onPowerOff: () => events.powerOff() });
+  const powerButton = door.port<null>('power-button', () => acpi.pressPowerButton());
   pci.add(0, 0, new HostBridge());
   pci.add(1, 0, isa);
   pci.add(1, 3, acpi);
@@ -115,7 +118,8 @@ export function buildPc(options: PcOptions): Pc {
     pci.add(slot++, 0, fn);
   };
   plug('virtio-rng0', new VirtioEntropy(door));
-  options.disks.forEach((disk, i) => plug(`virtio-blk${i}`, new VirtioBlock({ name: `virtio-blk${i}`, door, disk })));
+  const blocks = options.disks.map((disk, i) => new VirtioBlock({ name: `virtio-blk${i}`, door, disk }));
+  blocks.forEach((block, i) => plug(`virtio-blk${i}`, block));
   let console: VirtioConsole | undefined;
   if (options.console) {
     console = new VirtioConsole({ name: 'virtio-console0', door, sink: options.console });
@@ -131,10 +135,13 @@ export function buildPc(options: PcOptions): Pc {
   // There is no firmware to do it.
   assignResources(pci, { io: PCI_IO, memory: PCI_MEMORY });
   return {
-    pio, mmio, lapic, acpi, serial, consoleInput: console?.input,
+    pio, mmio, lapic, powerButton, serial, consoleInput: console?.input,
     flush: () => {
       serial.flush();
       console?.flush();
+    },
+    quiesce: async () => {
+      await Promise.all(blocks.map((block) => block.quiesce()));
     },
   };
 }

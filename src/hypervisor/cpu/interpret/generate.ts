@@ -91,7 +91,7 @@ export function generateInterpreter(): GeneratedInterpreter {
   };
   const handlers: (Handler | undefined)[] = new Array(m.elementCount).fill(undefined);
   for (const encoding of table.encodings) generateEncoding(encoding, m, core, runtime, routine, handlers);
-  return { bytes: m.finish({ names: true }), table, handlers, routines, slots: core.slots };
+  return { bytes: m.finish(), table, handlers, routines, slots: core.slots };
 }
 
 /** One function for each form whose semantics differ: forms that ask for neither mode nor operand size share. */

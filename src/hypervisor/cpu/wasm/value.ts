@@ -106,7 +106,7 @@ export class Value {
 
 export function constant(type: ValType, value: number | bigint): Value {
   switch (type) {
-    case I32: return new Value(I32, [OP['i32.const'], ...sleb(Number(BigInt.asIntN(32, BigInt(value))))]);
+    case I32: return new Value(I32, [OP['i32.const'], ...sleb(typeof value === 'number' ? value | 0 : Number(BigInt.asIntN(32, value)))]);
     case I64: return new Value(I64, [OP['i64.const'], ...sleb64(BigInt(value))]);
     case F32: return new Value(F32, [OP['f32.const'], ...f32Bytes(Number(value))]);
     case F64: return new Value(F64, [OP['f64.const'], ...f64Bytes(Number(value))]);
