@@ -199,6 +199,10 @@ class CaseMaker {
     if (STRINGS.test(name)) {
       this.#setAddress(RSI, BigInt(SCRATCH + this.#middle()) - (this.#gs ? BigInt(GS_BASE) : 0n));
       this.#setAddress(RDI, BigInt(SCRATCH + (rng.chance(0.3) ? Number((this.#gpr[RSI] ?? 0n) & 0xffffn) + rng.below(17) - 8 : this.#middle())));
+      // Into a page that is not there, perhaps after some repetitions.
+      const edge = BigInt(SCRATCH + (rng.chance(0.5) ? SCRATCH_BYTES - rng.below(100) : rng.below(40) - 20));
+      if (rng.chance(0.08)) this.#setAddress(RDI, edge);
+      else if (rng.chance(0.05)) this.#setAddress(RSI, edge - (this.#gs ? BigInt(GS_BASE) : 0n));
       this.#setAddress(RCX, BigInt(rng.chance(0.2) ? rng.below(600) : rng.below(12)));
       if (rng.chance(0.5)) this.#set(RAX, 0n);
     }

@@ -2,7 +2,7 @@
 // TEREMOK_TEST_SEED and TEREMOK_TEST_COUNT (runs of each form) ask for other and for more cases;
 // TEREMOK_TEST_ONLY takes one instruction by its name.
 import assert from 'node:assert/strict';
-import { after, describe, it } from 'node:test';
+import { describe, it } from 'node:test';
 import { CODE32, CODE64, Decoder } from '../../src/hypervisor/cpu/decode/decoder.ts';
 import { type Encoding, operandBits, OpcodeTable } from '../../src/hypervisor/cpu/decode/encoding.ts';
 import { allInstructions } from '../../src/hypervisor/cpu/isa/index.ts';
@@ -80,6 +80,4 @@ describe('instructions against the host processor', { skip }, () => {
     t.diagnostic(coverage.report(table));
     assert.deepEqual(coverage.missing(table), []);
   });
-
-  after(() => undefined);
 });

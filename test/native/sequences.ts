@@ -68,12 +68,23 @@ export class SequenceMaker {
 
   #chunk(): Chunk[] {
     const kind = this.#rng.below(20);
+    if (this.#rng.chance(0.01)) return [{ bytes: this.#fault() }];
     if (kind === 0) return [{ bytes: this.#string() }];
     if (kind === 1) return [this.#branch()];
     if (kind === 2) return [{ bytes: this.#selfModifying() }];
     if (kind === 3) return [{ bytes: this.#loop() }];
     if (kind <= 5) return [{ bytes: this.#stack() }];
     return [{ bytes: this.#instruction() }];
+  }
+
+  /** Something that faults, or may: an access with its end behind the scratch memory. */
+  #fault(): number[] {
+    const d32 = (n: number): number[] => [n & 0xff, (n >> 8) & 0xff, (n >> 16) & 0xff, (n >> 24) & 0xff];
+    const outside = d32(0x8000 - this.#rng.below(8));
+    return this.#rng.pick([
+      [0x0f, 0x0b], [0x31, 0xc9, 0xf7, 0xf1], [0xf4],
+      [0x8b, 0x83, ...outside], [0x01, 0x83, ...outside], [0xff, 0xb3, ...outside], [0xc7, 0x83, ...outside, 1, 2, 3, 4],
+    ]);
   }
 
   #free(): number {
