@@ -1,5 +1,5 @@
 import { type Encoding, operandBits } from '../../src/hypervisor/cpu/decode/encoding.ts';
-import { encode, type EncodingChoice, type MemoryChoice } from './encoder.ts';
+import { encode, type EncodingChoice, type MemoryChoice, type MemoryChoice16 } from './encoder.ts';
 import { CODE_AREA, GS_BASE, SCRATCH, SCRATCH_BYTES } from './places.ts';
 import type { Random } from './random.ts';
 
@@ -51,10 +51,17 @@ export function memoryForms(encoding: Encoding): boolean[] {
   return out;
 }
 
-/** Makes one random case of a form; undefined when the form cannot be run here. */
-export function makeCase(rng: Random, encoding: Encoding, mode: 32 | 64, opsize: 16 | 32 | 64, memory: boolean): Case | undefined {
-  return new CaseMaker(rng, encoding, mode, opsize, memory).make();
+/**
+ * Makes one random case of a form; undefined when the form cannot be run here.
+ * `based`: DS and ES begin at the scratch memory and end with it, so that
+ * 16-bit addresses reach it (32-bit mode only).
+ */
+export function makeCase(rng: Random, encoding: Encoding, mode: 32 | 64, opsize: 16 | 32 | 64, memory: boolean, based = false): Case | undefined {
+  return new CaseMaker(rng, encoding, mode, opsize, memory, based).make();
 }
+
+/** Base and index registers of 16-bit addresses. */
+const FORMS16: readonly (readonly number[])[] = [[3, 6], [3, 7], [5, 6], [5, 7], [6], [7], [5], [3]];
 
 class CaseMaker {
   readonly #rng: Random;
@@ -73,14 +80,17 @@ class CaseMaker {
   #reg = 0;
   #rm = 0;
   #choice: MemoryChoice | undefined;
+  #choice16: MemoryChoice16 | undefined;
+  readonly #based: boolean;
 
-  constructor(rng: Random, encoding: Encoding, mode: 32 | 64, opsize: 16 | 32 | 64, memory: boolean) {
+  constructor(rng: Random, encoding: Encoding, mode: 32 | 64, opsize: 16 | 32 | 64, memory: boolean, based: boolean) {
     this.#rng = rng;
     this.#e = encoding;
     this.#name = encoding.instruction.name;
     this.#mode = mode;
     this.#opsize = opsize;
     this.#memory = memory;
+    this.#based = based;
     this.#registers = mode === 64 ? 16 : 8;
   }
 
@@ -94,7 +104,10 @@ class CaseMaker {
     this.#rm = rng.below(this.#registers);
     if (this.#name === 'call-indirect' && this.#rm === RSP) this.#rm = RBX;
     this.#choosePrefixes();
-    if (this.#memory) this.#chooseMemory();
+    if (this.#memory) {
+      if (this.#based && this.#addressOverride) this.#chooseMemory16();
+      else this.#chooseMemory();
+    }
     this.#special();
     return this.#finish(flow);
   }
@@ -120,14 +133,31 @@ class CaseMaker {
       }
       if (rng.chance(touches ? 0.2 : 0.04)) this.#addressOverride = true;
     } else if (touches && rng.chance(0.1)) {
-      this.#prefixes.push(rng.pick([0x26, 0x36, 0x3e, 0x2e].slice(0, 3)));
+      this.#prefixes.push(rng.pick([0x26, 0x36, 0x3e]));
+    }
+    if (this.#based && rng.chance(0.5)) {
+      // 16-bit addresses reach DS and ES alone.
+      this.#addressOverride = true;
+      while (this.#prefixes.at(-1) === 0x36) this.#prefixes.pop();
     }
     if (STRINGS.test(this.#name) && rng.chance(0.6)) this.#prefixes.push(rng.pick([0xf2, 0xf3]));
+  }
+
+  /** Base of the segment that an operand with this base register lies in. */
+  #segmentBase(register?: number): bigint {
+    if (this.#gs) return BigInt(GS_BASE);
+    if (!this.#based || this.#prefixes.includes(0x36)) return 0n;
+    const stack = (register === RSP || register === RBP) && !this.#prefixes.includes(0x26) && !this.#prefixes.includes(0x3e);
+    return stack ? 0n : BigInt(SCRATCH);
   }
 
   /** Sets a register that addresses: at the address size, with anything above it. */
   #setAddress(n: number, value: bigint): void {
     const rng = this.#rng;
+    if (this.#mode === 32 && this.#addressOverride) {
+      this.#gpr[n] = (rng.u64() & 0xffff_0000n) | BigInt.asUintN(16, value);
+      return;
+    }
     if (this.#mode === 64 && this.#addressOverride) this.#gpr[n] = (rng.u64() & ~0xffff_ffffn & MASK64) | BigInt.asUintN(32, value);
     else this.#gpr[n] = BigInt.asUintN(this.#mode === 64 ? 64 : 32, value);
   }
@@ -152,13 +182,14 @@ class CaseMaker {
     const rng = this.#rng;
     this.#target = this.#chooseTarget();
     const anywhere = this.#name === 'lea' || this.#name === 'nop';
-    const offset = BigInt(this.#target) - (this.#gs ? BigInt(GS_BASE) : 0n);
     const kind = rng.below(10);
+    const chosen = kind === 1 ? undefined : rng.below(this.#registers);
+    const offset = BigInt(this.#target) - this.#segmentBase(chosen);
     if (this.#mode === 64 && kind === 0) {
       this.#choice = { base: undefined, index: undefined, scale: 0, displacement: Number(offset), displacementBytes: 4, ripRelative: true };
       return;
     }
-    const base = kind === 1 ? undefined : rng.below(this.#registers);
+    const base = chosen;
     let index = kind <= 4 && kind !== 1 ? undefined : rng.below(this.#registers);
     if (index === RSP || index === base || (kind === 1 && rng.chance(0.3))) index = undefined;
     const scale = index === undefined ? 0 : rng.below(4) as 0 | 1 | 2 | 3;
@@ -184,7 +215,30 @@ class CaseMaker {
     }
   }
 
+  #chooseMemory16(): void {
+    const rng = this.#rng;
+    this.#target = this.#chooseTarget();
+    const rm = rng.below(8);
+    const registers = FORMS16[rm] ?? [];
+    const mod = rng.below(3) as 0 | 1 | 2;
+    const direct = mod === 0 && rm === 6;
+    // An address with BP lies in the stack segment, unless told otherwise.
+    if (registers.includes(RBP) && !direct && this.#segmentBase(RBP) === 0n) this.#prefixes.unshift(0x3e);
+    const offset = this.#target - SCRATCH;
+    let displacement = rng.below(0x100);
+    const [fixed = 0, other] = registers;
+    if (direct) displacement = offset & 0xffff;
+    else {
+      const rest = other === undefined ? 0 : Number((this.#gpr[other] ?? 0n) & 0xffffn);
+      const signed = mod === 0 ? 0 : (displacement << 24) >> 24;
+      if (mod === 2) displacement = (offset - rest - Number((this.#gpr[fixed] ?? 0n) & 0xffffn)) & 0xffff;
+      else this.#setAddress(fixed, BigInt(offset - rest - signed));
+    }
+    this.#choice16 = { mod, rm, displacement };
+  }
+
   #isPinned(n: number): boolean {
+    if (this.#choice16) return FORMS16[this.#choice16.rm]?.includes(n) ?? false;
     return n === this.#choice?.base || n === this.#choice?.index;
   }
   #set(n: number, value: bigint): void {
@@ -197,17 +251,19 @@ class CaseMaker {
     const name = this.#name;
     if (SHIFTS.test(name) && rng.chance(0.7)) this.#set(RCX, ((this.#gpr[RCX] ?? 0n) & ~0xffn) | BigInt(rng.below(72)));
     if (STRINGS.test(name)) {
-      this.#setAddress(RSI, BigInt(SCRATCH + this.#middle()) - (this.#gs ? BigInt(GS_BASE) : 0n));
-      this.#setAddress(RDI, BigInt(SCRATCH + (rng.chance(0.3) ? Number((this.#gpr[RSI] ?? 0n) & 0xffffn) + rng.below(17) - 8 : this.#middle())));
+      const source = this.#segmentBase();
+      const destination = this.#based ? BigInt(SCRATCH) : 0n;
+      this.#setAddress(RSI, BigInt(SCRATCH + this.#middle()) - source);
+      this.#setAddress(RDI, -destination + BigInt(SCRATCH + (rng.chance(0.3) ? Number((this.#gpr[RSI] ?? 0n) & 0xffffn) + rng.below(17) - 8 : this.#middle())));
       // Into a page that is not there, perhaps after some repetitions.
       const edge = BigInt(SCRATCH + (rng.chance(0.5) ? SCRATCH_BYTES - rng.below(100) : rng.below(40) - 20));
-      if (rng.chance(0.08)) this.#setAddress(RDI, edge);
-      else if (rng.chance(0.05)) this.#setAddress(RSI, edge - (this.#gs ? BigInt(GS_BASE) : 0n));
+      if (rng.chance(0.08)) this.#setAddress(RDI, edge - destination);
+      else if (rng.chance(0.05)) this.#setAddress(RSI, edge - source);
       this.#setAddress(RCX, BigInt(rng.chance(0.2) ? rng.below(600) : rng.below(12)));
       if (rng.chance(0.5)) this.#set(RAX, 0n);
     }
-    if (/^v?maskmov/.test(name)) this.#setAddress(RDI, BigInt(SCRATCH + this.#middle()));
-    if (name === 'xlat') this.#setAddress(RBX, BigInt(SCRATCH + this.#middle()) - ((this.#gpr[RAX] ?? 0n) & 0xffn) - (this.#gs ? BigInt(GS_BASE) : 0n));
+    if (/^v?maskmov/.test(name)) this.#setAddress(RDI, BigInt(SCRATCH + this.#middle()) - this.#segmentBase());
+    if (name === 'xlat') this.#setAddress(RBX, BigInt(SCRATCH + this.#middle()) - ((this.#gpr[RAX] ?? 0n) & 0xffn) - this.#segmentBase());
     if (name === 'enter' || name === 'leave') this.#gpr[RBP] = BigInt(SCRATCH + this.#middle());
     if ((name === 'div' || name === 'idiv') && rng.chance(0.7)) this.#smallDividend(name === 'idiv');
     if (/^bt[src]?$/.test(name) && this.#memory) {
@@ -265,7 +321,7 @@ class CaseMaker {
     return this.#e.immediates.map((operand, i) => {
       const spec = this.#e.operands[operand];
       if (spec?.what.kind === 'relative') return BigInt(FILLER[this.#mode].length);
-      if (spec?.what.kind === 'moffs') return BigInt(SCRATCH + this.#middle()) - (this.#gs ? BigInt(GS_BASE) : 0n);
+      if (spec?.what.kind === 'moffs') return BigInt(SCRATCH + this.#middle()) - this.#segmentBase();
       if (this.#name === 'enter' && i === 0) return BigInt(rng.below(0x2000));
       if (this.#name === 'ret-release') return BigInt(rng.below(0x1000));
       if (SHIFTS.test(this.#name)) return BigInt(rng.below(72));
@@ -280,7 +336,7 @@ class CaseMaker {
     const at = CODE_AREA + 0x800 + rng.below(64) + (rng.chance(0.15) ? 0x7c0 + rng.below(64) : 0);
     const choice: EncodingChoice = {
       mode: this.#mode, opsize: this.#opsize, addressOverride: this.#addressOverride, prefixes: this.#prefixes,
-      rex: this.#mode === 64 && rng.chance(0.3), reg: this.#reg, rm: this.#rm, memory: this.#choice, immediates: this.#immediates(),
+      rex: this.#mode === 64 && rng.chance(0.3), reg: this.#reg, rm: this.#rm, memory: this.#choice, memory16: this.#choice16, immediates: this.#immediates(),
     };
     const { bytes } = encode(this.#e, choice, at);
     const code = flow ? Uint8Array.from([...bytes, ...FILLER[this.#mode]]) : bytes;

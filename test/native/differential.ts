@@ -1,7 +1,7 @@
 import { Decoder, DecoderOptions, Formatter, FormatterSyntax } from 'iced-x86';
-import { GuestMachine } from './guest-machine.ts';
+import { type DataSegment, GuestMachine } from './guest-machine.ts';
 import { createHostCpu, createHostState, type HostCpu, type HostFault, type HostState } from './host-cpu.ts';
-import { mapHostPages } from './host-pages.ts';
+import { LDT_DATA, mapHostPages, setDataSegment } from './host-pages.ts';
 import { CODE_AREA, CODE_AREA_BYTES, GS_BASE, HOST_CODE, SCRATCH, SCRATCH_BYTES } from './places.ts';
 import type { Random } from './random.ts';
 
@@ -66,6 +66,18 @@ export class Differential {
     if (result.fault) throw new Error(`the host's segments cannot be set: exception ${result.fault.vector}`);
   }
 
+  #data: DataSegment | undefined;
+
+  /** DS and ES from now on: flat, or the scratch memory alone. Throws when the host's kernel cannot. */
+  setBased(based: boolean): void {
+    const state = createHostState();
+    if (based) setDataSegment(SCRATCH, SCRATCH_BYTES - 1);
+    state.gpr[0] = based ? BigInt(LDT_DATA) : 0x2bn;
+    const result = this.#host.run(Uint8Array.of(0x8e, 0xd8, 0x8e, 0xc0), state);
+    if (result.fault) throw new Error(`DS cannot be loaded: exception ${result.fault.vector}`);
+    this.#data = based ? { selector: LDT_DATA, base: SCRATCH, limit: SCRATCH_BYTES - 1 } : undefined;
+  }
+
   fillScratch(rng: Random): void {
     const view = new DataView(this.#guestMemory.buffer, this.#guestMemory.byteOffset, SCRATCH_BYTES);
     for (let at = 0; at < SCRATCH_BYTES; at += 8) view.setBigUint64(at, rng.value(), true);
@@ -83,7 +95,7 @@ export class Differential {
     this.#guestCode.set(program.code, inArea);
     this.#guestCode.set([0xeb, 0xfe], inArea + program.code.length);
     const before: HostState = program;
-    const ran = guest.run(program.mode, program.at, end, before, this.#afterGuest, { gsBase: BigInt(GS_BASE) });
+    const ran = guest.run(program.mode, program.at, end, before, this.#afterGuest, { gsBase: BigInt(GS_BASE), data: this.#data });
     if (!ran.fault && !ran.ended) {
       this.#restore();
       return { kind: 'different', what: `the interpreter stands at ${hex(ran.rip)}, not at the end\n${describe(program)}` };

@@ -11,6 +11,13 @@ export interface MemoryChoice {
   readonly ripRelative: boolean;
 }
 
+/** A memory operand with 16-bit addressing (SDM vol. 2, table 2-1). */
+export interface MemoryChoice16 {
+  readonly mod: 0 | 1 | 2;
+  readonly rm: number;
+  readonly displacement: number;
+}
+
 /** What is free in an encoding. */
 export interface EncodingChoice {
   readonly mode: 32 | 64;
@@ -25,6 +32,7 @@ export interface EncodingChoice {
   /** Register in rm, or in the opcode. */
   readonly rm: number;
   readonly memory: MemoryChoice | undefined;
+  readonly memory16?: MemoryChoice16 | undefined;
   readonly immediates: readonly bigint[];
 }
 
@@ -43,6 +51,12 @@ function pushNumber(out: number[], value: bigint, bytes: number): void {
 function modrmBytes(reg: number, c: EncodingChoice): { bytes: number[]; ripAt: number | undefined } {
   const m = c.memory;
   const field = (reg & 7) << 3;
+  if (c.memory16) {
+    const { mod, rm, displacement } = c.memory16;
+    const out = [(mod << 6) | field | rm];
+    pushNumber(out, BigInt(displacement), mod === 1 ? 1 : mod === 2 || rm === 6 ? 2 : 0);
+    return { bytes: out, ripAt: undefined };
+  }
   if (!m) return { bytes: [0xc0 | field | (c.rm & 7)], ripAt: undefined };
   const out: number[] = [];
   if (m.ripRelative) {

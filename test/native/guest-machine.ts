@@ -53,6 +53,19 @@ export interface GuestOptions {
   readonly ramBytes: number;
 }
 
+/** What DS and ES are, when not flat. */
+export interface DataSegment {
+  readonly selector: number;
+  readonly base: number;
+  readonly limit: number;
+}
+
+export interface RunOptions {
+  readonly budget?: number;
+  readonly gsBase?: bigint;
+  readonly data?: DataSegment | undefined;
+}
+
 export interface GuestRun {
   readonly fault: HostFault | undefined;
   /** RIP after the run, or of the fault. */
@@ -152,7 +165,7 @@ export class GuestMachine {
     this.state.setUint32(at + SEG.checked, 0, true);
   }
 
-  #enterUser(mode: 32 | 64, gsBase: bigint): void {
+  #enterUser(mode: 32 | 64, gsBase: bigint, data?: DataSegment): void {
     const { state } = this;
     state.setUint32(S.cpl, 3, true);
     state.setUint32(S.halted, 0, true);
@@ -161,6 +174,12 @@ export class GuestMachine {
     if (mode === 64) this.setSegment(CS, USER_CS64, 0n, 0xffff_ffff, 0xa0fb);
     else this.setSegment(CS, USER_CS32, 0n, 0xffff_ffff, 0xc0fb);
     for (const index of [ES, SS, DS, FLAT]) this.setSegment(index, USER_DS, 0n, 0xffff_ffff, 0xc0f3);
+    if (data) {
+      for (const index of [DS, ES]) {
+        this.setSegment(index, data.selector, BigInt(data.base), data.limit, 0x40f3);
+        this.state.setUint32(segment(index) + SEG.checked, 1, true);
+      }
+    }
     this.setSegment(FS, 0, 0n, 0xffff_ffff, 0xc0f3);
     this.setSegment(GS, 0, gsBase, 0xffff_ffff, 0xc0f3);
     // The busy task's descriptor is not looked at; the stack for CPL 0 is.
@@ -168,9 +187,9 @@ export class GuestMachine {
   }
 
   /** Runs from `start` until `end`, where the code stands still, or a fault. */
-  run(mode: 32 | 64, start: number, end: number, before: HostState, after: HostState, options: { budget?: number; gsBase?: bigint } = {}): GuestRun {
+  run(mode: 32 | 64, start: number, end: number, before: HostState, after: HostState, options: RunOptions = {}): GuestRun {
     const { state } = this;
-    this.#enterUser(mode, options.gsBase ?? 0n);
+    this.#enterUser(mode, options.gsBase ?? 0n, options.data);
     for (let n = 0; n < 16; n++) state.setBigUint64(gpr(n), mode === 32 && n > 7 ? 0n : (before.gpr[n] ?? 0n), true);
     writeRflags(state, (before.rflags & 0xcd5) | 0x202);
     this.#loadFx(before.fx);

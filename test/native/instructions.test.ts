@@ -2,7 +2,7 @@
 // TEREMOK_TEST_SEED and TEREMOK_TEST_COUNT (runs of each form) ask for other and for more cases;
 // TEREMOK_TEST_ONLY takes one instruction by its name.
 import assert from 'node:assert/strict';
-import { describe, it } from 'node:test';
+import { describe, it, type TestContext } from 'node:test';
 import { CODE32, CODE64, Decoder } from '../../src/hypervisor/cpu/decode/decoder.ts';
 import { type Encoding, operandBits, OpcodeTable } from '../../src/hypervisor/cpu/decode/encoding.ts';
 import { allInstructions } from '../../src/hypervisor/cpu/isa/index.ts';
@@ -13,7 +13,7 @@ import { Random } from './random.ts';
 import { undefinedFlagsMask, undefinedResult } from './undefined-flags.ts';
 
 const seed = Number(process.env['TEREMOK_TEST_SEED'] ?? 1);
-const count = Number(process.env['TEREMOK_TEST_COUNT'] ?? 8);
+const count = Number(process.env['TEREMOK_TEST_COUNT'] ?? 16);
 const only = process.env['TEREMOK_TEST_ONLY'];
 
 const table = new OpcodeTable(allInstructions);
@@ -33,13 +33,13 @@ const skip = typeof made === 'string' ? made : false;
 /** What processors of different makers do differently: the register form of PREFETCHW is #UD on AMD's, a NOP on Intel's. */
 const differsByVendor = (e: Encoding, memory: boolean): boolean => e.map === 1 && e.opcode === 0x0d && !memory;
 
-function runForm(differential: Differential, rng: Random, e: Encoding, mode: 32 | 64, opsize: 16 | 32 | 64, memory: boolean, failures: string[]): void {
+function runForm(differential: Differential, rng: Random, e: Encoding, mode: 32 | 64, opsize: 16 | 32 | 64, memory: boolean, based: boolean, failures: string[]): void {
   const { name, undefinedFlags } = e.instruction;
   if (differsByVendor(e, memory)) return;
   const first = e.operands[0];
   const size = first ? operandBits(first, opsize) : opsize;
   for (let i = 0; i < count; i++) {
-    const c: Case | undefined = makeCase(rng, e, mode, opsize, memory);
+    const c: Case | undefined = makeCase(rng, e, mode, opsize, memory, based);
     if (!c) return;
     // Another row may have a better claim to these bytes.
     if (decoder.decode(c.code, 0, c.code.length, mode === 64 ? CODE64 : CODE32) === 'ok' && decoder.encoding !== e) continue;
@@ -59,22 +59,36 @@ function runForm(differential: Differential, rng: Random, e: Encoding, mode: 32 
 describe('instructions against the host processor', { skip }, () => {
   const differential = made as Differential;
   const names = [...new Set(table.encodings.filter((e) => reasonNotRun(e) === undefined).map((e) => e.instruction.name))];
-  for (const mode of [64, 32] as const) {
-    it(`every form in ${mode}-bit mode`, (t) => {
-      const rng = new Random(seed * 2 + mode);
-      differential.fillScratch(rng);
-      const failures: string[] = [];
-      for (const e of table.encodings) {
-        if (!names.includes(e.instruction.name) || (only !== undefined && e.instruction.name !== only)) continue;
-        if (reasonNotRun(e) !== undefined || e.mode === (mode === 64 ? 'i64' : 'o64')) continue;
-        for (const opsize of operandSizes(e, mode)) {
-          for (const memory of memoryForms(e)) runForm(differential, rng, e, mode, opsize, memory, failures);
-        }
+  const everyForm = (t: TestContext, mode: 32 | 64, based: boolean): void => {
+    const rng = new Random(seed * 4 + mode + (based ? 1 : 0));
+    differential.fillScratch(rng);
+    const failures: string[] = [];
+    for (const e of table.encodings) {
+      if (!names.includes(e.instruction.name) || (only !== undefined && e.instruction.name !== only)) continue;
+      if (reasonNotRun(e) !== undefined || e.mode === (mode === 64 ? 'i64' : 'o64')) continue;
+      for (const opsize of operandSizes(e, mode)) {
+        for (const memory of memoryForms(e)) runForm(differential, rng, e, mode, opsize, memory, based, failures);
       }
-      t.diagnostic(`seed ${seed}, ${count} runs of a form`);
-      assert.equal(failures.length, 0, `${failures.length} forms differ:\n\n${failures.slice(0, 20).join('\n\n')}`);
-    });
-  }
+    }
+    t.diagnostic(`seed ${seed}, ${count} runs of a form`);
+    assert.equal(failures.length, 0, `${failures.length} forms differ:\n\n${failures.slice(0, 20).join('\n\n')}`);
+  };
+
+  it('every form in 64-bit mode', (t) => everyForm(t, 64, false));
+  it('every form in 32-bit mode', (t) => everyForm(t, 32, false));
+  it('every form in 32-bit mode with a data segment of its own and 16-bit addresses', (t) => {
+    try {
+      differential.setBased(true);
+    } catch (error) {
+      t.skip(error instanceof Error ? error.message : String(error));
+      return;
+    }
+    try {
+      everyForm(t, 32, true);
+    } finally {
+      differential.setBased(false);
+    }
+  });
 
   it('leaves out none that could be run', { skip: only !== undefined }, (t) => {
     t.diagnostic(coverage.report(table));
