@@ -1,6 +1,7 @@
 import type { Interpreter } from '../../src/hypervisor/cpu/interpret/engine.ts';
 import { writeRflags } from '../../src/hypervisor/cpu/flags.ts';
 import { CS, DS, ES, FLAT, FS, gpr, GS, S, SEG, segment, SS } from '../../src/hypervisor/cpu/layout.ts';
+import type { Bus } from '../../src/hypervisor/machine/bus.ts';
 import { createInterpreter } from '../native/guest-machine.ts';
 
 /** Paging modes (SDM vol. 3, table 4-1). */
@@ -44,8 +45,8 @@ export class Rig {
   /** Where the next page table goes. */
   #next = 0x10_0000;
 
-  constructor(ramBytes = 16 << 20) {
-    const { engine, ram, view } = createInterpreter(ramBytes);
+  constructor(ramBytes = 16 << 20, mmio?: Bus) {
+    const { engine, ram, view } = createInterpreter(ramBytes, mmio);
     this.engine = engine;
     this.state = engine.view;
     this.ram = ram;

@@ -29,11 +29,11 @@ export const barePlatform: CpuPlatform = {
 };
 
 /** An interpreter over RAM of its own. */
-export function createInterpreter(ramBytes: number): { engine: Interpreter; ram: Uint8Array; view: DataView } {
+export function createInterpreter(ramBytes: number, mmio: Bus = emptyBus): { engine: Interpreter; ram: Uint8Array; view: DataView } {
   const pages = (RAM + ramBytes) / 65536;
   const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
   const engine = new Interpreter({
-    memory, ramBytes, mmio: emptyBus, platform: barePlatform, interrupts: { poll: () => 'none', acknowledge: () => 0 },
+    memory, ramBytes, mmio, platform: barePlatform, interrupts: { poll: () => 'none', acknowledge: () => 0 },
   });
   resetState(engine.view);
   return {
