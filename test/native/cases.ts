@@ -1,6 +1,6 @@
 import { type Encoding, operandBits } from '../../src/hypervisor/cpu/decode/encoding.ts';
 import { encode, type EncodingChoice, type MemoryChoice, type MemoryChoice16 } from './encoder.ts';
-import { CODE_AREA, GS_BASE, SCRATCH, SCRATCH_BYTES } from './places.ts';
+import { CODE_AREA, GS_BASE, HOST_CODE, SCRATCH, SCRATCH_BYTES } from './places.ts';
 import type { Random } from './random.ts';
 
 /** One instruction (and perhaps something to jump over) with everything that it works on. */
@@ -109,6 +109,9 @@ class CaseMaker {
       else this.#chooseMemory();
     }
     this.#special();
+    // A stack pointer in the host's signal stack would take the kernel's frame for a nested one.
+    const rsp = Number((this.#gpr[RSP] ?? 0n) & 0xffff_ffff_ffffn);
+    if (rsp >= HOST_CODE - 0x1000 && rsp <= SCRATCH - 0x1000) return undefined;
     return this.#finish(flow);
   }
 

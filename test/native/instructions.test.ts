@@ -7,7 +7,7 @@ import { CODE32, CODE64, Decoder } from '../../src/hypervisor/cpu/decode/decoder
 import { type Encoding, operandBits, OpcodeTable } from '../../src/hypervisor/cpu/decode/encoding.ts';
 import { allInstructions } from '../../src/hypervisor/cpu/isa/index.ts';
 import { type Case, makeCase, memoryForms, operandSizes } from './cases.ts';
-import { Coverage, reasonNotRun } from './coverage.ts';
+import { Coverage, differsByVendor, reasonNotRun } from './coverage.ts';
 import { Differential } from './differential.ts';
 import { Random } from './random.ts';
 import { undefinedFlagsMask, undefinedResult } from './undefined-flags.ts';
@@ -30,9 +30,6 @@ function makeDifferential(): Differential | string {
 const made = makeDifferential();
 const skip = typeof made === 'string' ? made : false;
 
-/** What processors of different makers do differently: the register form of PREFETCHW is #UD on AMD's, a NOP on Intel's. */
-const differsByVendor = (e: Encoding, memory: boolean): boolean => e.map === 1 && e.opcode === 0x0d && !memory;
-
 function runForm(differential: Differential, rng: Random, e: Encoding, mode: 32 | 64, opsize: 16 | 32 | 64, memory: boolean, based: boolean, failures: string[]): void {
   const { name, undefinedFlags } = e.instruction;
   if (differsByVendor(e, memory)) return;
@@ -40,7 +37,7 @@ function runForm(differential: Differential, rng: Random, e: Encoding, mode: 32 
   const size = first ? operandBits(first, opsize) : opsize;
   for (let i = 0; i < count; i++) {
     const c: Case | undefined = makeCase(rng, e, mode, opsize, memory, based);
-    if (!c) return;
+    if (!c) continue;
     // Another row may have a better claim to these bytes.
     if (decoder.decode(c.code, 0, c.code.length, mode === 64 ? CODE64 : CODE32) === 'ok' && decoder.encoding !== e) continue;
     if (undefinedResult(name, c.count, size)) continue;
