@@ -21,6 +21,9 @@ const VECTOR_STATE = /^(f?x(save|rstor)|ldmxcsr|stmxcsr|xgetbv|emms|rcp|rsqrt)/;
 /** Fault differently from one vendor or CR4 to another, although privileged. */
 const VENDOR = new Set(['swapgs', 'invlpg']);
 
+/** What processors of different makers do differently: the register form of PREFETCHW is #UD on AMD's, a NOP on Intel's. */
+export const differsByVendor = (e: Encoding, memory: boolean): boolean => e.map === 1 && e.opcode === 0x0d && !memory;
+
 /** Why an encoding is not run by the tests against the host; undefined: it is. */
 export function reasonNotRun({ instruction, prefix }: Encoding): string | undefined {
   const { name, unit, privilege } = instruction;
@@ -40,6 +43,15 @@ export class Coverage {
   note(encoding: Encoding, mode: 32 | 64, opsize: number, memory: boolean): void {
     this.#forms.add(`${encoding.instruction.name} ${encoding.text} ${mode}/${opsize}/${memory ? 'memory' : 'register'}`);
     this.#encodings.add(encoding);
+  }
+
+  has(encoding: Encoding): boolean {
+    return this.#encodings.has(encoding);
+  }
+
+  /** Forms that ran. */
+  get forms(): number {
+    return this.#forms.size;
   }
 
   /** A line of counts, then the encodings never run, by reason. */
