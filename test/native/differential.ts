@@ -25,7 +25,7 @@ export interface Allowance {
   readonly vectors?: boolean;
 }
 
-export type Outcome = { readonly kind: 'equal'; readonly fault: HostFault | undefined } | { readonly kind: 'skipped'; readonly why: string } | { readonly kind: 'different'; readonly what: string };
+export type Outcome = { readonly kind: 'equal'; readonly fault: HostFault | undefined } | { readonly kind: 'skipped'; readonly why: string } | { readonly kind: 'different'; readonly what: string; /** The interpreter did not come to the end, so the host was not tried. */ readonly unfinished?: true };
 
 const FLAGS = 0xcd5;
 const NAMES = ['rax', 'rcx', 'rdx', 'rbx', 'rsp', 'rbp', 'rsi', 'rdi', 'r8', 'r9', 'r10', 'r11', 'r12', 'r13', 'r14', 'r15'];
@@ -84,6 +84,35 @@ export class Differential {
     this.#host.memory.set(this.#guestMemory);
   }
 
+  #kept: Uint8Array | undefined;
+
+  /** Remembers the scratch memory for `resetScratch`. */
+  keepScratch(): void {
+    this.#kept = this.#guestMemory.slice();
+  }
+
+  /** Puts the scratch memory back as it was when kept, so that a program can be run again alone. */
+  resetScratch(): void {
+    if (!this.#kept) throw new Error('no scratch memory was kept');
+    this.#guestMemory.set(this.#kept);
+    this.#host.memory.set(this.#kept);
+  }
+
+  /** Both states after the last run, a register a line, differing ones marked. */
+  states(mode: 32 | 64): string {
+    const line = (name: string, host: string, interpreter: string): string =>
+      `${host === interpreter ? ' ' : '*'} ${name.padEnd(6)} ${host.padEnd(32)} ${interpreter}`;
+    const [a, b] = [this.#afterHost, this.#afterGuest];
+    const lines = [line('', 'host', 'interpreter').replace('*', ' ')];
+    for (let n = 0; n < (mode === 64 ? 16 : 8); n++) lines.push(line(NAMES[n] ?? '', hex(a.gpr[n] ?? 0n), hex(b.gpr[n] ?? 0n)));
+    lines.push(line('flags', flagText(a.rflags), flagText(b.rflags)));
+    const bytes = (fx: Uint8Array, from: number, to: number): string => Buffer.from(fx.subarray(from, to)).reverse().toString('hex');
+    lines.push(line('mxcsr', bytes(a.fx, 24, 28), bytes(b.fx, 24, 28)));
+    for (let n = 0; n < 8; n++) lines.push(line(`st${n}`, bytes(a.fx, 32 + n * 16, 42 + n * 16), bytes(b.fx, 32 + n * 16, 42 + n * 16)));
+    for (let n = 0; n < 16; n++) lines.push(line(`xmm${n}`, bytes(a.fx, 160 + n * 16, 176 + n * 16), bytes(b.fx, 160 + n * 16, 176 + n * 16)));
+    return lines.join('\n');
+  }
+
   run(program: Program, allowance: Allowance = {}): Outcome {
     const { guest } = this;
     const end = program.at + program.code.length;
@@ -98,7 +127,7 @@ export class Differential {
     const ran = guest.run(program.mode, program.at, end, before, this.#afterGuest, { gsBase: BigInt(GS_BASE), data: this.#data });
     if (!ran.fault && !ran.ended) {
       this.#restore();
-      return { kind: 'different', what: `the interpreter stands at ${hex(ran.rip)}, not at the end\n${describe(program)}` };
+      return { kind: 'different', what: `the interpreter stands at ${hex(ran.rip)}, not at the end\n${describe(program)}`, unfinished: true };
     }
     if (ran.fault && !this.#isHarmless(ran.fault)) {
       this.#restore();
@@ -196,6 +225,7 @@ function firstDifference(a: Uint8Array, b: Uint8Array): number | undefined {
 function compareVectors(a: Uint8Array, b: Uint8Array, found: string[]): void {
   const text = (fx: Uint8Array, from: number, to: number): string => Buffer.from(fx.subarray(from, to)).toString('hex');
   const compare = (name: string, from: number, to: number): void => {
+    if (Buffer.compare(a.subarray(from, to), b.subarray(from, to)) === 0) return;
     const x = text(a, from, to);
     const y = text(b, from, to);
     if (x !== y) found.push(`${name}: host ${x}, interpreter ${y}`);

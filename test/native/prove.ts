@@ -1,0 +1,125 @@
+// `npm run prove -- --seed N --count M`: M random instructions, alone and in sequences, on the host's processor
+// and on the interpreter. `--trial T` runs one trial of a seed again. `--no-tests` leaves out the run of the
+// project's own tests by which rows that no program can run are counted.
+import { parseArgs } from 'node:util';
+import { rowName, rowsOfTests } from './prove/tested-rows.ts';
+import { type Failure, Prover } from './prove/prover.ts';
+
+const PROGRESS_MILLISECONDS = 5000;
+const MOST_FAILURES = 5;
+
+const USAGE = `Usage: npm run prove -- [--seed N] [--count M] [--trial T] [--no-tests]
+  --seed N     0 to 1048575; the same seed gives the same instructions (default: a random one)
+  --count M    instructions to run (default 100000)
+  --trial T    only trial number T of the seed
+  --no-tests   do not run the project's tests for the table's coverage`;
+
+interface Options {
+  readonly seed: number;
+  readonly count: number;
+  readonly trial: number | undefined;
+  readonly tests: boolean;
+}
+
+function wholeNumber(name: string, text: string, most: number): number {
+  const value = Number(text);
+  if (!/^\d+$/.test(text) || value > most) throw new Error(`--${name} is a whole number up to ${most}, not "${text}"`);
+  return value;
+}
+
+/** Throws an Error whose message is for the user. */
+function readOptions(args: string[]): Options {
+  const { values } = parseArgs({
+    args,
+    options: {
+      seed: { type: 'string' }, count: { type: 'string', default: '100000' }, trial: { type: 'string' },
+      tests: { type: 'boolean', default: true }, help: { type: 'boolean', short: 'h' },
+    },
+    allowNegative: true,
+  });
+  if (values.help) {
+    console.log(USAGE);
+    process.exit(0);
+  }
+  return {
+    seed: wholeNumber('seed', values.seed ?? String(Math.floor(Math.random() * 0x10_0000)), 0xf_ffff),
+    count: wholeNumber('count', values.count, 1e10),
+    trial: values.trial === undefined ? undefined : wholeNumber('trial', values.trial, 1e10),
+    tests: values.tests,
+  };
+}
+
+function show(failure: Failure, seed: number): void {
+  console.log(`\nDIFFERENT: ${failure.title}\nagain with: npm run prove -- --seed ${seed} --trial ${failure.trial}\n${failure.report}\n`);
+}
+
+function runTrials(prover: Prover, options: Options): number {
+  const started = performance.now();
+  const { tally } = prover;
+  const line = (): string => {
+    const seconds = (performance.now() - started) / 1000;
+    return `${tally.instructions} of ${options.count} instructions in ${seconds.toFixed(1)} s (${Math.round((tally.instructions / seconds) * 60)} a minute): ` +
+      `${tally.single} alone, ${tally.sequences} sequences, ${tally.faults} ended in a fault, ${tally.skipped} skipped`;
+  };
+  let failures = 0;
+  let shown = started;
+  for (let trial = 0; tally.instructions < options.count && failures < MOST_FAILURES; trial++) {
+    const failure = prover.run(trial);
+    if (failure) {
+      failures += 1;
+      show(failure, options.seed);
+    }
+    if (performance.now() - shown > PROGRESS_MILLISECONDS) {
+      shown = performance.now();
+      console.log(line());
+    }
+  }
+  console.log(line());
+  console.log(failures === 0 ? 'no difference' : `${failures} differences${failures === MOST_FAILURES ? ', then stopped' : ''}`);
+  return failures;
+}
+
+/** The table's coverage: rows by what ran them, and by name those that nothing did. */
+async function showCoverage(prover: Prover, tests: boolean): Promise<void> {
+  const { encodings } = prover.table;
+  const here = encodings.filter((e) => prover.coverage.has(e));
+  const elsewhere = tests ? await rowsOfTests() : new Set<string>();
+  const rest = encodings.filter((e) => !prover.coverage.has(e));
+  const byTests = rest.filter((e) => elsewhere.has(rowName(e)));
+  const none = rest.filter((e) => !elsewhere.has(rowName(e)));
+  const percent = (((encodings.length - none.length) / encodings.length) * 100).toFixed(1);
+  console.log(
+    `table: ${encodings.length - none.length} of ${encodings.length} rows executed (${percent} %): ${here.length} here against the host, ` +
+      `${prover.coverage.forms} of ${prover.forms} forms` + (tests ? `; ${byTests.length} by other tests` : '; other tests not run'),
+  );
+  if (none.length > 0) console.log(`not executed, ${none.length}: ${none.map(rowName).join('; ')}`);
+}
+
+async function main(): Promise<number> {
+  let options: Options;
+  try {
+    options = readOptions(process.argv.slice(2));
+  } catch (error) {
+    console.error(`${error instanceof Error ? error.message : String(error)}\n${USAGE}`);
+    return 2;
+  }
+  let prover: Prover;
+  try {
+    prover = new Prover(options.seed);
+  } catch (error) {
+    console.error(`The host's processor cannot be used: ${error instanceof Error ? error.message : String(error)}`);
+    return 1;
+  }
+  console.log(`seed ${options.seed}, ${prover.forms} forms of ${prover.table.encodings.length} rows`);
+  if (options.trial !== undefined) {
+    const failure = prover.run(options.trial);
+    if (failure) show(failure, options.seed);
+    else console.log('no difference');
+    return failure ? 1 : 0;
+  }
+  const failures = runTrials(prover, options);
+  await showCoverage(prover, options.tests);
+  return failures > 0 ? 1 : 0;
+}
+
+process.exitCode = await main();
