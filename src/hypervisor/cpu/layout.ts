@@ -43,9 +43,13 @@ export const S = {
   cpl: field(4),
   /** 0: 16-bit code, 1: 32-bit code, 2: 64-bit code. */
   codeMode: field(4),
-  /** Interrupts are held off for one instruction (STI, MOV SS). */
+  /** Interrupts are held off for one instruction: 1 after STI; 2 after MOV SS or POP SS, debug exceptions too. */
   shadow: field(4),
   halted: field(4),
+  /** 1 from the delivery of an NMI until the next IRET. */
+  nmiBlocked: field(4),
+  /** DR6's B0-B3 of data and I/O breakpoints that were met and are not delivered yet. */
+  pendingDebug: field(4),
   star: field(8),
   lstar: field(8),
   cstar: field(8),
@@ -117,6 +121,12 @@ export const S = {
   mmioAddress: field(4),
   /** 1 when an interrupt is deliverable as far as the interrupt controllers know. */
   interruptPending: field(4),
+  /** Which accesses the slow path watches: see WATCH. 0 almost always. */
+  watch: field(4),
+  /** 1 while instructions are run one at a time: string instructions then repeat once. */
+  stepping: field(4),
+  /** Physical address lines that are driven: all ones, or without bit 20 while the A20 gate is closed. */
+  a20Mask: field(8),
   /** Counters for statistics. */
   tlbMisses: field(8),
   mmioExits: field(8),
@@ -156,6 +166,11 @@ export const SCRATCH = 0x3000;
  */
 export const TLB = { base: 0x10000, entries: 1024, stride: 32, views: 3, readTag: 0, writeTag: 8, addend: 16, physical: 20 } as const;
 export const TLB_VIEW_BYTES = TLB.entries * TLB.stride;
+
+/** A view whose entries never match and are never filled: every access takes the slow path, which S.watch then looks at. */
+export const WATCH_VIEW = 0x30000;
+/** Bits of S.watch: alignment checks of level 3, data breakpoints, I/O breakpoints. */
+export const WATCH = { alignment: 1, data: 2, io: 4 } as const;
 
 /** The fetch TLB: two views (supervisor, user) of 256 entries of 16 bytes: tag (i64; linear page), slot table (u32), physical page (u32). */
 export const FETCH = { base: TLB.base + TLB.views * TLB_VIEW_BYTES, entries: 256, stride: 16, views: 2 } as const;

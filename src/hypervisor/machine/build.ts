@@ -163,7 +163,7 @@ export async function createMachine(config: MachineConfig, backends: MachineBack
         reset: () => machine?.end({ kind: 'reset' }),
         debugExit: (value) => machine?.end({ kind: 'debug-exit', status: debugExitStatus(value) }),
         wake: () => engine?.interruptsChanged(),
-        a20: () => {},
+        a20: (open) => engine?.setA20(open),
       },
     });
     engine = new Interpreter({

@@ -1,9 +1,10 @@
-import { CODE_MASK, FETCH, FETCH_VIEW_BYTES, RAM, RECORD, S, SCRATCH, segment, SEG, CS, TLB, TLB_FILLED, TLB_VIEW_BYTES } from '../layout.ts';
+import { CODE_MASK, FETCH, FETCH_VIEW_BYTES, RAM, RECORD, S, SCRATCH, segment, SEG, CS, TLB, TLB_FILLED, TLB_VIEW_BYTES, WATCH_VIEW } from '../layout.ts';
 import type { FunctionBuilder, FunctionRef, Signature } from '../wasm/function.ts';
 import type { ModuleBuilder } from '../wasm/module.ts';
 import { I32, I64 } from '../wasm/opcodes.ts';
 import { i32, i64, select, type Value } from '../wasm/value.ts';
 import { addPaging, ACCESS } from './paging.ts';
+import { addWatch } from './watch.ts';
 
 /** What a handler returns to the loop that called it. */
 export const LEAVE = {
@@ -84,6 +85,7 @@ export function dispatch(f: FunctionBuilder, record: Value): void {
 function addMemory(m: ModuleBuilder, imports: CoreImports): Pick<Core, 'readable' | 'writable' | 'commit'> & { translate: FunctionRef } {
   const paging = addPaging(m);
   const { translate } = paging;
+  const watch = addWatch(m);
 
   /** Puts a RAM page into the TLB for the current view. */
   const fill = m.fn('fill', [I64, I32, I32], [], (f, linear, physical, write) => {
@@ -122,9 +124,19 @@ function addMemory(m: ModuleBuilder, imports: CoreImports): Pick<Core, 'readable
     const page = f.let(f.call(translate, linear, state(f, S.accessBits).or(write)));
     f.if(page.ltS(0n), () => f.return(i64(-1)));
     const physical = f.let(page.wrap());
-    f.if(isRam(f, physical), () => f.run(fill, linear, physical, write));
+    f.if(isRam(f, physical).and(state(f, S.tlbView).ne(WATCH_VIEW)), () => f.run(fill, linear, physical, write));
     f.return(page.or(linear.and(0xfffn)));
   });
+
+  /** Leaves with 0 when a watched access raises #AC. */
+  const watched = (f: FunctionBuilder, linear: Value, bytes: Value, write: number): void => {
+    f.if(state(f, S.watch), () => f.if(f.call(watch, linear, bytes, i32(write)), () => f.return(0)));
+  };
+  /** The address `bytes` on: linear addresses have 32 bits outside 64-bit mode. */
+  const further = (f: FunctionBuilder, linear: Value, bytes: Value): Value => {
+    const sum = f.let(linear.add(bytes.extendU()));
+    return select(state(f, S.codeMode).eq(2), sum, sum.and(0xffff_ffffn));
+  };
 
   const crosses = (linear: Value, bytes: Value): Value => linear.wrap().and(0xfff).add(bytes).gtU(4096);
 
@@ -141,8 +153,9 @@ function addMemory(m: ModuleBuilder, imports: CoreImports): Pick<Core, 'readable
     const physical = f.let(first.wrap());
     f.if(crosses(linear, bytes), () => {
       const head = f.let(i32(4096).sub(linear.wrap().and(0xfff)));
-      const second = f.let(f.call(resolve, linear.add(head.extendU()), 0));
+      const second = f.let(f.call(resolve, further(f, linear, head), 0));
       f.if(second.eq(-1n), () => f.return(0));
+      watched(f, linear, bytes, 0);
       const at = f.local(I32);
       const value = f.local(I32);
       f.loop((again) => {
@@ -155,6 +168,7 @@ function addMemory(m: ModuleBuilder, imports: CoreImports): Pick<Core, 'readable
       });
       f.return(SCRATCH + 16);
     });
+    watched(f, linear, bytes, 0);
     f.if(isRam(f, physical), () => f.return(physical.add(RAM)));
     tick(f, S.mmioExits);
     f.run(imports.mmioRead, physical, bytes);
@@ -169,8 +183,9 @@ function addMemory(m: ModuleBuilder, imports: CoreImports): Pick<Core, 'readable
     f.store('i32.store', S.commitSize, bytes);
     f.if(crosses(linear, bytes), () => {
       const head = f.let(i32(4096).sub(linear.wrap().and(0xfff)));
-      const second = f.let(f.call(resolve, linear.add(head.extendU()), ACCESS.write));
+      const second = f.let(f.call(resolve, further(f, linear, head), ACCESS.write));
       f.if(second.eq(-1n), () => f.return(0));
+      watched(f, linear, bytes, 1);
       f.store('i32.store', S.commitPhysical2, second.wrap());
       f.store('i32.store', S.commitKind, i32(COMMIT.split));
       f.if(keep, () => {
@@ -180,6 +195,7 @@ function addMemory(m: ModuleBuilder, imports: CoreImports): Pick<Core, 'readable
       });
       f.return(WRITE_SCRATCH);
     });
+    watched(f, linear, bytes, 1);
     f.if(isRam(f, physical), () => {
       const mask = f.load('i64.load', physical.shrU(12).shl(3), CODE_MASK);
       f.store('i32.store', S.commitKind, select(mask.eqz(), i32(COMMIT.none), i32(COMMIT.code)));

@@ -1,13 +1,16 @@
 import type { Bus } from '../../machine/bus.ts';
 import { CODE64, type CodeMode, Decoder, MAX_INSTRUCTION_BYTES } from '../decode/decoder.ts';
-import { AC, IF, TF } from '../flags.ts';
+import { AC, IF, RF, TF } from '../flags.ts';
 import type { CpuEngine, InterruptSource, SliceEnd } from '../engine.ts';
-import { CODE_MASK, CS, FETCH, FETCH_VIEW_BYTES, RAM, RECORD, RECORDS, S, SCRATCH, SEG, segment, SS, TLB, TLB_VIEW_BYTES } from '../layout.ts';
+import { CODE_MASK, CS, FETCH, FETCH_VIEW_BYTES, RAM, RECORD, RECORDS, S, SCRATCH, SEG, segment, SS, TLB, TLB_VIEW_BYTES, WATCH, WATCH_VIEW } from '../layout.ts';
 import { GuestFault, type CpuContext, type CpuPlatform, TripleFault, VECTOR } from '../system/context.ts';
+import { enabledBreakpoints } from '../system/control.ts';
+import { codeBreakpoints } from '../system/debug.ts';
 import { deliver, faultEvent } from '../system/delivery.ts';
 import { SystemInstruction, type SystemRoutine } from '../system/instruction.ts';
 import { MsrStore } from '../system/msr-store.ts';
 import { systemRoutines } from '../system/index.ts';
+import { initState } from '../system/reset.ts';
 import { CodeCache } from './code-cache.ts';
 import { WRITE_SCRATCH } from './core.ts';
 import { type GeneratedInterpreter, generateInterpreter, type Handler } from './generate.ts';
@@ -34,12 +37,17 @@ const END = { events: 16, triple: 17 } as const;
 const RUN_LENGTH = 48;
 
 const CR4_SMAP = 1 << 21, CR4_OSFXSR = 1 << 9;
-const CR0_EM = 4, CR0_TS = 8;
+const CR0_EM = 4, CR0_TS = 8, CR0_AM = 1 << 18;
+const DR6_BS = 0x4000;
 const EFER_LMA = 1 << 10;
 const ATTRIBUTE_L = 0x2000, ATTRIBUTE_D = 0x4000;
 
-/** Routines behind which no single-step trap follows (SDM vol. 3, 18.3.1.4). */
-const ENTERS: ReadonlySet<SystemRoutine | undefined> = new Set(['int', 'int3', 'int1', 'into'].map((name) => systemRoutines[name]));
+const routinesOf = (...names: string[]): ReadonlySet<SystemRoutine | undefined> =>
+  new Set(names.map((name) => systemRoutines[name]));
+/** Routines behind which no single-step trap follows (SDM vol. 3, 19.3.1.4). */
+const ENTERS = routinesOf('int', 'int3', 'int1', 'into');
+/** Routines behind which TF as they leave it decides: user code is trapped as if its SYSCALL had just ended. */
+const CROSSES = routinesOf('syscall', 'sysret');
 
 let generated: { readonly interpreter: GeneratedInterpreter; readonly module: WebAssembly.Module } | undefined;
 
@@ -81,10 +89,15 @@ export class Interpreter implements CpuEngine {
   #stopRequested = false;
   #running = false;
   #stolen = 0;
-  #nmiBlocked = false;
   #stepNext = false;
-  /** The last instruction stepped was one that enters a handler, which clears TF before a trap could be taken. */
-  #entered = false;
+  /** Which TF decides whether a trap follows the instruction stepped: of before, of after, or none does. */
+  #trapRule: 'before' | 'after' | 'none' = 'before';
+  /** DR7 enables a breakpoint: every instruction is a step. */
+  #breakpoints = false;
+  /** The last step was an iteration of a string instruction that goes on. */
+  #repeating = false;
+  /** S.pendingDebug as it was before the instruction. */
+  #heldDebug = 0;
 
   constructor(options: InterpreterOptions) {
     this.#options = options;
@@ -115,6 +128,8 @@ export class Interpreter implements CpuEngine {
     this.#cache = new CodeCache(this.view, this.#slots.stale, (physical) => this.#wasm.protect(physical));
     this.view.setUint32(S.ramSize, options.ramBytes, true);
     this.#bytes.fill(0xff, TLB.base, TLB.base + TLB.views * TLB_VIEW_BYTES + FETCH.views * FETCH_VIEW_BYTES);
+    this.#bytes.fill(0xff, WATCH_VIEW, WATCH_VIEW + TLB_VIEW_BYTES);
+    this.view.setBigInt64(S.a20Mask, -1n, true);
     this.view.setUint32(S.tlbFilled, 0, true);
     this.view.setBigInt64(S.pageBase, 1n, true);
     this.context = this.#makeContext();
@@ -156,10 +171,11 @@ export class Interpreter implements CpuEngine {
   }
 
   #mustStep(): boolean {
-    return this.#stepNext || this.view.getInt32(S.shadow, true) !== 0 || (this.view.getUint32(S.eflags, true) & TF) !== 0;
+    return this.#breakpoints || this.#stepNext || this.view.getInt32(S.shadow, true) !== 0 || (this.view.getUint32(S.eflags, true) & TF) !== 0;
   }
 
   #slice(budget: number): number {
+    this.#repeating = false;
     this.view.setInt32(S.budget, budget, true);
     const code = this.#wasm.run();
     this.#settle(budget);
@@ -174,22 +190,42 @@ export class Interpreter implements CpuEngine {
     this.#retired += budget - left;
   }
 
-  /** One instruction, for the trap flag and the interrupt shadow. */
+  /** One instruction, for the trap flag, breakpoints and the interrupt shadow. */
   #step(): number {
     const { view } = this;
-    const trap = (view.getUint32(S.eflags, true) & TF) !== 0;
-    const shadow = view.getInt32(S.shadow, true) !== 0;
+    const flags = view.getUint32(S.eflags, true);
+    const shadow = view.getInt32(S.shadow, true);
     const before = this.#retired;
+    const rip = view.getBigInt64(S.rip, true);
+    if (this.#breakpoints && (flags & RF) === 0 && shadow !== 2 && !this.#repeating) {
+      const hits = codeBreakpoints(this, this.#linearRip());
+      if (hits !== 0) return this.#deliver({ vector: VECTOR.DB, kind: 'fault', dr6: hits }) ? 0 : END.triple;
+    }
+    if ((flags & RF) !== 0) view.setUint32(S.eflags, (flags & ~RF) >>> 0, true);
     this.#stepNext = false;
-    this.#entered = false;
+    this.#trapRule = 'before';
+    this.#heldDebug = view.getInt32(S.pendingDebug, true);
     const code = this.#stepOne();
-    if (shadow) view.setInt32(S.shadow, 0, true);
+    this.#heldDebug = 0;
+    // A shadow lasts for one instruction, unless that one casts the other kind.
+    if (shadow !== 0 && view.getInt32(S.shadow, true) === shadow) view.setInt32(S.shadow, 0, true);
     if (code === END.triple) return code;
     const executed = this.#retired !== before;
-    if (trap && executed && !shadow && !this.#entered) {
-      return this.#deliver({ vector: VECTOR.DB, kind: 'trap', dr6: 0x4000 }) ? 0 : END.triple;
-    }
-    return code;
+    const repeats = view.getUint8(this.#stepRecord + RECORD.rep) !== 0;
+    this.#repeating = executed && repeats && view.getBigInt64(S.rip, true) === rip;
+    const trapFlags = this.#trapRule === 'before' ? flags : this.#trapRule === 'after' ? view.getUint32(S.eflags, true) : 0;
+    return this.#debugTrap(executed && (trapFlags & TF) !== 0) ? code : END.triple;
+  }
+
+  /** Delivers the #DB that an instruction leaves behind, if it does; false after a triple fault. */
+  #debugTrap(single: boolean): boolean {
+    const { view } = this;
+    // Behind MOV SS debug exceptions wait for the next instruction, and single-stepping is not done.
+    if (view.getInt32(S.shadow, true) === 2) return true;
+    const dr6 = view.getInt32(S.pendingDebug, true) | (single ? DR6_BS : 0);
+    if (dr6 === 0) return true;
+    view.setInt32(S.pendingDebug, 0, true);
+    return this.#deliver({ vector: VECTOR.DB, kind: 'trap', dr6, repeating: this.#repeating });
   }
 
   /** Runs exactly one instruction from a record of its own; gives `run`'s code. */
@@ -211,7 +247,9 @@ export class Interpreter implements CpuEngine {
     view.setUint32(S.pageSlots, record - offset * 4 - 4, true);
     view.setUint32(record - 4, record, true);
     view.setInt32(S.budget, 1, true);
+    view.setInt32(S.stepping, 1, true);
     const code = this.#wasm.run();
+    view.setInt32(S.stepping, 0, true);
     this.#settle(1);
     view.setBigInt64(S.pageBase, 1n, true);
     return code;
@@ -266,22 +304,36 @@ export class Interpreter implements CpuEngine {
       return true;
     }
     if (kind === 'nmi') {
-      if (this.#nmiBlocked || view.getInt32(S.shadow, true) !== 0) return true;
+      if (view.getInt32(S.nmiBlocked, true) !== 0 || view.getInt32(S.shadow, true) !== 0) return true;
       this.#options.interrupts.acknowledge();
-      this.#nmiBlocked = true;
-      return this.#deliver({ vector: VECTOR.NMI, kind: 'external' });
+      view.setInt32(S.nmiBlocked, 1, true);
+      return this.#deliver({ vector: VECTOR.NMI, kind: 'external', repeating: this.#repeating });
     }
     if (kind === 'init' || kind === 'sipi' || kind === 'smi') {
+      // The one processor is the bootstrap processor: INIT starts it at the reset vector, a SIPI means nothing to it.
+      // There is no system management mode to enter.
       this.#options.interrupts.acknowledge();
+      if (kind === 'init') this.#init();
       return true;
     }
     if ((view.getUint32(S.eflags, true) & IF) === 0 || view.getInt32(S.shadow, true) !== 0) return true;
-    return this.#deliver({ vector: this.#options.interrupts.acknowledge(), kind: 'external' });
+    const vector = this.#options.interrupts.acknowledge();
+    return this.#deliver({ vector, kind: 'external', repeating: this.#repeating });
+  }
+
+  /** INIT (SDM vol. 3, 10.1.1): MSRs, the TSC, x87 and XMM registers stay. */
+  #init(): void {
+    initState(this.view);
+    this.#stepNext = false;
+    this.#repeating = false;
+    this.stateChanged();
   }
 
   #deliver(event: Parameters<typeof deliver>[1]): boolean {
     try {
       this.view.setInt32(S.halted, 0, true);
+      // What the processor pushes is not checked for alignment; delivery ends with a mode change, which sets this anew.
+      this.view.setInt32(S.watch, this.view.getInt32(S.watch, true) & ~WATCH.alignment, true);
       deliver(this.context, event);
       return true;
     } catch (error) {
@@ -294,6 +346,8 @@ export class Interpreter implements CpuEngine {
   #raise(error: unknown): number {
     if (error instanceof TripleFault) return END.triple;
     if (!(error instanceof GuestFault)) throw error;
+    // Of an instruction that did not complete no breakpoint is told.
+    this.view.setInt32(S.pendingDebug, this.#heldDebug, true);
     return this.#deliver(faultEvent(error)) ? 0 : END.triple;
   }
 
@@ -347,6 +401,7 @@ export class Interpreter implements CpuEngine {
       }
     }
     this.#unpatch();
+    view.setInt32(S.pendingDebug, this.#heldDebug, true);
     const errorCode = view.getInt32(S.faultHasCode, true) !== 0 ? view.getInt32(S.faultCode, true) : undefined;
     const cr2 = vector === VECTOR.PF ? view.getBigUint64(S.faultAddress, true) : undefined;
     const delivered = this.#deliver({ vector, errorCode, kind: 'fault', cr2 });
@@ -356,6 +411,8 @@ export class Interpreter implements CpuEngine {
   /** Whether the module may go on: not when an interrupt can be taken, the processor halts or must be stepped. */
   #afterEvent(): number {
     const { view } = this;
+    // A step ends here too: the handler's first instruction is not part of it.
+    if (view.getInt32(S.stepping, true) !== 0) return END.events;
     if (this.#stopRequested || view.getInt32(S.halted, true) !== 0 || this.#mustStep()) return END.events;
     if (view.getInt32(S.interruptPending, true) !== 0) return END.events;
     return 0;
@@ -383,16 +440,39 @@ export class Interpreter implements CpuEngine {
     this.#setRip(record);
     const ordinal = view.getUint8(record + RECORD.ordinal);
     view.setInt32(S.budget, view.getInt32(S.budget, true) - ordinal - 1, true);
-    if (ENTERS.has(routine)) this.#entered = true;
-    if (routine === systemRoutines['iret']) this.#nmiBlocked = false;
+    if (ENTERS.has(routine)) this.#trapRule = 'none';
+    else if (CROSSES.has(routine)) this.#trapRule = 'after';
+    if (routine === systemRoutines['iret']) view.setInt32(S.nmiBlocked, 0, true);
+    if (routine === systemRoutines['int1']) this.#tellHeldBreakpoints();
     try {
       routine(this.context, new SystemInstruction(this.context, record, handler.info));
+      if (!this.#afterRoutine(routine)) return END.triple;
     } catch (error) {
       view.setInt32(S.budget, view.getInt32(S.budget, true) + 1, true);
       const code = this.#raise(error);
       return code === 0 ? this.#afterEvent() : code;
     }
     return this.#afterEvent();
+  }
+
+  /** #DB by INT1 tells of the breakpoints that MOV SS held back as well. */
+  #tellHeldBreakpoints(): void {
+    const { view } = this;
+    const held = view.getInt32(S.pendingDebug, true);
+    if (held === 0) return;
+    const at = S.dr + 48;
+    view.setUint32(at, ((view.getUint32(at, true) & ~0xf) | held) >>> 0, true);
+    view.setInt32(S.pendingDebug, 0, true);
+  }
+
+  /** What a change of TF or RF asks for; false after a triple fault. */
+  #afterRoutine(routine: SystemRoutine): boolean {
+    const { view } = this;
+    const flags = view.getUint32(S.eflags, true);
+    // RF matters to instruction breakpoints alone, and would else have to be cleared behind the next instruction.
+    if ((flags & RF) !== 0 && !this.#breakpoints) view.setUint32(S.eflags, (flags & ~RF) >>> 0, true);
+    const traps = (flags & TF) !== 0 && CROSSES.has(routine) && view.getInt32(S.stepping, true) === 0;
+    return !traps || this.#deliver({ vector: VECTOR.DB, kind: 'trap', dr6: DR6_BS });
   }
 
   // Decoding
@@ -564,6 +644,12 @@ export class Interpreter implements CpuEngine {
     this.#modeChanged();
   }
 
+  /** The A20 gate: closed, bit 20 of every physical address of the processor's is 0. Open at power-on. */
+  setA20(open: boolean): void {
+    this.view.setBigInt64(S.a20Mask, open ? -1n : ~0x10_0000n, true);
+    this.#wasm.flush(0);
+  }
+
   #modeChanged(): void {
     const { view } = this;
     const cr0 = view.getUint32(S.cr0, true);
@@ -577,6 +663,11 @@ export class Interpreter implements CpuEngine {
     }
     const user = view.getInt32(S.cpl, true) === 3;
     const smap = !user && (cr4 & CR4_SMAP) !== 0 && (view.getUint32(S.eflags, true) & AC) === 0;
+    const breakpoints = (view.getUint32(S.dr + 56, true) & 0xff) === 0 ? undefined : enabledBreakpoints(view);
+    this.#breakpoints = breakpoints !== undefined && (breakpoints.code || breakpoints.data || breakpoints.io);
+    const aligned = user && (cr0 & CR0_AM) !== 0 && (view.getUint32(S.eflags, true) & AC) !== 0;
+    const watch = (aligned ? WATCH.alignment : 0) | (breakpoints?.data ? WATCH.data : 0) | (breakpoints?.io ? WATCH.io : 0);
+    view.setInt32(S.watch, watch, true);
     this.#setView(user ? 2 : smap ? 0 : 1);
     view.setUint32(S.fetchView, FETCH.base + (user ? FETCH_VIEW_BYTES : 0), true);
     let traps = 0;
@@ -587,7 +678,9 @@ export class Interpreter implements CpuEngine {
   }
 
   #setView(index: 0 | 1 | 2): void {
-    this.view.setUint32(S.tlbView, TLB.base + index * TLB_VIEW_BYTES, true);
+    const watch = this.view.getInt32(S.watch, true);
+    const watched = (watch & WATCH.data) !== 0 || (index === 2 && (watch & WATCH.alignment) !== 0);
+    this.view.setUint32(S.tlbView, watched ? WATCH_VIEW : TLB.base + index * TLB_VIEW_BYTES, true);
     this.view.setInt32(S.accessBits, index === 2 ? ACCESS.user : index === 0 ? ACCESS.smap : 0, true);
   }
 

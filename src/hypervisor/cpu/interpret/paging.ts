@@ -29,6 +29,7 @@ const load32 = (f: FunctionBuilder, offset: number): Value => f.load('i32.load',
  * where nothing answers.
  */
 export function addPaging(m: ModuleBuilder): { translate: FunctionRef } {
+  const gated = (f: FunctionBuilder, physical: Value): Value => physical.and(f.load('i64.load', S.a20Mask));
   const physLoad64 = m.fn('pte64', [I64], [I64], (f, at) => {
     f.if(at.geU(f.load('i64.load32_u', S.ramSize)), () => f.return(i64(0)));
     f.return(f.load('i64.load', at.wrap(), RAM));
@@ -106,11 +107,11 @@ export function addPaging(m: ModuleBuilder): { translate: FunctionRef } {
       }
       f.if(f.call(permit, linear, access, entry, at, us, rw, nx, 1).ne(0n), () => f.return(i64(-1)));
       const frame = entry.and(ADDRESS_MASK & ~offsetMask);
-      f.return(clampPhysical(frame.or(linear.and(offsetMask & ~0xfffn))));
+      f.return(gated(f, clampPhysical(frame.or(linear.and(offsetMask & ~0xfffn)))));
     };
     for (let level = levels - 1; level >= 0; level--) {
       const index = linear.shrU(BigInt(12 + 9 * level)).and(level === 3 || levels === 4 || level < 2 ? 0x1ffn : 3n);
-      f.set(at, table.add(index.shl(3n)));
+      f.set(at, gated(f, table.add(index.shl(3n))));
       f.set(entry, f.call(physLoad64, at));
       f.if(entry.and(BigInt(PTE.present)).eqz(), () => f.returnCall(pageFault, linear, access, i32(0)));
       const badNx = entry.shrU(63).wrap().and(nxe.eqz());
@@ -153,7 +154,7 @@ export function addPaging(m: ModuleBuilder): { translate: FunctionRef } {
 
   const walk2 = m.fn('walk2', [I64, I32], [I64], (f, linear, access) => {
     const root = f.load('i64.load', S.cr3).and(0xffff_f000n);
-    const at = f.local(I64, root.add(linear.shrU(22n).and(0x3ffn).shl(2n)));
+    const at = f.local(I64, gated(f, root.add(linear.shrU(22n).and(0x3ffn).shl(2n))));
     const entry = f.local(I64, f.call(physLoad32, at));
     const us = f.local(I32);
     const rw = f.local(I32);
@@ -168,26 +169,26 @@ export function addPaging(m: ModuleBuilder): { translate: FunctionRef } {
       f.store('i32.store', S.walkFlags, i32(4));
       f.if(f.call(permit, linear, access, entry, at, us, rw, 0, 0).ne(0n), () => f.return(i64(-1)));
       const high = entry.shrU(13n).and(0xfn).shl(32n);
-      f.return(clampPhysical(high.or(entry.and(0xffc0_0000n)).or(linear.and(0x3f_f000n))));
+      f.return(gated(f, clampPhysical(high.or(entry.and(0xffc0_0000n)).or(linear.and(0x3f_f000n)))));
     });
     f.if(entry.and(BigInt(PTE.accessed)).eqz(), () => {
       f.store('i32.store', at.wrap(), entry.or(BigInt(PTE.accessed)).wrap(), RAM);
     });
-    f.set(at, entry.and(0xffff_f000n).add(linear.shrU(12n).and(0x3ffn).shl(2n)));
+    f.set(at, gated(f, entry.and(0xffff_f000n).add(linear.shrU(12n).and(0x3ffn).shl(2n))));
     f.set(entry, f.call(physLoad32, at));
     f.if(entry.and(1n).eqz(), absent);
     f.set(us, us.and(entry.shrU(2n).wrap()));
     f.set(rw, rw.and(entry.shrU(1n).wrap()));
     f.store('i32.store', S.walkFlags, i32(0));
     f.if(f.call(permit, linear, access, entry, at, us, rw, 0, 0).ne(0n), () => f.return(i64(-1)));
-    f.return(entry.and(0xffff_f000n));
+    f.return(gated(f, entry.and(0xffff_f000n)));
   });
 
   const translate = m.fn('translate', [I64, I32], [I64], (f, linear, access) => {
     f.store('i32.store', S.faultCanonical, i32(0));
     f.if(load32(f, S.cr0).geS(0), () => {
       f.store('i32.store', S.walkFlags, i32(2));
-      f.return(linear.and(0xffff_f000n));
+      f.return(gated(f, linear.and(0xffff_f000n)));
     });
     f.if(load32(f, S.efer).and(EFER.lma), () => f.returnCall(walk4, linear, access));
     f.if(load32(f, S.cr4).and(CR4.pae), () => f.returnCall(walkPae, linear, access));

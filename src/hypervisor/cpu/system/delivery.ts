@@ -52,6 +52,8 @@ export interface DeliveredEvent {
   readonly cr2?: bigint | undefined;
   /** For #DB: bits to set in DR6 (B0-B3, BD, BS, BT). */
   readonly dr6?: number | undefined;
+  /** It came between two iterations of a repeated string instruction. */
+  readonly repeating?: boolean | undefined;
 }
 
 /** A fault that a routine threw, as an event. */
@@ -98,7 +100,8 @@ function noteCause(ctx: CpuContext, event: DeliveredEvent): void {
   if (event.kind !== 'fault' && event.kind !== 'trap') return;
   if (event.cr2 !== undefined) ctx.view.setBigUint64(S.cr2, BigInt.asUintN(64, event.cr2), true);
   if (event.vector === VECTOR.DB) {
-    const dr6 = ctx.view.getBigUint64(S.dr + 48, true);
+    // B0-B3 tell of this exception alone; the other bits stay until software clears them.
+    const dr6 = ctx.view.getBigUint64(S.dr + 48, true) & ~0xfn;
     ctx.view.setBigUint64(S.dr + 48, dr6 | BigInt(event.dr6 ?? 0), true);
     // DR7.GD is cleared so that the handler may use the debug registers.
     ctx.view.setBigUint64(S.dr + 56, ctx.view.getBigUint64(S.dr + 56, true) & ~0x2000n, true);
@@ -139,10 +142,19 @@ function deliverOnce(ctx: CpuContext, event: DeliveredEvent): void {
   else deliverProtected(ctx, event, ip);
 }
 
-/** RFLAGS as pushed: RF is set for faults, so that the instruction is not caught by its own breakpoint again. */
+/** DR6.BD: an access to a debug register under DR7.GD. */
+const BD = 0x2000;
+
+/**
+ * RFLAGS as pushed: RF is set for faults, those of instruction breakpoints
+ * excepted, and between iterations of a string instruction, so that it is not
+ * caught by its own breakpoint again (SDM vol. 3, 19.3.1.1).
+ */
 function flagsImage(ctx: CpuContext, event: DeliveredEvent): number {
   const flags = readRflags(ctx.view);
-  return event.kind === 'fault' && event.vector !== VECTOR.DB ? flags | RF : flags;
+  const restarts =
+    event.kind === 'fault' && (event.vector !== VECTOR.DB || ((event.dr6 ?? 0) & BD) !== 0);
+  return restarts || event.repeating === true ? flags | RF : flags;
 }
 
 function deliverReal(ctx: CpuContext, event: DeliveredEvent, ip: bigint): void {

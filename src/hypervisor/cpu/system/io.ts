@@ -1,6 +1,7 @@
 import { DF, VM } from '../flags.ts';
 import { ES, S, TR } from '../layout.ts';
 import { gp, type CpuContext } from './context.ts';
+import { noteIoBreakpoints } from './debug.ts';
 import type { SystemInstruction, SystemRoutine } from './instruction.ts';
 import { dataLinear, readSystem, type Bytes } from './memory.ts';
 import {
@@ -50,6 +51,7 @@ function input(ctx: CpuContext, insn: SystemInstruction): void {
   const port = portOf(insn, 1);
   checkPort(ctx, port, size);
   const next = insn.nextRip;
+  noteIoBreakpoints(ctx, port, size);
   insn.writeOperand(0, BigInt(ctx.platform.ioRead(port, size) >>> 0), (size * 8) as 8 | 16 | 32);
   setRip(ctx, next);
 }
@@ -62,6 +64,7 @@ function output(ctx: CpuContext, insn: SystemInstruction): void {
   const value = Number(BigInt.asUintN(size * 8, insn.readOperand(1)));
   // RIP first: a write may reset the machine.
   setRip(ctx, insn.nextRip);
+  noteIoBreakpoints(ctx, port, size);
   ctx.platform.ioWrite(port, size, value);
 }
 
@@ -92,7 +95,8 @@ const stringIo =
     checkPort(ctx, port, size);
     const step = BigInt((ctx.view.getUint32(S.eflags, true) & DF) !== 0 ? -size : size);
     const user = cplOf(ctx) === 3;
-    for (let i = 0; i < ITERATIONS && count > 0n; i++) {
+    const iterations = ctx.view.getUint32(S.stepping, true) !== 0 ? 1 : ITERATIONS;
+    for (let i = 0; i < iterations && count > 0n; i++) {
       const offset = masked(bits, getGpr(ctx, index));
       const linear = dataLinear(ctx, source, offset, size, !write);
       if (write) ctx.platform.ioWrite(port, size, Number(ctx.readLinear(linear, size as Bytes, user)));
@@ -100,6 +104,7 @@ const stringIo =
         ctx.probeWrite(linear, size, user);
         ctx.writeLinear(linear, size as Bytes, BigInt(ctx.platform.ioRead(port, size) >>> 0), user);
       }
+      noteIoBreakpoints(ctx, port, size);
       count--;
       setAddressRegister(ctx, index, bits, offset + step);
       if (repeated) setAddressRegister(ctx, RCX, bits, count);

@@ -51,7 +51,7 @@ export function initState(view: DataView, signature: number = CPU_SIGNATURE): vo
   }
   view.setBigUint64(S.dr + 48, 0xffff_0ff0n, true);
   view.setBigUint64(S.dr + 56, 0x400n, true);
-  for (const at of [S.cpl, S.codeMode, S.shadow, S.halted]) view.setUint32(at, 0, true);
+  for (const at of [S.cpl, S.codeMode, S.shadow, S.halted, S.nmiBlocked, S.pendingDebug]) view.setUint32(at, 0, true);
 }
 
 /**

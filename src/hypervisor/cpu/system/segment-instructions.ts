@@ -42,7 +42,7 @@ function requireUmip(ctx: CpuContext): void {
 }
 
 function holdOffInterrupts(ctx: CpuContext): void {
-  ctx.view.setUint32(S.shadow, 1, true);
+  ctx.view.setUint32(S.shadow, 2, true);
 }
 
 /** MOV Sreg, r/m16: operand 0 the segment register, operand 1 the selector. */

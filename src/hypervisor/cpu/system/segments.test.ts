@@ -88,7 +88,7 @@ describe('segment loads', () => {
     const bed = protectedBed();
     bed.setReg(0, SEL.data0);
     bed.run('mov_to_sreg', load(SS));
-    assert.equal(bed.view.getUint32(S.shadow, true), 1);
+    assert.equal(bed.view.getUint32(S.shadow, true), 2);
     bed.setReg(0, 3);
     bed.run('mov_to_sreg', load(DS));
     assert.equal(attributes(bed, DS) & 0x80, 0);

@@ -55,6 +55,8 @@ const WORDS = [
   'codeMode',
   'shadow',
   'halted',
+  'nmiBlocked',
+  'pendingDebug',
   'mxcsr',
   'fpuTop',
   'fpuStatus',

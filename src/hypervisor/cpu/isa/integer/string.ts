@@ -32,7 +32,9 @@ function stringInstruction(b: Builder, size: Size, operation: StringOperation): 
   const rep = b.let(b.repPrefix());
   const forward = b.let(b.state('i32.load', S.eflags).and(DIRECTION).eqz());
   const step = b.let(b.select(forward, i64(BigInt(bytes)), i64(BigInt(-bytes))));
-  const left = b.local(I32, i32(REPETITIONS));
+  // While single-stepping, every repetition is a step of its own.
+  const single = b.let(b.state('i32.load', S.stepping));
+  const left = b.local(I32, b.select(single, i32(1), i32(REPETITIONS)));
   const from = (): Val => b.segmented('record', maskAddress(b, b.gpr(RSI, 64)), bytes, 'r');
   const to = (): Val => b.segmented('es', maskAddress(b, b.gpr(RDI, 64)), bytes, operation.body === scan || operation.body === compare ? 'r' : 'w');
   const advance = (by: Val): void => {
@@ -44,7 +46,7 @@ function stringInstruction(b: Builder, size: Size, operation: StringOperation): 
     b.loop((again) => {
       if (operation.bulk) {
         const bulk = operation.bulk;
-        b.if(rep.ne(0).and(forward), () => {
+        b.if(rep.ne(0).and(forward).and(single.eqz()), () => {
           const count = maskAddress(b, b.gpr(RCX, 64));
           const few = b.let(b.select(count.gtU(4096n), i64(4096), count));
           b.if(few.gtU(BigInt(32 / bytes)), () => {
