@@ -5,6 +5,7 @@ import { describe, it } from 'node:test';
 import { Code, CpuidFeature, Decoder as Iced, DecoderOptions, Mnemonic } from 'iced-x86';
 import { CODE16, CODE32, CODE64, Decoder } from '../../src/hypervisor/cpu/decode/decoder.ts';
 import { type Encoding, OpcodeTable } from '../../src/hypervisor/cpu/decode/encoding.ts';
+import { generateInterpreter } from '../../src/hypervisor/cpu/interpret/generate.ts';
 import { allInstructions } from '../../src/hypervisor/cpu/isa/index.ts';
 import { memoryForms, operandSizes } from './cases.ts';
 import { encode } from './encoder.ts';
@@ -110,6 +111,21 @@ describe('the decoder against iced-x86', () => {
       });
     }
   }
+
+  it('finds a handler for whatever it decodes', () => {
+    const generated = new Decoder(generateInterpreter().table);
+    const rng = new Random(seed * 8);
+    const bytes = new Uint8Array(24);
+    const without = new Set<string>();
+    for (const [bits, mode] of MODES) {
+      for (let i = 0; i < count; i++) {
+        randomBytes(rng, bytes);
+        if (generated.decode(bytes, 0, bytes.length, mode) !== 'ok' || generated.handler(mode) !== 0) continue;
+        without.add(`${bits}-bit: ${generated.encoding?.instruction.name} ${generated.encoding?.text}, operand size ${generated.opsize}`);
+      }
+    }
+    assert.deepEqual([...without], [], `seed ${seed}`);
+  });
 
   it('tells what is too long from what is no instruction', () => {
     const long = new Uint8Array(16).fill(0x66);
