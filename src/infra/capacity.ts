@@ -1,5 +1,5 @@
 import { HEARTBEAT_FRESH_MS } from '../contracts/reconcile.ts';
-import type { Transaction } from './prisma.ts';
+import type { Database, Transaction } from './prisma.ts';
 
 /** What a VM takes from a host. */
 export interface Demand {
@@ -63,4 +63,12 @@ export async function releaseCapacity(tx: Transaction, vmId: string): Promise<bo
                      vcpus_reserved = vcpus_reserved - ${held.vcpus}::int
     WHERE id = ${held.host_id}`;
   return true;
+}
+
+/** Whether any host serves now, full or not. */
+export async function anyHostUp(db: Database): Promise<boolean> {
+  const up = await db.host.count({
+    where: { state: 'up', lastHeartbeatAt: { gt: new Date(Date.now() - HEARTBEAT_FRESH_MS) } },
+  });
+  return up > 0;
 }

@@ -1,7 +1,8 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import type { EventMessage } from '../../contracts/events.ts';
 import type { VmState } from '../../contracts/states.ts';
 import type { CreateVm, ListVmsQuery, PatchVm, VmAndOperation, Vm as VmView } from '../../contracts/vms.ts';
-import { releaseCapacity, reserveCapacity } from '../../infra/capacity.ts';
+import { anyHostUp, releaseCapacity, reserveCapacity } from '../../infra/capacity.ts';
 import { type EventHub, waitUntil } from '../../infra/event-hub.ts';
 import { publishEvents, recordEvent } from '../../infra/events.ts';
 import { type Database, Prisma, type Transaction } from '../../infra/prisma.ts';
@@ -62,6 +63,10 @@ interface Outcome {
   readonly generation: number;
 }
 
+/** Milliseconds. */
+const FIRST_HOST_WAIT_MS = 5_000;
+const FIRST_HOST_POLL_MS = 200;
+
 export function createVmsService(deps: VmsDeps): VmsService {
   const { db } = deps;
 
@@ -70,6 +75,20 @@ export function createVmsService(deps: VmsDeps): VmsService {
     await publishEvents(deps.redis, events);
     if (wake !== null) await deps.queues.reconcile(wake, answer.vm.id, generation);
     return answer;
+  };
+
+  /** Just after a start no worker has registered yet: then a request waits a little for the first host. */
+  const placed = async (work: (tx: Transaction) => Promise<Outcome>): Promise<VmAndOperation> => {
+    const deadline = Date.now() + FIRST_HOST_WAIT_MS;
+    for (;;) {
+      try {
+        return await commit(work);
+      } catch (error) {
+        const early = error instanceof Problem && error.code === 'no_capacity' && Date.now() < deadline;
+        if (!early || deps.closing.aborted || (await anyHostUp(db))) throw error;
+      }
+      await delay(FIRST_HOST_POLL_MS, undefined, { signal: deps.closing }).catch(() => {});
+    }
   };
 
   const get = async (scope: TenantScope, id: string): Promise<VmRow> => {
@@ -82,7 +101,7 @@ export function createVmsService(deps: VmsDeps): VmsService {
     async create(scope, body, seal) {
       refuseUnsupported(body);
       const tenantId = await deps.access.tenantToCreateFor(scope);
-      return commit((tx) => createVm(tx, scope, tenantId, body, seal));
+      return placed((tx) => createVm(tx, scope, tenantId, body, seal));
     },
 
     async get(scope, id) {
@@ -113,7 +132,7 @@ export function createVmsService(deps: VmsDeps): VmsService {
     },
 
     async act(scope, id, action, seal) {
-      return commit((tx) => actOnVm(tx, scope, id, action, seal));
+      return placed((tx) => actOnVm(tx, scope, id, action, seal));
     },
 
     async remove(scope, id, force) {
