@@ -227,7 +227,9 @@ class CaseMaker {
     const direct = mod === 0 && rm === 6;
     // An address with BP lies in the stack segment, unless told otherwise.
     if (registers.includes(RBP) && !direct && this.#segmentBase(RBP) === 0n) this.#prefixes.unshift(0x3e);
-    const offset = this.#target - SCRATCH;
+    // The address wraps at 64 KiB, so that one below the segment lies at its end.
+    const offset = (this.#target - SCRATCH) & 0xffff;
+    this.#target = SCRATCH + offset;
     let displacement = rng.below(0x100);
     const [fixed = 0, other] = registers;
     if (direct) displacement = offset & 0xffff;
