@@ -1,0 +1,14 @@
+import { devicesKernel } from './devices.ts';
+import { longModeKernel } from './long-mode.ts';
+import { pagingKernel } from './paging.ts';
+import { protectedKernel } from './protected.ts';
+
+/** The test kernels by name. */
+export const KERNELS: Readonly<Record<string, () => Buffer>> = {
+  protected: protectedKernel,
+  'paging-32-bit': () => pagingKernel('32-bit'),
+  'paging-pae': () => pagingKernel('PAE'),
+  'paging-4-level': () => pagingKernel('4-level'),
+  'long-mode': longModeKernel,
+  devices: devicesKernel,
+};
