@@ -89,6 +89,10 @@ export class Interpreter implements CpuEngine {
   #stopRequested = false;
   #running = false;
   #stolen = 0;
+  /** Exceptions of the current run of the module: each costs one of the budget, though it is no instruction. */
+  #charged = 0;
+  /** Exceptions since the slice's end was last brought forward for them. */
+  #spent = 0;
   #stepNext = false;
   /** Which TF decides whether a trap follows the instruction stepped: of before, of after, or none does. */
   #trapRule: 'before' | 'after' | 'none' = 'before';
@@ -153,16 +157,20 @@ export class Interpreter implements CpuEngine {
   // Slices
 
   run(instructions: number): SliceEnd {
-    const end = this.#retired + instructions;
+    let end = this.#retired + instructions;
     this.#stopRequested = false;
     this.#running = true;
     try {
       while (this.#retired < end) {
+        const before = this.#retired;
         if (this.view.getInt32(S.interruptPending, true) !== 0 && !this.#takeInterrupt()) return 'triple-fault';
         if (this.view.getInt32(S.halted, true) !== 0) return 'halted';
         const code = this.#mustStep() ? this.#step() : this.#slice(end - this.#retired);
         if (code === END.triple) return 'triple-fault';
         if (this.#stopRequested) return 'stopped';
+        // Exceptions whose handlers raise the next one come to an end of the slice too.
+        end -= this.#retired === before ? Math.max(1, this.#spent) : this.#spent;
+        this.#spent = 0;
       }
       return 'budget';
     } finally {
@@ -187,7 +195,9 @@ export class Interpreter implements CpuEngine {
     this.#unpatch();
     const left = this.view.getInt32(S.budget, true) + this.#stolen;
     this.#stolen = 0;
-    this.#retired += budget - left;
+    this.#retired += budget - left - this.#charged;
+    this.#spent += this.#charged;
+    this.#charged = 0;
   }
 
   /** One instruction, for the trap flag, breakpoints and the interrupt shadow. */
@@ -197,6 +207,8 @@ export class Interpreter implements CpuEngine {
     const shadow = view.getInt32(S.shadow, true);
     const before = this.#retired;
     const rip = view.getBigInt64(S.rip, true);
+    // Breakpoints that the frame of an interrupt met.
+    if (shadow !== 2 && view.getInt32(S.pendingDebug, true) !== 0) return this.#debugTrap(false) ? 0 : END.triple;
     if (this.#breakpoints && (flags & RF) === 0 && shadow !== 2 && !this.#repeating) {
       const hits = codeBreakpoints(this, this.#linearRip());
       if (hits !== 0) return this.#deliver({ vector: VECTOR.DB, kind: 'fault', dr6: hits }) ? 0 : END.triple;
@@ -400,6 +412,8 @@ export class Interpreter implements CpuEngine {
         if (view.getUint8(record + RECORD.segment) === SS) vector = VECTOR.SS;
       }
     }
+    view.setInt32(S.budget, view.getInt32(S.budget, true) - 1, true);
+    this.#charged += 1;
     this.#unpatch();
     view.setInt32(S.pendingDebug, this.#heldDebug, true);
     const errorCode = view.getInt32(S.faultHasCode, true) !== 0 ? view.getInt32(S.faultCode, true) : undefined;
@@ -448,7 +462,7 @@ export class Interpreter implements CpuEngine {
       routine(this.context, new SystemInstruction(this.context, record, handler.info));
       if (!this.#afterRoutine(routine)) return END.triple;
     } catch (error) {
-      view.setInt32(S.budget, view.getInt32(S.budget, true) + 1, true);
+      this.#charged += 1;
       const code = this.#raise(error);
       return code === 0 ? this.#afterEvent() : code;
     }

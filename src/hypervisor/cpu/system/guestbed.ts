@@ -1,0 +1,181 @@
+import assert from 'node:assert/strict';
+import type { Bus } from '../../machine/bus.ts';
+import type { InterruptKind, InterruptSource } from '../engine.ts';
+import { writeRflags } from '../flags.ts';
+import { Interpreter } from '../interpret/engine.ts';
+import { CS, RAM, S, SS, TR, gpr } from '../layout.ts';
+import { CpuidTable } from './cpuid.ts';
+import { CR0, CR4, EFER, setCpl, writeSegment } from './registers.ts';
+import { resetState } from './reset.ts';
+import { descriptor, gate } from './testbed.ts';
+
+const RAM_BYTES = 4 << 20;
+const PAGES = (RAM + RAM_BYTES) / 65536;
+export const KERNEL = 0x100000,
+  USER = 0x200000,
+  GDT = 0x1000,
+  IDT = 0x2000,
+  TSS = 0x3000,
+  TABLES = 0x10000;
+export const KERNEL_TOP = 0x9000,
+  USER_TOP = 0x210000;
+export const SELECTOR = {
+  code0: 0x10,
+  data0: 0x18,
+  code32: 0x23,
+  data3: 0x2b,
+  code3: 0x33,
+  tss: 0x40,
+  code16: 0x50,
+  code32Kernel: 0x58,
+} as const;
+
+const NO_DEVICES: Bus = {
+  read: () => 0xffff_ffff,
+  write: () => {},
+  claim: () => {
+    throw new Error('no devices here');
+  },
+};
+
+/** A whole processor with 4 MiB, code and data of its own, and one interrupt line. */
+export class Guest {
+  readonly cpu: Interpreter;
+  readonly ports: number[] = [];
+  /** Vector of a maskable interrupt that waits. */
+  pending: number | undefined;
+  /** Something else than a maskable interrupt that waits. */
+  signal: InterruptKind = 'none';
+
+  constructor() {
+    const memory = new WebAssembly.Memory({ initial: PAGES, maximum: PAGES, shared: true });
+    const interrupts: InterruptSource = {
+      poll: () => (this.signal !== 'none' ? this.signal : this.pending === undefined ? 'none' : 'fixed'),
+      acknowledge: () => {
+        if (this.signal !== 'none') {
+          this.signal = 'none';
+          return 0;
+        }
+        const vector = this.pending ?? 0;
+        this.pending = undefined;
+        return vector;
+      },
+    };
+    this.cpu = new Interpreter({
+      memory,
+      ramBytes: RAM_BYTES,
+      mmio: NO_DEVICES,
+      interrupts,
+      platform: {
+        ioRead: () => 0x5a,
+        ioWrite: (port, _size, value) => {
+          this.ports.push(value);
+          if (port === 0x81) {
+            this.signal = 'nmi';
+            this.cpu.interruptsChanged();
+          }
+          if (port === 0x80) {
+            this.pending = value;
+            this.cpu.interruptsChanged();
+          }
+        },
+        msrRead: () => undefined,
+        msrWrite: () => false,
+        tsc: () => 0n,
+        setTsc: () => {},
+        random64: () => 1n,
+        tprGet: () => 0,
+        tprSet: () => {},
+        cpuid: new CpuidTable({ tscHz: 1e9, apicHz: 1e9 }),
+      },
+    });
+    resetState(this.cpu.view);
+  }
+
+  get view(): DataView {
+    return this.cpu.view;
+  }
+  code(at: number, bytes: string): void {
+    for (const [i, byte] of bytes.trim().split(/\s+/).entries())
+      this.view.setUint8(RAM + at + i, Number.parseInt(byte, 16));
+  }
+  poke(at: number, value: bigint | number): void {
+    this.view.setBigUint64(RAM + at, BigInt(value), true);
+  }
+  peek(at: number): bigint {
+    return this.view.getBigUint64(RAM + at, true);
+  }
+  reg(n: number): bigint {
+    return this.view.getBigUint64(gpr(n), true);
+  }
+  setReg(n: number, value: number | bigint): void {
+    this.view.setBigUint64(gpr(n), BigInt(value), true);
+  }
+  set(field: number, value: number | bigint): void {
+    this.view.setBigUint64(field, BigInt(value), true);
+  }
+  gate(vector: number, offset: number, access = 0x8e): void {
+    this.poke(IDT + vector * 16, gate(SELECTOR.code0, offset, access));
+    this.poke(IDT + vector * 16 + 8, 0);
+  }
+
+  /** 64-bit mode, 2 MiB pages mapped to themselves and open to level 3. */
+  long(level: 0 | 3, rip: number): this {
+    const flat = (access: number, flags: number): bigint => descriptor(0, 0xfffff, access, flags);
+    for (const [selector, value] of [
+      [SELECTOR.code0, flat(0x9a, 0xa)],
+      [SELECTOR.data0, flat(0x92, 0xc)],
+      [SELECTOR.code32, flat(0xfa, 0xc)],
+      [SELECTOR.data3, flat(0xf2, 0xc)],
+      [SELECTOR.code3, flat(0xfa, 0xa)],
+      [SELECTOR.tss, descriptor(TSS, 0x67, 0x89, 0)],
+      [SELECTOR.code16, descriptor(0, 0xffff, 0x9a, 0)],
+      [SELECTOR.code32Kernel, flat(0x9a, 0xc)],
+    ] as const)
+      this.poke(GDT + (selector & ~7), value);
+    this.poke(TABLES, TABLES + 0x1007);
+    this.poke(TABLES + 0x1000, TABLES + 0x2007);
+    this.poke(TABLES + 0x2000, 0x87);
+    this.poke(TABLES + 0x2008, 0x200087);
+    this.poke(TSS + 4, KERNEL_TOP);
+    this.set(S.gdtrBase, GDT);
+    this.set(S.idtrBase, IDT);
+    this.view.setUint32(S.idtrLimit, 0xfff, true);
+    this.set(S.cr0, CR0.PE | CR0.ET | CR0.NE | CR0.WP | CR0.PG);
+    this.set(S.cr3, TABLES);
+    this.set(S.cr4, CR4.PAE | CR4.FSGSBASE | CR4.OSFXSR);
+    this.set(S.efer, EFER.LMA | EFER.LME | EFER.SCE);
+    this.set(S.star, 0x0023_0010_0000_0000n);
+    this.set(S.lstar, KERNEL);
+    this.set(S.sfmask, 0x4_7700);
+    const holder = this.cpu.context;
+    writeSegment(holder, TR, { selector: SELECTOR.tss, base: BigInt(TSS), limit: 0x67, attributes: 0x8b });
+    writeSegment(holder, CS, {
+      selector: level === 0 ? SELECTOR.code0 : SELECTOR.code3,
+      base: 0n,
+      limit: 0xffff_ffff,
+      attributes: 0xa09b | (level << 5),
+    });
+    writeSegment(holder, SS, {
+      selector: level === 0 ? SELECTOR.data0 : SELECTOR.data3,
+      base: 0n,
+      limit: 0xffff_ffff,
+      attributes: 0xc093 | (level << 5),
+    });
+    setCpl(holder, level);
+    this.setReg(4, level === 0 ? KERNEL_TOP - 0x800 : USER_TOP);
+    this.set(S.rip, rip);
+    writeRflags(this.view, 0x202);
+    this.cpu.stateChanged();
+    return this;
+  }
+
+  untilHalt(): void {
+    for (let i = 0; i < 1000; i++) {
+      const end = this.cpu.run(10_000);
+      if (end === 'halted') return;
+      assert.notEqual(end, 'triple-fault', `at ${this.view.getBigUint64(S.rip, true).toString(16)}`);
+    }
+    assert.fail('the guest does not halt');
+  }
+}
