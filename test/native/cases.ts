@@ -26,6 +26,8 @@ const RAX = 0, RCX = 1, RDX = 2, RBX = 3, RSP = 4, RBP = 5, RSI = 6, RDI = 7;
 const STRINGS = /^(movs|cmps|stos|lods|scas)b?$/;
 const STACK = /^(push|pop|call|ret|enter|leave)/;
 const SHIFTS = /^(rol|ror|rcl|rcr|shl|shr|sar|shld|shrd)$/;
+/** Instructions whose VEX.vvvv register is a count, or a start and a length. */
+const CONTROLLED = /^(bextr|bzhi|s[ah][lr]x)$/;
 const RELATIVE = /^(j[a-z]+|call|loop[a-z]*)$/;
 const MASK64 = (1n << 64n) - 1n;
 
@@ -37,7 +39,7 @@ export function operandSizes(encoding: Encoding, mode: 32 | 64): (16 | 32 | 64)[
   const all: (16 | 32 | 64)[] = mode === 32 ? [32, 16] : encoding.size64 === 'f64' ? [64] : encoding.size64 === 'd64' ? [64, 16] : [32, 64, 16];
   return all.filter((size) => {
     if (encoding.onlySize !== undefined && encoding.onlySize !== size) return false;
-    if (size === 16 && (encoding.prefix === 'none' || encoding.prefix === '66')) return false;
+    if (size === 16 && (encoding.vex !== undefined || encoding.prefix === 'none' || encoding.prefix === '66')) return false;
     if (encoding.rexW !== undefined && encoding.size64 === undefined && (encoding.rexW === 1) !== (size === 64)) return false;
     return true;
   });
@@ -79,6 +81,7 @@ class CaseMaker {
   #target = 0;
   #reg = 0;
   #rm = 0;
+  #third = 0;
   #choice: MemoryChoice | undefined;
   #choice16: MemoryChoice16 | undefined;
   readonly #based: boolean;
@@ -102,6 +105,7 @@ class CaseMaker {
     if (STACK.test(this.#name)) this.#gpr[RSP] = BigInt(SCRATCH + this.#middle());
     this.#reg = rng.below(this.#registers);
     this.#rm = rng.below(this.#registers);
+    this.#third = this.#e.vex === undefined ? 0 : rng.below(this.#registers);
     if (this.#name === 'call-indirect' && this.#rm === RSP) this.#rm = RBX;
     this.#choosePrefixes();
     if (this.#memory) {
@@ -175,6 +179,8 @@ class CaseMaker {
     const bytes = this.#operandBytes();
     const spec = this.#e.operands.find((o) => o.what.kind === 'modrm-rm');
     const aligned = spec?.aligned || this.#name === 'cmpxchg16b';
+    // Intel's processors check the alignment of SHA's operands, AMD's do not.
+    if (this.#name.startsWith('sha')) return (SCRATCH + this.#middle()) & ~15;
     const fault = !STACK.test(this.#name) && rng.chance(0.03);
     if (fault) return SCRATCH + (rng.chance(0.5) ? SCRATCH_BYTES - rng.below(bytes) : -1 - rng.below(16));
     const at = SCRATCH + this.#middle();
@@ -277,6 +283,7 @@ class CaseMaker {
     }
     if (/^cmpxchg/.test(name) && this.#memory && rng.chance(0.6)) this.#matchAccumulator();
     if (/^(lar|lsl|verr|verw)$/.test(name)) this.#selector();
+    if (CONTROLLED.test(name) && rng.chance(0.7)) this.#set(this.#third, this.#control(name === 'bextr'));
     if (name === 'popf') {
       const bytes = new Uint8Array(8);
       // TF would trap and AC would fault the way back on the host.
@@ -284,6 +291,12 @@ class CaseMaker {
       this.#patch(Number(this.#gpr[RSP]), bytes);
     }
     if (name === 'cmpxchg' && !this.#memory && rng.chance(0.5)) this.#set(RAX, this.#gpr[this.#rm] ?? 0n);
+  }
+
+  /** A count of bits with anything above it, and for BEXTR a length. */
+  #control(length: boolean): bigint {
+    const low = BigInt(this.#rng.below(72)) | (length ? BigInt(this.#rng.below(72)) << 8n : 0n);
+    return (this.#rng.u64() & ~0xffffn) | low;
   }
 
   /** Of segments that Linux gives every program, or none. */
@@ -341,7 +354,7 @@ class CaseMaker {
     const at = CODE_AREA + 0x800 + rng.below(64) + (rng.chance(0.15) ? 0x7c0 + rng.below(64) : 0);
     const choice: EncodingChoice = {
       mode: this.#mode, opsize: this.#opsize, addressOverride: this.#addressOverride, prefixes: this.#prefixes,
-      rex: this.#mode === 64 && rng.chance(0.3), reg: this.#reg, rm: this.#rm, memory: this.#choice, memory16: this.#choice16, immediates: this.#immediates(),
+      rex: this.#mode === 64 && rng.chance(0.3), reg: this.#reg, rm: this.#rm, third: this.#third, memory: this.#choice, memory16: this.#choice16, immediates: this.#immediates(),
     };
     const { bytes } = encode(this.#e, choice, at);
     const code = flow ? Uint8Array.from([...bytes, ...FILLER[this.#mode]]) : bytes;

@@ -1,12 +1,13 @@
 import type { Encoding, OpcodeTable } from '../../src/hypervisor/cpu/decode/encoding.ts';
 import { arithmeticInstructions } from '../../src/hypervisor/cpu/isa/integer/arithmetic.ts';
+import { bmiInstructions } from '../../src/hypervisor/cpu/isa/integer/bmi.ts';
 import { flowInstructions } from '../../src/hypervisor/cpu/isa/integer/flow.ts';
 import { moveInstructions } from '../../src/hypervisor/cpu/isa/integer/move.ts';
 import { shiftInstructions } from '../../src/hypervisor/cpu/isa/integer/shift.ts';
 import { stringInstructions } from '../../src/hypervisor/cpu/isa/integer/string.ts';
 
 const INTEGER = new Set(
-  [...arithmeticInstructions, ...flowInstructions, ...moveInstructions, ...shiftInstructions, ...stringInstructions].map((i) => i.name),
+  [...arithmeticInstructions, ...bmiInstructions, ...flowInstructions, ...moveInstructions, ...shiftInstructions, ...stringInstructions].map((i) => i.name),
 );
 
 /** System instructions that a program may use, or that fault in the same way whatever the system has set up. */

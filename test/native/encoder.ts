@@ -29,6 +29,8 @@ export interface EncodingChoice {
   /** A REX prefix even when no bit of it is needed: SPL..DIL instead of AH..BH. */
   readonly rex: boolean;
   readonly reg: number;
+  /** Register in VEX.vvvv. */
+  readonly third?: number;
   /** Register in rm, or in the opcode. */
   readonly rm: number;
   readonly memory: MemoryChoice | undefined;
@@ -93,18 +95,33 @@ function rexOf(encoding: Encoding, c: EncodingChoice): number {
   return bits !== 0 || c.rex ? 0x40 | bits : 0;
 }
 
+const PREFIX_BITS = { 'none': 0, '66': 1, 'F3': 2, 'F2': 3 } as const;
+
+/** The VEX prefix, in two bytes where they suffice and no `rex` is asked for. */
+function vexBytes(encoding: Encoding, c: EncodingChoice): number[] {
+  const bits = rexOf(encoding, c);
+  const used = encoding.operands.some((o) => o.what.kind === 'vex-reg');
+  const vvvv = ~(used ? (c.third ?? 0) : 0) & 15;
+  const last = (vvvv << 3) | ((encoding.vex ?? 0) << 2) | PREFIX_BITS[encoding.prefix ?? 'none'];
+  if (encoding.map === 1 && (bits & 11) === 0 && !c.rex) return [0xc5, ((~bits & 4) << 5) | last];
+  return [0xc4, ((~bits & 7) << 5) | encoding.map, ((bits & 8) << 4) | last];
+}
+
 /** Machine code of an encoding, to lie at `address` (which only RIP-relative operands see). */
 export function encode(encoding: Encoding, c: EncodingChoice, address: number): Encoded {
   const out: number[] = [...c.prefixes];
-  if (c.opsize === 16 && encoding.prefix !== '66') out.push(0x66);
+  const legacy = encoding.vex === undefined;
+  if (legacy && c.opsize === 16 && encoding.prefix !== '66') out.push(0x66);
   if (c.addressOverride) out.push(0x67);
   const mandatory = PREFIX_BYTE[encoding.prefix ?? 'none'];
-  if (mandatory !== undefined) out.push(mandatory);
-  const rex = rexOf(encoding, c);
-  if (rex !== 0) out.push(rex);
-  if (encoding.map > 0) out.push(0x0f);
-  if (encoding.map === 2) out.push(0x38);
-  if (encoding.map === 3) out.push(0x3a);
+  if (legacy) {
+    if (mandatory !== undefined) out.push(mandatory);
+    const rex = rexOf(encoding, c);
+    if (rex !== 0) out.push(rex);
+    if (encoding.map > 0) out.push(0x0f);
+    if (encoding.map === 2) out.push(0x38);
+    if (encoding.map === 3) out.push(0x3a);
+  } else out.push(...vexBytes(encoding, c));
   out.push(encoding.opcodeRegister ? encoding.opcode + (c.rm & 7) : encoding.opcode);
   let ripAt: number | undefined;
   if (encoding.modrm !== undefined) {

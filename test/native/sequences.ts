@@ -10,7 +10,7 @@ const RBX = 3, RSP = 4, R10 = 10, R12 = 12, R14 = 14;
 const FREE = { 64: [0, 1, 2, 5, 6, 7, 8, 9, 11, 13, 15], 32: [0, 1, 2, 5, 6] } as const;
 
 /** Instructions whose result is fully defined and that stay where they may, in a row. */
-const PLAIN = /^(add|or|adc|sbb|and|sub|xor|cmp|test|not|neg|inc|dec|mov|mov-immediate|movzx|movsx|movsxd|lea|xchg|bswap|cbw|cwd|xadd|cmpxchg|set[a-z]+|cmov[a-z]+|clc|stc|cmc|lahf|sahf|rol|ror|nop|popcnt)$/;
+const PLAIN = /^(add|or|adc|sbb|and|sub|xor|cmp|test|not|neg|inc|dec|mov|mov-immediate|movzx|movsx|movsxd|lea|xchg|bswap|cbw|cwd|xadd|cmpxchg|set[a-z]+|cmov[a-z]+|clc|stc|cmc|lahf|sahf|rol|ror|nop|popcnt|mulx|pdep|pext|rorx|s[ah][lr]x|ad[co]x|movbe)$/;
 
 /** Bytes, and how many of the chunks behind are to be jumped over. */
 interface Chunk {
@@ -120,7 +120,7 @@ export class SequenceMaker {
       const rmRegister = pick();
       if (avoidCount && (reg === R10 || rmRegister === R10)) continue;
       return [...encode(e, {
-        mode: this.#mode, opsize, addressOverride: false, prefixes: [], rex: this.#mode === 64 && narrow, reg, rm: rmRegister,
+        mode: this.#mode, opsize, addressOverride: false, prefixes: [], rex: this.#mode === 64 && narrow, reg, rm: rmRegister, third: pick(),
         memory: memory ? this.#memory() : undefined, immediates: e.immediates.map(() => rng.value()),
       }, 0).bytes];
     }

@@ -33,7 +33,14 @@ export class Decoder {
   #segment = -1;
   #operandOverride = false;
   #mandatory: 'none' | '66' | 'F3' | 'F2' = 'none';
+  /** REX, or its bits as a VEX prefix gives them. */
   #rex = 0;
+  #vex = false;
+  #vexLength: 0 | 1 = 0;
+  /** VEX.vvvv, upright. */
+  #vexRegister = 0;
+  /** VEX.vvvv is 1111b, as it must be where no operand uses it. */
+  #vexUnused = true;
   #modrm = 0;
   #hasModrm = false;
   #base = -1;
@@ -74,7 +81,12 @@ export class Decoder {
     const opcode = this.#prefixes(mode);
     let map: 0 | 1 | 2 | 3 = 0;
     let byte = opcode;
-    if (byte === 0x0f) {
+    this.#vex = false;
+    if ((byte === 0xc4 || byte === 0xc5) && this.#isVex(mode)) {
+      map = this.#readVex(byte, mode);
+      if (map === 0) return 'invalid';
+      byte = this.#byte();
+    } else if (byte === 0x0f) {
       byte = this.#byte();
       map = 1;
       if (byte === 0x38 || byte === 0x3a) {
@@ -82,7 +94,7 @@ export class Decoder {
         byte = this.#byte();
       }
     }
-    const encoding = this.#choose(this.#table.candidates(map, byte), mode);
+    const encoding = this.#choose(this.#table.candidates(this.#vex, map, byte), mode);
     if (!encoding) return 'invalid';
     this.encoding = encoding;
     this.#sizes(encoding, mode);
@@ -143,12 +155,47 @@ export class Decoder {
     return opcode;
   }
 
+  /** Whether C4 or C5 begins a VEX prefix rather than LES or LDS, which have no register form (SDM vol. 2, 2.3.5). */
+  #isVex(mode: CodeMode): boolean {
+    if (mode === CODE64) return true;
+    const next = this.#byte();
+    this.#at -= 1;
+    return next >= 0xc0;
+  }
+
+  /**
+   * Reads the rest of a VEX prefix (SDM vol. 2, 2.3.5, figure 2-9): its map, or 0
+   * when it is #UD, for a reserved map or after 66, F2, F3, LOCK or REX.
+   */
+  #readVex(first: number, mode: CodeMode): 0 | 1 | 2 | 3 {
+    let map = 1;
+    let last = this.#byte();
+    let rex = (~last & 0x80) >> 5;
+    if (first === 0xc4) {
+      map = last & 0x1f;
+      rex = (~last >> 5) & 7;
+      last = this.#byte();
+      rex |= (last & 0x80) >> 4;
+    }
+    if (this.rep !== 0 || this.#operandOverride || this.lock || this.#rex !== 0) return 0;
+    // Outside 64-bit mode there are eight registers and no 64-bit operands; a set bit is ignored.
+    this.#rex = mode === CODE64 ? rex : rex & 8;
+    this.#vexRegister = (~last >> 3) & (mode === CODE64 ? 15 : 7);
+    this.#vexLength = ((last >> 2) & 1) as 0 | 1;
+    this.#mandatory = VEX_PREFIXES[last & 3] ?? 'none';
+    this.#vex = true;
+    this.#vexUnused = ((last >> 3) & 15) === 15;
+    return map >= 1 && map <= 3 ? (map as 1 | 2 | 3) : 0;
+  }
+
   #choose(candidates: readonly Encoding[] | undefined, mode: CodeMode): Encoding | undefined {
     if (!candidates) return undefined;
     for (const e of candidates) {
       if (e.mode !== undefined && (e.mode === 'o64') !== (mode === CODE64)) continue;
       if (e.prefix !== undefined && e.prefix !== this.#mandatory) continue;
       if (e.rexW !== undefined && e.rexW !== ((this.#rex >> 3) & 1)) continue;
+      if (e.noRepeat && this.rep !== 0) continue;
+      if (this.#vex && (e.vex !== this.#vexLength || (!this.#vexUnused && !usesVexRegister(e)))) continue;
       // 90 is NOP (with F3: PAUSE) only for register 0; with REX.B it exchanges R8 (SDM vol. 2, XCHG).
       if (e.map === 0 && e.opcode === 0x90 && !e.opcodeRegister && (this.#rex & 1) !== 0) continue;
       if (e.hasModrm) {
@@ -168,6 +215,10 @@ export class Decoder {
 
   #sizes(encoding: Encoding, mode: CodeMode): void {
     const override = this.#operandOverride && encoding.prefix !== '66';
+    if (this.#vex) {
+      this.opsize = mode === CODE64 && (this.#rex & 8) !== 0 ? 64 : 32;
+      return;
+    }
     if (mode === CODE64) {
       if (encoding.size64 === 'f64' || (this.#rex & 8) !== 0) this.opsize = 64;
       else if (override) this.opsize = 16;
@@ -293,6 +344,7 @@ export class Decoder {
       let number: number;
       if (spec.what.kind === 'modrm-reg') number = ((this.#modrm >> 3) & 7) | ((this.#rex & 4) << 1);
       else if (spec.what.kind === 'opcode-reg') number = this.#opcodeRegister() | ((this.#rex & 1) << 3);
+      else if (spec.what.kind === 'vex-reg') number = this.#vexRegister;
       else if (spec.what.kind === 'fixed-reg') number = spec.what.number;
       else if (spec.what.kind === 'modrm-rm' && this.form === FORM.register) number = (this.#modrm & 7) | ((this.#rex & 1) << 3);
       else continue;
@@ -322,6 +374,9 @@ export class Decoder {
 
 export const REGISTER_SLOTS = [RECORD.r1, RECORD.r2, RECORD.r3] as const;
 
+/** The mandatory prefix by VEX.pp. */
+const VEX_PREFIXES = ['none', '66', 'F3', 'F2'] as const;
+
 const outOfBytes = new Error('out of bytes');
 
 function isPrefix(byte: number): boolean {
@@ -335,4 +390,8 @@ function isPrefix(byte: number): boolean {
 /** MOV to and from control and debug registers take any mod as a register (SDM vol. 2, MOV—Control Registers). */
 function isMoveSystemRegister(encoding: Encoding): boolean {
   return encoding.operands.some((o) => o.file === 'control' || o.file === 'debug');
+}
+
+function usesVexRegister(encoding: Encoding): boolean {
+  return encoding.operands.some((o) => o.what.kind === 'vex-reg');
 }

@@ -6,6 +6,7 @@ export type OperandKind =
   | { readonly kind: 'modrm-rm'; readonly memory: boolean; readonly register: boolean }
   | { readonly kind: 'modrm-reg' }
   | { readonly kind: 'opcode-reg' }
+  | { readonly kind: 'vex-reg' }
   | { readonly kind: 'fixed-reg'; readonly number: number }
   | { readonly kind: 'immediate' }
   | { readonly kind: 'constant'; readonly value: number }
@@ -44,6 +45,10 @@ export interface Encoding {
   readonly extension: number | undefined;
   /** The whole ModRM byte must be this (but for its low three bits when `modrmRegister`). */
   readonly modrm: number | undefined;
+  /** VEX-encoded (SDM vol. 2, 2.3): VEX.L must be this; undefined for legacy encodings. `prefix` is VEX.pp. */
+  readonly vex: 0 | 1 | undefined;
+  /** F2 and F3 make it another, undefined, instruction (NFx in the SDM). */
+  readonly noRepeat: boolean;
   /** The low three bits of that ModRM byte are a register. */
   readonly modrmRegister: boolean;
   readonly mod: 'mem' | 'reg' | undefined;
@@ -80,6 +85,7 @@ const WIDTHS: Readonly<Record<string, Width>> = {
 const LETTERS: Readonly<Record<string, readonly [OperandKind, RegisterFile]>> = {
   E: [{ kind: 'modrm-rm', memory: true, register: true }, 'gpr'],
   G: [{ kind: 'modrm-reg' }, 'gpr'],
+  B: [{ kind: 'vex-reg' }, 'gpr'],
   Z: [{ kind: 'opcode-reg' }, 'gpr'],
   M: [{ kind: 'modrm-rm', memory: true, register: false }, 'gpr'],
   R: [{ kind: 'modrm-rm', memory: false, register: true }, 'gpr'],
@@ -113,6 +119,10 @@ function parseOperand(text: string, first: boolean): OperandSpec {
 
 const HEX = /^[0-9A-F]{2}$/;
 
+/** VEX.<length>.<pp, when there is one>.<map>.<W, when it matters>, as the SDM writes it. */
+const VEX = /^VEX\.(LZ|L0|128|L1|256)\.(?:(66|F3|F2)\.)?(0F|0F38|0F3A)(?:\.(W0|W1))?$/;
+const VEX_MAPS = { '0F': 1, '0F38': 2, '0F3A': 3 } as const;
+
 /** Reads one row's text (the grammar is in isa/rows.ts). */
 export function parseEncoding(instruction: Instruction, text: string): Encoding {
   const words = text.split(/\s+/);
@@ -129,8 +139,17 @@ export function parseEncoding(instruction: Instruction, text: string): Encoding 
   let rexW: 0 | 1 | undefined;
   let onlySize: 16 | 32 | 64 | undefined;
   let operands: OperandSpec[] = [];
+  let vex: 0 | 1 | undefined;
+  let noRepeat = false;
   for (const [index, word] of words.entries()) {
-    if (word === 'NP') prefix = 'none';
+    const vexWord = index === 0 ? VEX.exec(word) : null;
+    if (vexWord) {
+      vex = vexWord[1] === 'L1' || vexWord[1] === '256' ? 1 : 0;
+      prefix = (vexWord[2] as MandatoryPrefix | undefined) ?? 'none';
+      map = VEX_MAPS[vexWord[3] as keyof typeof VEX_MAPS];
+      if (vexWord[4]) rexW = vexWord[4] === 'W1' ? 1 : 0;
+    } else if (word === 'NP') prefix = 'none';
+    else if (word === 'NFx') noRepeat = true;
     else if (index === 0 && HEX.test(words[1] ?? '') && (word === '66' || word === 'F3' || word === 'F2')) prefix = word;
     else if (HEX.test(word)) bytes.push(Number.parseInt(word, 16));
     else if (/^[0-9A-F]{2}\+[ri]$/.test(word)) {
@@ -147,7 +166,7 @@ export function parseEncoding(instruction: Instruction, text: string): Encoding 
     else if (word === 'os16' || word === 'os32' || word === 'os64') onlySize = Number(word.slice(2)) as 16 | 32 | 64;
     else operands = word.split(',').map((operand, i) => parseOperand(operand, i === 0));
   }
-  if (bytes[0] === 0x0f && bytes.length > 1) {
+  if (vex === undefined && bytes[0] === 0x0f && bytes.length > 1) {
     bytes.shift();
     map = 1;
     const escape: number | undefined = bytes[0];
@@ -171,7 +190,7 @@ export function parseEncoding(instruction: Instruction, text: string): Encoding 
   return {
     instruction, text, map, opcode, prefix, opcodeRegister: opcodeRegister && second === undefined,
     hasModrm: usesModrm || extension !== undefined || modrm !== undefined || mod !== undefined,
-    extension, modrm, modrmRegister: opcodeRegister && second !== undefined, mod, operands, mode, size64, lock, rexW, onlySize, immediates,
+    extension, modrm, modrmRegister: opcodeRegister && second !== undefined, mod, operands, mode, size64, lock, rexW, onlySize, immediates, vex, noRepeat,
     handlers: new Uint16Array(HANDLER_KEYS),
   };
 }
@@ -204,16 +223,18 @@ export function immediateBytes(spec: OperandSpec, opsize: 16 | 32 | 64, addressS
   }
 }
 
+const indexKey = (vex: boolean, map: number, opcode: number): number => ((vex ? 4 : 0) + map) * 256 + opcode;
+
 /** The whole table, indexed for the decoder. */
 export class OpcodeTable {
   readonly encodings: readonly Encoding[];
-  readonly #index: (Encoding[] | undefined)[] = new Array(4 * 256);
+  readonly #index: (Encoding[] | undefined)[] = new Array(2 * 4 * 256);
 
   constructor(instructions: readonly Instruction[]) {
     this.encodings = instructions.flatMap((i) => i.encodings.map((text) => parseEncoding(i, text)));
     for (const encoding of this.encodings) {
       const count = encoding.opcodeRegister ? 8 : 1;
-      for (let i = 0; i < count; i++) this.#add(encoding.map * 256 + encoding.opcode + i, encoding);
+      for (let i = 0; i < count; i++) this.#add(indexKey(encoding.vex !== undefined, encoding.map, encoding.opcode + i), encoding);
     }
     // Rows that ask for more are tried first.
     const rank = (e: Encoding): number =>
@@ -223,8 +244,8 @@ export class OpcodeTable {
     for (const list of this.#index) list?.sort((a, b) => rank(b) - rank(a));
   }
 
-  candidates(map: number, opcode: number): readonly Encoding[] | undefined {
-    return this.#index[map * 256 + opcode];
+  candidates(vex: boolean, map: number, opcode: number): readonly Encoding[] | undefined {
+    return this.#index[indexKey(vex, map, opcode)];
   }
 
   #add(key: number, encoding: Encoding): void {

@@ -1,6 +1,6 @@
 import { FORM, type Encoding, type FormKind, operandBits, type OperandSpec } from '../decode/encoding.ts';
 import { REGISTER_SLOTS } from '../decode/decoder.ts';
-import { AUX, ARITHMETIC, CF, PF, AF, ZF, SF, OF } from '../flags.ts';
+import { AUX, ARITHMETIC, CF, PF, AF, ZF, SF, OF, VM } from '../flags.ts';
 import type { Builder, Condition, Size, Val } from '../isa/builder.ts';
 import { CS, ES, gpr, RECORD, S, SEG, segment, SS, TLB } from '../layout.ts';
 import type { FunctionBuilder, FunctionRef, Label, Local } from '../wasm/function.ts';
@@ -72,7 +72,7 @@ export class InterpreterBuilder implements Builder {
     this.#routine = routine;
     let slot = 0;
     this.#slots = form.encoding.operands.map((spec) => {
-      const register = spec.what.kind === 'modrm-reg' || spec.what.kind === 'opcode-reg' ||
+      const register = spec.what.kind === 'modrm-reg' || spec.what.kind === 'opcode-reg' || spec.what.kind === 'vex-reg' ||
         spec.what.kind === 'fixed-reg' || (spec.what.kind === 'modrm-rm' && form.form === FORM.register);
       return register ? REGISTER_SLOTS[slot++] : undefined;
     });
@@ -80,7 +80,12 @@ export class InterpreterBuilder implements Builder {
 
   /** Emits the whole handler. */
   emit(): void {
-    const { instruction } = this.#form.encoding;
+    const { instruction, vex } = this.#form.encoding;
+    if (vex !== undefined && !this.long) {
+      // No VEX prefixes in real-address and virtual-8086 mode (SDM vol. 2, 2.3).
+      const recognized = this.#word(S.cr0).and(1).and(this.#word(S.eflags).and(VM).eqz());
+      this.if(recognized.eqz(), () => this.raise(6));
+    }
     if (instruction.privilege === 0) {
       this.if(this.#word(S.cpl).ne(0), () => this.raise(13, 0));
     }

@@ -64,6 +64,7 @@ function* formsOf(encoding: Encoding): Generator<Form> {
     if (encoding.mode === (long ? 'i64' : 'o64')) continue;
     for (const opsize of long ? ([32, 64, 16] as const) : ([32, 16] as const)) {
       if (encoding.onlySize !== undefined && encoding.onlySize !== opsize) continue;
+      if (encoding.vex !== undefined && opsize === 16) continue;
       const kinds: FormKind[] = [];
       if (register) kinds.push(FORM.register);
       if (memory) kinds.push(...(long ? [FORM.base, FORM.indexed, FORM.general] : [FORM.general]));

@@ -11,6 +11,9 @@ import type { Builder } from './builder.ts';
  *   '66 0F 6F Vx,Wx'      mandatory prefix 66, F3 or F2; NP: none of them allowed to mean another row
  *   '0F 01 D0'            (third byte is ModRM as a whole, when written as two hex digits after /m:) '0F 01 /m=D0'
  *   '0F AE /0 mem M'      only with a memory operand; `reg`: only with a register
+ *   'NFx 0F 38 F0 Gv:w,Mv'  no F2 or F3 in front; 66 keeps its general meaning
+ *   'VEX.LZ.0F38.W0 F2 Gy:w,By,Ey'  a VEX prefix: length (LZ, L0 or 128: 0; L1 or 256: 1), 66, F3 or F2 when
+ *                         VEX.pp has one, map, and W0 or W1 when W is not free (it then is the operand size)
  *
  * then words: `i64` invalid in 64-bit mode, `o64` valid only there, `d64`
  * operand size defaults to 64 there, `f64` is forced to 64 there, `lock` LOCK
@@ -18,7 +21,7 @@ import type { Builder } from './builder.ts';
  * `os32`, `os64` only with that operand size.
  *
  * Operand letters: E register or memory by ModRM.rm; G register by ModRM.reg;
- * Z register in the opcode; M memory only; R register by rm only; I immediate;
+ * B register by VEX.vvvv; Z register in the opcode; M memory only; R register by rm only; I immediate;
  * J relative branch; O moffs; S segment, C control, D debug register by
  * ModRM.reg; V XMM by reg; W XMM or memory; U XMM by rm only; P MMX by reg;
  * Q MMX or memory; N MMX by rm only; T x87 ST(i) by rm. Fixed: AL CL rAX DX

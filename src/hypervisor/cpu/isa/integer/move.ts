@@ -14,22 +14,18 @@ function extend(signed: boolean) {
   };
 }
 
-function byteSwap(b: Builder): void {
-  const size = b.operandSize(0);
-  const x = b.let(b.read(0));
-  if (size === 16) {
-    // Undefined by the manual; processors give zero.
-    b.write(0, i32(0));
-    return;
-  }
+/** The bytes of x, a local, in the other order. */
+export function byteSwap(size: Size, x: Val): Val {
   const swap32 = (v: Val): Val => v.rotl(8).and(0x00ff_00ff).or(v.rotr(8).and(0xff00_ff00 | 0));
-  if (size === 32) {
-    b.write(0, swap32(x));
-    return;
-  }
-  const low = swap32(b.let(x.wrap()));
-  const high = swap32(b.let(x.shrU(32n).wrap()));
-  b.write(0, low.extendU().shl(32n).or(high.extendU()));
+  if (size === 16) return x.shl(8).or(x.shrU(8)).and(0xffff);
+  if (size === 32) return swap32(x);
+  return swap32(x.wrap()).extendU().shl(32n).or(swap32(x.shrU(32n).wrap()).extendU());
+}
+
+function byteSwapRegister(b: Builder): void {
+  const size = b.operandSize(0);
+  // Of 16 bits: undefined by the manual; processors give zero.
+  b.write(0, size === 16 ? i32(0) : byteSwap(size, b.let(b.read(0))));
 }
 
 function exchange(b: Builder): void {
@@ -89,7 +85,7 @@ export const moveInstructions: readonly Instruction[] = [
     b.write(0, b.operandSize(0) === 64 ? offset : offset.wrap());
   }),
   instruction('xchg', ['86 Eb,Gb:rw lock', '87 Ev,Gv:rw lock', '90+r rAX,Zv:rw'], exchange),
-  instruction('bswap', '0F C8+r Zv', byteSwap),
+  instruction('bswap', '0F C8+r Zv', byteSwapRegister),
   instruction('cbw', '98', extendAccumulator),
   instruction('cwd', '99', signIntoData),
   instruction('xlat', 'D7', (b) => {
