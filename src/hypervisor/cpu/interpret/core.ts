@@ -409,6 +409,11 @@ function addFlow(m: ModuleBuilder): Pick<Core, 'jump64' | 'jump32' | 'branch64' 
   };
   const branch64 = m.fn('branch64', [I32], [I32], (f, record) => {
     const target = f.let(after(f, record).add(f.load('i64.load', record, RECORD.imm)));
+    f.if(target.shl(16n).shrS(16n).ne(target), () => {
+      recordFault(f, 13, 0);
+      f.store('i32.store', S.record, record);
+      f.return(LEAVE.fault);
+    });
     retire(f, record);
     link(f, record, target);
     f.returnCall(jump64, target);

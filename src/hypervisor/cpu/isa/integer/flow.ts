@@ -31,10 +31,10 @@ function target(b: Builder, value: Val): Val {
   return to;
 }
 
-/** Checks where a relative branch leads outside of 64-bit mode, for those that change something before they go. */
+/** Checks where a relative branch leads, for those that change something before they go. */
 function checkRelative(b: Builder, next: Val): void {
-  if (b.long) return;
-  checkTarget(b, b.let(next.add(b.immediate(0)).and(b.opsize === 16 ? 0xffffn : 0xffff_ffffn)));
+  const to = next.add(b.immediate(0));
+  checkTarget(b, b.let(b.long ? to : to.and(b.opsize === 16 ? 0xffffn : 0xffff_ffffn)));
 }
 
 function push(b: Builder, value: Val): void {
@@ -46,7 +46,7 @@ function loop(b: Builder, condition?: () => Val): void {
   const count = b.let(maskAddress(b, b.gpr(1, 64).sub(1n)));
   const again = condition ? b.let(count.ne(0n).and(condition())) : count.ne(0n);
   const taken = b.let(again);
-  if (!b.long) b.if(taken, () => checkRelative(b, b.nextRip()));
+  b.if(taken, () => checkRelative(b, b.nextRip()));
   setAddressRegister(b, 1, count);
   b.if(taken, () => b.jumpRelative(0));
 }
