@@ -9,7 +9,7 @@ const PROGRESS_MILLISECONDS = 5000;
 const MOST_FAILURES = 5;
 
 const USAGE = `Usage: npm run prove -- [--seed N] [--count M] [--trial T] [--no-tests]
-  --seed N     0 to 1048575; the same seed gives the same instructions (default: a random one)
+  --seed N     a whole number; the same seed gives the same instructions (default: a random one)
   --count M    instructions to run (default 100000)
   --trial T    only trial number T of the seed
   --no-tests   do not run the project's tests for the table's coverage`;
@@ -42,7 +42,7 @@ function readOptions(args: string[]): Options {
     process.exit(0);
   }
   return {
-    seed: wholeNumber('seed', values.seed ?? String(Math.floor(Math.random() * 0x10_0000)), 0xf_ffff),
+    seed: wholeNumber('seed', values.seed ?? String(Math.floor(Math.random() * 1_000_000)), Number.MAX_SAFE_INTEGER),
     count: wholeNumber('count', values.count, 1e10),
     trial: values.trial === undefined ? undefined : wholeNumber('trial', values.trial, 1e10),
     tests: values.tests,

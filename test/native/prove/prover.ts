@@ -37,6 +37,14 @@ export interface Tally {
 /** Lines of a disassembly that say no more than NOP. */
 const NOP_LINES = /^ *[0-9a-f]+ +90 +nop\n/gm;
 
+/** A seed for one trial, so that neighbours have nothing in common (the finalizer of splitmix64, Steele 2014). */
+function mixed(seed: number, trial: number): number {
+  let x = BigInt.asUintN(64, BigInt(seed) * 0x9e37_79b9_7f4a_7c15n + BigInt(trial) * 0xd1b5_4a32_d192_ed03n);
+  x = BigInt.asUintN(64, (x ^ (x >> 30n)) * 0xbf58_476d_1ce4_e5b9n);
+  x = BigInt.asUintN(64, (x ^ (x >> 27n)) * 0x94d0_49bb_1331_11ebn);
+  return Number((x ^ (x >> 31n)) >> 12n);
+}
+
 /** Trials with a single instruction before each with a sequence of about twelve. */
 const SINGLES = 12;
 
@@ -79,12 +87,12 @@ export class Prover {
 
   /** Trial number `trial`: a sequence, or a single instruction. The forms take turns, in an order that the seed shuffles. */
   run(trial: number): Failure | undefined {
-    const rng = new Random(this.#seed * 0x1_0000_0001 + trial * 2 + 1);
+    const rng = new Random(mixed(this.#seed, trial));
     const round = Math.floor(trial / (SINGLES + 1));
     const place = trial % (SINGLES + 1);
     if (place === SINGLES) return this.#sequence(rng, trial);
     // A step that shares no divisor with the number of forms visits all of them.
-    const turn = (round * SINGLES + place) * 7919 + this.#seed;
+    const turn = (round * SINGLES + place) * 7919 + (this.#seed % this.#forms.length);
     const form = this.#forms[turn % this.#forms.length];
     return form && this.#single(rng, trial, form);
   }
