@@ -188,7 +188,7 @@ const ELF_HEADER_BYTES = 52;
 const PROGRAM_HEADER_BYTES = 32;
 
 /** ELF32 (System V ABI, i386): one loaded segment and one note. */
-function wrapInElf(image: Buffer, entry: number): Buffer {
+export function wrapInElf(image: Buffer, entry: number): Buffer {
   const note = Buffer.alloc(20);
   note.writeUInt32LE(4, 0); // name size
   note.writeUInt32LE(4, 4); // descriptor size

@@ -573,7 +573,9 @@ export class TestKernel {
       if (known !== undefined) return at(known);
       const label = asm.fresh('text');
       names.set(value, label);
-      return (asm.label(label), asm.text(value), at(label));
+      asm.label(label);
+      asm.text(value);
+      return at(label);
     };
     for (const [name, value] of [
       ['ok', 'ok '],

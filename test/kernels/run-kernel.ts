@@ -12,7 +12,7 @@ export interface KernelRun {
 /** Runs a kernel in a machine of its own; what it printed on COM1, and how it ended. */
 export async function runKernel(
   image: Uint8Array,
-  options: { memoryMiB?: number; seconds?: number; disks?: readonly string[] } = {},
+  options: { memoryMiB?: number; seconds?: number; disks?: readonly string[]; console?: boolean } = {},
 ): Promise<KernelRun> {
   const directory = await mkdtemp(join(tmpdir(), 'teremok-kernel-'));
   let timer: NodeJS.Timeout | undefined;
@@ -33,6 +33,7 @@ export async function runKernel(
             output += Buffer.from(bytes).toString('latin1');
           },
         },
+        ...(options.console ? { console: { write: () => {} } } : {}),
       },
     );
     machine.start();
