@@ -4,6 +4,7 @@ import { createHostCpu, createHostState, type HostCpu, type HostFault, type Host
 import { LDT_DATA, mapHostPages, setDataSegment } from './host-pages.ts';
 import { CODE_AREA, CODE_AREA_BYTES, GS_BASE, HOST_CODE, SCRATCH, SCRATCH_BYTES } from './places.ts';
 import type { Random } from './random.ts';
+import { comparisonEnded, x87Differences } from './x87-compare.ts';
 
 /** Code and state for both processors. */
 export interface Program {
@@ -23,6 +24,8 @@ export interface Allowance {
   readonly undefinedRegisters?: readonly number[];
   /** Compare XMM, MXCSR and the MMX registers as well. */
   readonly vectors?: boolean;
+  /** Name of the x87 row that ran: its state is compared by the rules for it. */
+  readonly x87?: string;
 }
 
 export type Outcome = { readonly kind: 'equal'; readonly fault: HostFault | undefined } | { readonly kind: 'skipped'; readonly why: string } | { readonly kind: 'different'; readonly what: string; /** The interpreter did not come to the end, so the host was not tried. */ readonly unfinished?: true };
@@ -107,6 +110,7 @@ export class Differential {
     for (let n = 0; n < (mode === 64 ? 16 : 8); n++) lines.push(line(NAMES[n] ?? '', hex(a.gpr[n] ?? 0n), hex(b.gpr[n] ?? 0n)));
     lines.push(line('flags', flagText(a.rflags), flagText(b.rflags)));
     const bytes = (fx: Uint8Array, from: number, to: number): string => Buffer.from(fx.subarray(from, to)).reverse().toString('hex');
+    lines.push(line('fcw', bytes(a.fx, 0, 2), bytes(b.fx, 0, 2)), line('fsw', bytes(a.fx, 2, 4), bytes(b.fx, 2, 4)), line('tags', bytes(a.fx, 4, 5), bytes(b.fx, 4, 5)));
     lines.push(line('mxcsr', bytes(a.fx, 24, 28), bytes(b.fx, 24, 28)));
     for (let n = 0; n < 8; n++) lines.push(line(`st${n}`, bytes(a.fx, 32 + n * 16, 42 + n * 16), bytes(b.fx, 32 + n * 16, 42 + n * 16)));
     for (let n = 0; n < 16; n++) lines.push(line(`xmm${n}`, bytes(a.fx, 160 + n * 16, 176 + n * 16), bytes(b.fx, 160 + n * 16, 176 + n * 16)));
@@ -195,10 +199,12 @@ export class Differential {
       const y = (b.gpr[n] ?? 0n) & mask;
       if (x !== y && !allowance.undefinedRegisters?.includes(n)) found.push(`${NAMES[n]}: host ${hex(x)}, interpreter ${hex(y)}, before ${hex(program.gpr[n] ?? 0n)}`);
     }
-    const flags = FLAGS & ~(allowance.undefinedFlags ?? 0);
+    const free = allowance.x87 !== undefined && comparisonEnded(allowance.x87, b) ? FLAGS : (allowance.undefinedFlags ?? 0);
+    const flags = FLAGS & ~free;
     if (((a.rflags ^ b.rflags) & flags) !== 0) {
       found.push(`flags: host ${flagText(a.rflags)}, interpreter ${flagText(b.rflags)}, before ${flagText(program.rflags)}`);
     }
+    if (allowance.x87 !== undefined) found.push(...x87Differences(allowance.x87, a, b));
     if (allowance.vectors) compareVectors(a.fx, b.fx, found);
     const memory = firstDifference(this.#host.memory, this.#guestMemory);
     if (memory !== undefined) {

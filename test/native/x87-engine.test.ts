@@ -95,6 +95,17 @@ describe('x87 in the interpreter', () => {
     });
   }
 
+  it('a store that an unmasked exception forbids faults on a missing page first', () => {
+    for (const [name, code, bytes] of STORES.filter(([name]) => !name.startsWith('FN'))) {
+      const before = third(END - bytes + 1);
+      before.fx[0] = 0x40; // all exceptions unmasked
+      before.fx[4] = 0; // nothing to store
+      const { after, result } = run(code, before);
+      assert.equal(result.fault?.vector, 14, name);
+      assert.deepEqual(after.fx.subarray(0, 6), before.fx.subarray(0, 6), name);
+    }
+  });
+
   it('loads that run into a missing page leave the stack alone', () => {
     for (const [code, bytes] of [
       [[0xd9, 0x03], 4],

@@ -66,6 +66,10 @@ function generate(table: OpcodeTable): { bytes: Uint8Array<ArrayBuffer>; stop: n
     'unitFault',
     m.fn('unitFault', [I32], [I32], (f) => f.return(1)),
   );
+  runtime.set(
+    'probeWrite',
+    m.fn('probeWrite', [I64, I32], [I32], (f) => f.return(0)),
+  );
   for (const encoding of table.encodings) {
     for (const opsize of [16, 32, 64] as const) {
       for (const form of [FORM.register, FORM.base] as const)

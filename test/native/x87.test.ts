@@ -18,6 +18,7 @@ import {
   randomState,
   type StateOptions,
 } from './x87-cases.ts';
+import { comparisonEnded, distance, isUndefinedX87, x87Differences } from './x87-compare.ts';
 import { createX87Testbed } from './x87-testbed.ts';
 
 const ARITHMETIC_FLAGS = 0x8d5;
@@ -35,53 +36,11 @@ const CODE_ADDRESS = host?.codeAddress ?? 0x0ff0_0000;
 const MEMORY_ADDRESS = host?.memoryAddress ?? 0x1000_0000;
 const bed = createX87Testbed(CODE_ADDRESS, MEMORY_ADDRESS, MEMORY_BYTES);
 
-const TRANSCENDENTAL = new Set(['f2xm1', 'fyl2x', 'fyl2xp1', 'fptan', 'fpatan', 'fsin', 'fcos', 'fsincos']);
-const COMPARISON = /^fu?com|^ficom|^ftst/;
 const IMAGE = /^fnstenv$|^fldenv$|^fnsave$|^frstor$/;
 
-/** A number on a line on which neighbours differ by one. */
-function ordinal(fx: Uint8Array, i: number): bigint {
-  const view = new DataView(fx.buffer, fx.byteOffset);
-  const e = view.getUint16(40 + 16 * i, true);
-  const m = view.getBigUint64(32 + 16 * i, true);
-  const magnitude = (BigInt(e & 0x7fff) << 63n) + ((e & 0x7fff) === 0 ? m : m & (TOP_BIT - 1n));
-  return e & 0x8000 ? -magnitude : magnitude;
-}
-
-function distance(a: Uint8Array, b: Uint8Array, i: number): bigint {
-  const d = ordinal(a, i) - ordinal(b, i);
-  return d < 0n ? -d : d;
-}
-
-/**
- * Status word bits in which a row may differ from this processor: conditions
- * and EFLAGS of a comparison that an unmasked exception ended (the SDM leaves
- * them, AMD's processors write them), C1 of FCOMI (the SDM clears it, AMD
- * leaves it), and rounding up of a transcendental result.
- */
-function statusMask(name: string, ours: HostState): number {
-  let mask = 0xffff;
-  if (COMPARISON.test(name) && ours.fx[2]! & 0x80) mask &= ~0x4500;
-  if (/^fu?comi/.test(name) || TRANSCENDENTAL.has(name)) mask &= ~0x200;
-  return mask;
-}
-
 function differences(name: string, theirs: HostState, ours: HostState, narrow: boolean): string[] {
-  const found: string[] = [];
-  const word = (state: HostState, at: number): number => new DataView(state.fx.buffer).getUint16(at, true);
-  if (word(theirs, 0) !== word(ours, 0)) found.push('control word');
-  if ((word(theirs, 2) ^ word(ours, 2)) & statusMask(name, ours)) found.push('status word');
-  if (theirs.fx[4] !== ours.fx[4]) found.push('tags');
-  for (let i = 0; i < 8; i++) {
-    const same =
-      Buffer.compare(
-        theirs.fx.subarray(32 + 16 * i, 42 + 16 * i),
-        ours.fx.subarray(32 + 16 * i, 42 + 16 * i),
-      ) === 0;
-    if (!same && !(TRANSCENDENTAL.has(name) && distance(theirs.fx, ours.fx, i) <= 1n)) found.push(`ST(${i})`);
-  }
-  const ended = COMPARISON.test(name) && (ours.fx[2]! & 0x80) !== 0;
-  if (!ended && (theirs.rflags ^ ours.rflags) & ARITHMETIC_FLAGS) found.push('flags');
+  const found = x87Differences(name, theirs, ours);
+  if (!comparisonEnded(name, ours) && (theirs.rflags ^ ours.rflags) & ARITHMETIC_FLAGS) found.push('flags');
   if (theirs.gpr[0] !== ours.gpr[0]) found.push('RAX');
   for (let at = OPERAND; at < OPERAND + COMPARED; at++) {
     // The pointers of an environment are tested on their own: FXRSTOR does not load them on every processor.
@@ -95,13 +54,6 @@ function differences(name: string, theirs: HostState, ours: HostState, narrow: b
     }
   }
   return found;
-}
-
-/** FYL2XP1 is defined below 1 - sqrt(1/2) alone. */
-function isUndefined(name: string, state: HostState): boolean {
-  if (name !== 'fyl2xp1') return false;
-  const exponent = new DataView(state.fx.buffer).getUint16(40, true) & 0x7fff;
-  return exponent >= 0x3ffd && exponent < 0x7fff;
 }
 
 function compare(cpu: HostCpu, encoding: Encoding, cases: number, options: StateOptions = {}): void {
@@ -118,7 +70,7 @@ function compare(cpu: HostCpu, encoding: Encoding, cases: number, options: State
     fillMemory(r, operand, 128);
     // Digits above nine are undefined.
     if (name === 'fbld') for (let i = 0; i < 9; i++) operand[i] = (r.below(10) << 4) | r.below(10);
-    if (isUndefined(name, before)) continue;
+    if (isUndefinedX87(name, before.fx)) continue;
     bed.memory.set(cpu.memory.subarray(0, OPERAND + COMPARED));
     cpu.load(code);
     const fault = cpu.runLoaded(before, theirs);

@@ -20,6 +20,9 @@ const SSE3: InstructionOptions = { unit: 'x87', cpuid: 'SSE3' };
 const CR0_MP = 2,
   CR0_TS = 8;
 
+/** The exception masks of the control word. */
+const MASKS = 0x3f;
+
 /** #MF when an unmasked exception is pending: every x87 instruction but the FN forms begins so. */
 function wait(b: Builder): void {
   b.if(b.state('i32.load', S.fpuStatus).and(0x80).ne(0), () => b.raise(16));
@@ -103,13 +106,15 @@ function storeRow(
 ): Instruction {
   const body: Body = (b) => {
     const linear = b.let(b.linear(0, bytes, 'w'));
-    pointers(b);
+    // Where an unmasked exception may forbid the store, the address faults first.
+    b.if(b.state('i32.load', S.fpuControl).and(MASKS).ne(MASKS), () => b.callFaulting('probeWrite', linear, i32(bytes)));
     b.if(b.call(target, ...(truncate === undefined ? [] : [i32(truncate)])), () => {
       const value = b.call('x87_result');
       if (bytes === 10) storeExtended(b, linear, value);
       else b.store(bytes === 2 ? 'i64.store16' : bytes === 4 ? 'i64.store32' : 'i64.store', linear, value);
       b.run('x87_stored', i32(pops));
     });
+    pointers(b);
   };
   return row(name, encoding, body, truncate === 1 ? SSE3 : X87);
 }
