@@ -108,13 +108,13 @@ function storeRow(
     const linear = b.let(b.linear(0, bytes, 'w'));
     // Where an unmasked exception may forbid the store, the address faults first.
     b.if(b.state('i32.load', S.fpuControl).and(MASKS).ne(MASKS), () => b.callFaulting('probeWrite', linear, i32(bytes)));
+    pointers(b);
     b.if(b.call(target, ...(truncate === undefined ? [] : [i32(truncate)])), () => {
       const value = b.call('x87_result');
       if (bytes === 10) storeExtended(b, linear, value);
       else b.store(bytes === 2 ? 'i64.store16' : bytes === 4 ? 'i64.store32' : 'i64.store', linear, value);
       b.run('x87_stored', i32(pops));
     });
-    pointers(b);
   };
   return row(name, encoding, body, truncate === 1 ? SSE3 : X87);
 }
