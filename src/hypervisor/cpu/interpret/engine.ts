@@ -28,6 +28,7 @@ interface Exports {
   flushPage(linear: bigint): void;
   flushFetch(): void;
   protect(physical: number): void;
+  enterHandler(vector: number, code: number, hasCode: number, setFlags: number): number;
 }
 
 /** Codes by which an import ends `run`; those below are LEAVE's. */
@@ -195,8 +196,10 @@ export class Interpreter implements CpuEngine {
     this.#unpatch();
     const left = this.view.getInt32(S.budget, true) + this.#stolen;
     this.#stolen = 0;
-    this.#retired += budget - left - this.#charged;
-    this.#spent += this.#charged;
+    const charged = this.#charged + this.view.getInt32(S.charge, true);
+    this.view.setInt32(S.charge, 0, true);
+    this.#retired += budget - left - charged;
+    this.#spent += charged;
     this.#charged = 0;
   }
 
@@ -342,6 +345,7 @@ export class Interpreter implements CpuEngine {
   }
 
   #deliver(event: Parameters<typeof deliver>[1]): boolean {
+    if (this.#enterHandler(event)) return true;
     try {
       this.view.setInt32(S.halted, 0, true);
       // What the processor pushes is not checked for alignment; delivery ends with a mode change, which sets this anew.
@@ -352,6 +356,15 @@ export class Interpreter implements CpuEngine {
       if (error instanceof TripleFault) return false;
       throw error;
     }
+  }
+
+  /** The short way into the handler of an interrupt or a fault; false when it is not that simple, and nothing is changed. */
+  #enterHandler(event: Parameters<typeof deliver>[1]): boolean {
+    const { vector, kind, errorCode, cr2 } = event;
+    if (event.nextRip !== undefined || vector === VECTOR.DB || (kind !== 'external' && kind !== 'fault')) return false;
+    if (cr2 !== undefined) this.view.setBigUint64(S.cr2, BigInt.asUintN(64, cr2), true);
+    const setFlags = kind === 'fault' || event.repeating === true ? RF : 0;
+    return this.#wasm.enterHandler(vector, errorCode ?? 0, errorCode === undefined ? 0 : 1, setFlags) !== 0;
   }
 
   /** After a system routine threw: delivers its fault. Gives the code for `run`. */

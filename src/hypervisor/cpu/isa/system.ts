@@ -1,6 +1,6 @@
 import { IF, NT, RF, TF, VM, AC, DF, ID, IOPL } from '../flags.ts';
 import { CS, DS, ES, FS, GS, S, SEG, SS, segment } from '../layout.ts';
-import type { Value } from '../wasm/value.ts';
+import { i32, type Value } from '../wasm/value.ts';
 import type { Builder } from './builder.ts';
 import { type Instruction, instruction } from './rows.ts';
 
@@ -107,6 +107,35 @@ function swapgs(b: Builder): void {
   b.setState('i64.store', S.kernelGsBase, base);
 }
 
+/** SYSCALL; what is traced goes to the routine. */
+function syscall(b: Builder): void {
+  b.if(b.call('enterSyscall', b.nextRip()).eqz(), () => b.system('syscall'));
+  b.jump(b.state('i64.load', S.lstar));
+}
+
+/** SYSRET; the one to compatibility mode is the routine's. */
+function sysret(b: Builder): void {
+  if (b.opsize !== 64) return b.system('sysret');
+  b.if(b.call('leaveSyscall').eqz(), () => b.system('sysret'));
+  b.jump(b.gpr(1, 64));
+}
+
+/** IRET; within 64-bit code, and from there to 64-bit code of level 3, without leaving. */
+function iret(b: Builder): void {
+  if (!b.long || b.opsize !== 64) return b.system('iret');
+  b.if(b.call('returnLong').eqz(), () => b.system('iret'));
+  b.jump(b.state('i64.load', S.rip));
+}
+
+const setAc =
+  (name: string, on: number) =>
+  (b: Builder): void =>
+    b.if(
+      b.call('traced').or(b.state('i32.load', S.cpl)),
+      () => b.system(name),
+      () => b.run('setAc', i32(on)),
+    );
+
 const CR4_FSGSBASE = 1 << 16;
 
 function requireFsgsbase(b: Builder): void {
@@ -184,8 +213,8 @@ const controlInstructions: readonly Instruction[] = [
   privileged('invlpg', '0F 01 /7 M'),
   instruction('invpcid', '66 0F 38 82 Gq:r,M', leave('invpcid'), { cpuid: 'INVPCID' }),
   instruction('xsetbv', 'NP 0F 01 /m=D1', leave('xsetbv'), { cpuid: 'XSAVE' }),
-  instruction('clac', 'NP 0F 01 /m=CA', leave('clac'), { cpuid: 'SMAP' }),
-  instruction('stac', 'NP 0F 01 /m=CB', leave('stac'), { cpuid: 'SMAP' }),
+  instruction('clac', 'NP 0F 01 /m=CA', setAc('clac', 0), { cpuid: 'SMAP' }),
+  instruction('stac', 'NP 0F 01 /m=CB', setAc('stac', 1), { cpuid: 'SMAP' }),
   instruction(
     'clflush',
     'NP 0F AE /7 M mem',
@@ -210,8 +239,8 @@ const generalInstructions: readonly Instruction[] = [
   instruction('rdseed', '0F C7 /7 Rv:w', leave('rdseed'), { cpuid: 'RDSEED' }),
   // RDPID, which there is not: the F3 forms of the same opcode must not pass for RDSEED.
   instruction('rdpid', 'F3 0F C7 /7 Rq:w', (b) => b.raise(6)),
-  instruction('syscall', '0F 05 o64', leave('syscall'), { cpuid: 'SYSCALL' }),
-  instruction('sysret', '0F 07 o64', leave('sysret'), { cpuid: 'SYSCALL' }),
+  instruction('syscall', '0F 05 o64', syscall, { cpuid: 'SYSCALL' }),
+  instruction('sysret', '0F 07 o64', sysret, { cpuid: 'SYSCALL' }),
   instruction('sysenter', '0F 34', leave('sysenter'), { cpuid: 'SEP' }),
   instruction('sysexit', '0F 35', leave('sysexit'), { cpuid: 'SEP' }),
   instruction('cli', 'FA', cli),
@@ -225,7 +254,7 @@ const transferInstructions: readonly Instruction[] = [
   system('int3', 'CC'),
   system('int1', 'F1'),
   instruction('into', 'CE i64', (b) => b.if(b.of(), () => b.system('into'))),
-  system('iret', 'CF'),
+  instruction('iret', 'CF', iret),
   system('jmp-far', 'EA Iz:r,Iw i64'),
   system('call-far', '9A Iz:r,Iw i64'),
   system('jmp-far-indirect', 'FF /5 M:r'),

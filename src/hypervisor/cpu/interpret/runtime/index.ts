@@ -5,9 +5,10 @@ import type { RuntimeEnv } from './env.ts';
 import { addIntegerRuntime } from './integer.ts';
 import { addShaRuntime } from './sha.ts';
 import { addSseRuntime } from './sse-runtime.ts';
+import { addSystemRuntime } from './system.ts';
 import { addX87Runtime } from './x87.ts';
 
 /** All runtime functions that instruction semantics may call, by name. */
 export function addRuntime(m: ModuleBuilder, env: RuntimeEnv): ReadonlyMap<string, FunctionRef> {
-  return new Map(Object.entries({ ...addIntegerRuntime(m, env), ...addBmiRuntime(m), ...addShaRuntime(m), ...addSseRuntime(m, env), ...addX87Runtime(m, env) }));
+  return new Map(Object.entries({ ...addIntegerRuntime(m, env), ...addSystemRuntime(m, env), ...addBmiRuntime(m), ...addShaRuntime(m), ...addSseRuntime(m, env), ...addX87Runtime(m, env) }));
 }
