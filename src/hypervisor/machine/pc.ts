@@ -13,6 +13,7 @@ import { Rtc } from '../chipset/rtc.ts';
 import { SystemControl } from '../chipset/sysctl.ts';
 import { PHYSICAL_ADDRESS_BITS } from '../cpu/system/cpuid.ts';
 import { DEBUG_EXIT_BASE, DEBUG_EXIT_LENGTH, DebugExit } from '../devices/debug-exit.ts';
+import { FwCfg } from '../devices/fw-cfg.ts';
 import { SERIAL_IO_LENGTH, Serial16550 } from '../devices/serial.ts';
 import { TestDevice } from '../devices/test-device.ts';
 import { VirtioBlock } from '../devices/virtio/block.ts';
@@ -98,6 +99,7 @@ export function buildPc(options: PcOptions): Pc {
   new Rtc({ door, irq: isaIrq(8), ramBytes: options.memory.size }).attach(pio);
   const control = new SystemControl({ onReset: () => events.reset(), onA20: (open) => events.a20(open) });
   control.attach(pio);
+  new FwCfg({ memory: options.memory, vcpus: 1 }).attach(pio);
 
   const isa = new IsaBridge({ isaLine: isaIrq });
   const pci = new PciRoot({ io: pio, memory: mmio, pirq: (i) => isa.pirq(i), resetControl: control.resetControl });
