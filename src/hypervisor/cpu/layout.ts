@@ -133,6 +133,8 @@ export const S = {
   pioExits: field(8),
   decodedInstructions: field(8),
   codeInvalidations: field(8),
+  /** Taken from the budget for work that is no instruction retired: long repetitions. */
+  charge: field(4),
 } as const;
 
 /** The end of the state block. */

@@ -10,6 +10,8 @@ const DIRECTION = 0x400;
 
 /** Repetitions before the instruction gives way to interrupts and starts again where it was. */
 const REPETITIONS = 1024;
+/** What giving way costs the slice, in instructions: after single repetitions, and after 64 KiB in bulk. */
+const CHARGE = { single: 500, bulk: 2000 } as const;
 
 interface StringOperation {
   readonly source: boolean;
@@ -41,6 +43,12 @@ function stringInstruction(b: Builder, size: Size, operation: StringOperation): 
     if (operation.source) setAddressRegister(b, RSI, b.let(b.gpr(RSI, 64).add(by)));
     if (operation.destination) setAddressRegister(b, RDI, b.let(b.gpr(RDI, 64).add(by)));
   };
+  // Else a slice of so many instructions could last for seconds.
+  const giveWay = (charge: number): void => {
+    b.setState('i32.store', S.budget, b.state('i32.load', S.budget).sub(charge));
+    b.setState('i32.store', S.charge, b.state('i32.load', S.charge).add(charge));
+    b.jump(b.thisRip());
+  };
   b.block((done) => {
     b.if(rep.ne(0).and(maskAddress(b, b.gpr(RCX, 64)).eqz()), () => b.br(done));
     b.loop((again) => {
@@ -57,7 +65,7 @@ function stringInstruction(b: Builder, size: Size, operation: StringOperation): 
               setAddressRegister(b, RCX, rest);
               b.if(rest.eqz(), () => b.br(done));
               b.set(left, left.sub(64));
-              b.if(left.leS(0), () => b.jump(b.thisRip()));
+              b.if(left.leS(0), () => giveWay(CHARGE.bulk));
               b.br(again);
             });
           });
@@ -73,7 +81,8 @@ function stringInstruction(b: Builder, size: Size, operation: StringOperation): 
       if (operation.compares) b.if(b.condition(4).eq(rep.shrU(1)).eqz(), () => b.br(done));
       b.set(left, left.sub(1));
       b.brIf(again, left.gtS(0));
-      b.jump(b.thisRip());
+      b.if(single, () => b.jump(b.thisRip()));
+      giveWay(CHARGE.single);
     });
   });
 }
