@@ -364,4 +364,98 @@ describe('limits in real mode', () => {
     assert.equal(guest.reg(4), 8n);
     assert.equal(guest.view.getUint16(RAM + 0xfffc, true), 0x1105);
   });
+
+  it('a push at SP = 1 has no room, nor has #SS: the processor shuts down', () => {
+    const guest = real('50');
+    guest.setReg(4, 1);
+    assert.equal(guest.cpu.run(100), 'triple-fault');
+  });
+});
+
+describe('limits in 32-bit protected mode', () => {
+  /** Flat segments, no paging; CS ends behind `limit`. */
+  function flat(code: string, limit = 0xffff_ffff): Guest {
+    const guest = new Guest().long(0, KERNEL);
+    guest.set(S.cr0, 0x11);
+    guest.set(S.efer, 0);
+    for (const [index, attributes] of [[CS, 0xc09b], [SS, 0xc093], [DS, 0xc093]] as const) {
+      const selector = index === CS ? 0x58 : 0x18;
+      writeSegment(guest.cpu.context, index, { selector, base: 0n, limit: index === CS ? limit : 0xffff_ffff, attributes });
+    }
+    guest.code(KERNEL, code);
+    for (const [vector, at] of [[12, 0x700], [13, 0x710]] as const) {
+      guest.poke(0x2000 + vector * 8, (BigInt(KERNEL + at) & 0xffffn) | (0x58n << 16n) | (0x8en << 40n) | (0x10n << 48n));
+      guest.code(KERNEL + at, 'F4');
+    }
+    guest.cpu.stateChanged();
+    return guest;
+  }
+
+  it('an access over 4 GiB goes on at 0, or faults', () => {
+    // mov eax,[FFFFFFFEh]; hlt
+    const guest = flat('A1 FE FF FF FF F4');
+    guest.code(0, '34 12');
+    guest.untilHalt();
+    assert.equal(guest.reg(0), 0x1234_ffffn);
+  });
+
+  it('a branch behind the limit of CS faults at the branch, with the stack as it was', () => {
+    for (const code of ['E8 00 00 10 00', 'E9 00 00 10 00', 'FF D0', 'FF E0', 'C3', 'C2 08 00', 'E2 7F', '0F 84 00 00 10 00', 'EB 7F']) {
+      const guest = flat(`${code} F4`, KERNEL + 0x7ff);
+      if (code === 'E2 7F' || code === 'EB 7F') {
+        writeSegment(guest.cpu.context, CS, { selector: 0x58, base: 0n, limit: KERNEL + 0x40, attributes: 0x409b });
+        guest.cpu.stateChanged();
+      }
+      guest.setReg(0, KERNEL + 0x10_0000);
+      guest.setReg(1, 5);
+      // ZF is set.
+      guest.view.setBigUint64(S.flagResult, 0n, true);
+      const sp = Number(guest.reg(4));
+      guest.poke(sp, KERNEL + 0x10_0000);
+      guest.untilHalt();
+      assert.equal(guest.view.getBigUint64(S.rip, true), BigInt(KERNEL + 0x711), code);
+      const frame = Number(guest.reg(4));
+      // Error code, EIP, CS, EFLAGS below the stack pointer that the branch had.
+      assert.deepEqual([frame, guest.view.getUint32(RAM + frame + 4, true), guest.reg(1)], [sp - 16, KERNEL, 5n], code);
+    }
+  });
+});
+
+describe('near branches in 64-bit mode to addresses that are not canonical', () => {
+  it('fault at the branch: CALL, JMP and RET leave RSP and RIP', () => {
+    const bad = 0x0000_8000_0000_0000n;
+    for (const code of ['FF D0', 'FF E0', 'C3', 'C2 10 00']) {
+      const guest = new Guest().long(0, KERNEL);
+      guest.code(KERNEL, code);
+      halt(guest, 13);
+      guest.setReg(0, bad);
+      const sp = Number(guest.reg(4));
+      guest.poke(sp, bad);
+      guest.untilHalt();
+      const frame = Number(guest.reg(4));
+      assert.deepEqual([guest.peek(frame), guest.peek(frame + 8), guest.peek(frame + 32)], [0n, BigInt(KERNEL), BigInt(sp)], code);
+    }
+  });
+
+  it('relative ones over the end of the lower half too', () => {
+    // The last page of the lower half is mapped to the code.
+    for (const code of ['E8 00 10 00 00', 'E9 00 10 00 00', 'EB 7F', '74 7F', 'E2 7F']) {
+      const guest = new Guest().long(0, KERNEL);
+      guest.poke(TABLES + 255 * 8, 0x21007);
+      guest.poke(0x21000 + 511 * 8, 0x22007);
+      guest.poke(0x22000 + 511 * 8, 0x87);
+      // Its last 2 MiB are the first of memory.
+      guest.code(0x1fffc0, code);
+      halt(guest, 13);
+      const rip = 0x7fff_ffff_ffc0n;
+      guest.set(S.rip, rip);
+      guest.setReg(1, 5);
+      guest.view.setBigUint64(S.flagResult, 0n, true);
+      guest.cpu.stateChanged();
+      const sp = guest.reg(4);
+      guest.untilHalt();
+      const frame = Number(guest.reg(4));
+      assert.deepEqual([guest.peek(frame + 8), guest.peek(frame + 32), guest.reg(1)], [rip, sp, 5n], code);
+    }
+  });
 });
