@@ -16,8 +16,9 @@ const USER = new Set([
   'lsl', 'verr', 'verw', 'int', 'int3', 'into', 'in', 'out', 'insb', 'ins', 'outsb', 'outs', 'rdgsbase',
 ]);
 
-/** Vector instructions that load or store the state as a whole, or whose results processors may choose. */
 const VECTOR_STATE = /^(f?x(save|rstor)|ldmxcsr|stmxcsr|xgetbv|emms|rcp|rsqrt)/;
+/** Whether a vector instruction loads or stores the state as a whole, or its result is the processor's choice. */
+export const isVectorState = (name: string): boolean => VECTOR_STATE.test(name);
 
 /** Fault differently from one vendor or CR4 to another, although privileged. */
 const VENDOR = new Set(['swapgs', 'invlpg']);
@@ -41,8 +42,16 @@ export class Coverage {
   readonly #forms = new Set<string>();
   readonly #encodings = new Set<Encoding>();
 
+  static formName(encoding: Encoding, mode: 32 | 64, opsize: number, memory: boolean): string {
+    return `${encoding.instruction.name} ${encoding.text} ${mode}/${opsize}/${memory ? 'memory' : 'register'}`;
+  }
+
+  hasForm(encoding: Encoding, mode: 32 | 64, opsize: number, memory: boolean): boolean {
+    return this.#forms.has(Coverage.formName(encoding, mode, opsize, memory));
+  }
+
   note(encoding: Encoding, mode: 32 | 64, opsize: number, memory: boolean): void {
-    this.#forms.add(`${encoding.instruction.name} ${encoding.text} ${mode}/${opsize}/${memory ? 'memory' : 'register'}`);
+    this.#forms.add(Coverage.formName(encoding, mode, opsize, memory));
     this.#encodings.add(encoding);
   }
 

@@ -7,6 +7,7 @@ import { type Failure, Prover } from './prove/prover.ts';
 
 const PROGRESS_MILLISECONDS = 5000;
 const MOST_FAILURES = 5;
+const MOST_FORMS = 60;
 
 const USAGE = `Usage: npm run prove -- [--seed N] [--count M] [--trial T] [--no-tests]
   --seed N     a whole number; the same seed gives the same instructions (default: a random one)
@@ -92,6 +93,8 @@ async function showCoverage(prover: Prover, tests: boolean): Promise<void> {
     `table: ${encodings.length - none.length} of ${encodings.length} rows executed (${percent} %): ${here.length} here against the host, ` +
       `${prover.coverage.forms} of ${prover.forms} forms` + (tests ? `; ${byTests.length} by other tests` : '; other tests not run'),
   );
+  const forms = prover.missingForms();
+  if (forms.length > 0) console.log(`forms not run here, ${forms.length}: ${forms.slice(0, MOST_FORMS).join('; ')}${forms.length > MOST_FORMS ? '; …' : ''}`);
   if (none.length > 0) console.log(`not executed, ${none.length}: ${none.map(rowName).join('; ')}`);
 }
 

@@ -31,7 +31,7 @@ describe('sequences against the host processor', { skip: typeof made === 'string
       const failures: string[] = [];
       const kinds = { equal: 0, fault: 0, skipped: 0, different: 0 };
       for (let i = 0; i < count && failures.length < 5; i++) {
-        const outcome = differential.run(maker.make());
+        const outcome = differential.run(maker.make(), { vectors: true });
         kinds[outcome.kind === 'equal' && outcome.fault ? 'fault' : outcome.kind] += 1;
         if (outcome.kind === 'different') failures.push(`program ${i} of seed ${seed}:\n${outcome.what}`);
       }

@@ -1,5 +1,6 @@
 import { type Encoding, operandBits, type OpcodeTable } from '../../src/hypervisor/cpu/decode/encoding.ts';
-import { randomFx } from './cases.ts';
+import { memoryForms, operandSizes, randomFx } from './cases.ts';
+import { isVectorState } from './coverage.ts';
 import type { Program } from './differential.ts';
 import { encode, type MemoryChoice } from './encoder.ts';
 import { CODE_AREA, SCRATCH } from './places.ts';
@@ -11,6 +12,9 @@ const FREE = { 64: [0, 1, 2, 5, 6, 7, 8, 9, 11, 13, 15], 32: [0, 1, 2, 5, 6] } a
 
 /** Instructions whose result is fully defined and that stay where they may, in a row. */
 const PLAIN = /^(add|or|adc|sbb|and|sub|xor|cmp|test|not|neg|inc|dec|mov|mov-immediate|movzx|movsx|movsxd|lea|xchg|bswap|cbw|cwd|xadd|cmpxchg|set[a-z]+|cmov[a-z]+|clc|stc|cmc|lahf|sahf|rol|ror|nop|popcnt|mulx|pdep|pext|rorx|s[ah][lr]x|ad[co]x|movbe)$/;
+
+/** Vector instructions that address by a register of their own choice. */
+const IMPLICIT = /^(maskmov|clflush|prefetch)/;
 
 /** Bytes, and how many of the chunks behind are to be jumped over. */
 interface Chunk {
@@ -24,6 +28,15 @@ export function plainEncodings(table: OpcodeTable, mode: 32 | 64): Encoding[] {
     e.prefix !== 'none' && e.size64 === undefined && !/^8[CE]|^82|^0F 0D/.test(e.text));
 }
 
+/** MMX and SSE rows that may stand anywhere in a sequence of a mode. */
+function vectorEncodings(table: OpcodeTable, mode: 32 | 64): Encoding[] {
+  return table.encodings.filter((e) => {
+    const { name, unit } = e.instruction;
+    const anywhere = (unit === 'mmx' || unit === 'sse') && !isVectorState(name) && !IMPLICIT.test(name);
+    return anywhere && e.mode !== (mode === 64 ? 'i64' : 'o64') && operandSizes(e, mode).length > 0 && memoryForms(e).length > 0;
+  });
+}
+
 /**
  * A run of instructions with branches, loops, string and stack instructions
  * and code that changes itself. RBX, R12 (ESI's place in 32-bit mode is EDI)
@@ -34,11 +47,13 @@ export class SequenceMaker {
   readonly #rng: Random;
   readonly #mode: 32 | 64;
   readonly #plain: readonly Encoding[];
+  readonly #vectors: readonly Encoding[];
 
   constructor(rng: Random, mode: 32 | 64, table: OpcodeTable) {
     this.#rng = rng;
     this.#mode = mode;
     this.#plain = plainEncodings(table, mode);
+    this.#vectors = vectorEncodings(table, mode);
   }
 
   make(): Program {
@@ -74,6 +89,7 @@ export class SequenceMaker {
     if (kind === 2) return [{ bytes: this.#selfModifying() }];
     if (kind === 3) return [{ bytes: this.#loop() }];
     if (kind <= 5) return [{ bytes: this.#stack() }];
+    if (kind <= 9) return [{ bytes: this.#vector() }];
     return [{ bytes: this.#instruction() }];
   }
 
@@ -124,6 +140,20 @@ export class SequenceMaker {
         memory: memory ? this.#memory() : undefined, immediates: e.immediates.map(() => rng.value()),
       }, 0).bytes];
     }
+  }
+
+  /** A vector instruction; a memory operand is aligned, as most of them must be. */
+  #vector(): number[] {
+    const rng = this.#rng;
+    const e = rng.pick(this.#vectors);
+    const opsize = rng.pick(operandSizes(e, this.#mode));
+    const memory: MemoryChoice = {
+      base: RBX, index: undefined, scale: 0, displacement: (rng.below(0x200) - 0x100) * 16, displacementBytes: 4, ripRelative: false,
+    };
+    return [...encode(e, {
+      mode: this.#mode, opsize, addressOverride: false, prefixes: [], rex: false, reg: this.#free(), rm: this.#free(),
+      memory: rng.pick(memoryForms(e)) ? memory : undefined, immediates: e.immediates.map(() => rng.value()),
+    }, 0).bytes];
   }
 
   #branch(): Chunk {
