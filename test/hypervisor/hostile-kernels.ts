@@ -355,7 +355,7 @@ export const everyMsr: HostileKernel = (seed) =>
 /** Random values in CR0, CR3, CR4, debug and segment registers. */
 export const controlRegisters: HostileKernel = (seed) =>
   kernelOf(seed, (asm, kernel) => {
-    asm.mov('edi', 20_000);
+    asm.mov('edi', 4_000);
     asm.label('next');
     const moves = [
       [0x0f, 0x22, 0xc0],

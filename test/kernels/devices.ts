@@ -82,7 +82,13 @@ class Rig {
   }
 
   test(name: string, expected: Expectation, body: () => void, options: CaseOptions = {}): void {
-    this.kernel.test(name, expected, body, {
+    const drained = (): void => {
+      // A periodic timer of the case before may have left a request.
+      this.asm.db(0xfb, 0x90, 0xeb, 0, 0xeb, 0, 0x90, 0xfa);
+      for (const word of ['w0', 'w1', 'w2', 'w3'] as const) this.asm.mov(this.kernel.at(word), 0);
+      body();
+    };
+    this.kernel.test(name, expected, drained, {
       ...options,
       after: () => {
         this.asm.db(0xfa);
@@ -146,6 +152,16 @@ class Rig {
     this.asm.db(0xfb, 0xf4, 0xfa);
   }
 
+  /** Sleeps until that many interrupts came, or more: a host under load lets two come at once. Then w4 is 1. */
+  sleepUntil(count: number): void {
+    const again = this.asm.fresh('again');
+    this.asm.label(again);
+    this.sleep();
+    this.asm.alu('cmp', this.kernel.at('w0'), count);
+    this.asm.j('b', again);
+    this.asm.mov(this.kernel.at('w4'), 1);
+  }
+
   /** Waits until the PIC's IRR has a bit. */
   untilRequested(bit: number): void {
     const again = this.asm.fresh('again');
@@ -175,12 +191,10 @@ function legacy(rig: Rig): void {
     rig.pit(0, 1000);
     rig.sleep();
   });
-  rig.test('8254 in mode 2 interrupts again and again', { w0: 3, w1: 0x20 }, () => {
+  rig.test('8254 in mode 2 interrupts again and again', { w1: 0x20, w4: 1 }, () => {
     rig.pic(0xfe);
     rig.pit(2, 5000);
-    rig.sleep();
-    rig.sleep();
-    rig.sleep();
+    rig.sleepUntil(3);
   });
   rig.test('8259: a masked request waits', { w0: 0 }, () => {
     rig.pic(0xff);
@@ -410,13 +424,11 @@ function localApic(rig: Rig): void {
     rig.readLapic(REGISTER.current);
     asm.mov(kernel.at('w4'), 'eax');
   });
-  rig.test('timer, periodic', { w0: 3, w1: 0x62 }, () => {
+  rig.test('timer, periodic', { w1: 0x62, w4: 1 }, () => {
     rig.lapic(REGISTER.divide, 0xb);
     rig.lapic(REGISTER.lvtTimer, 0x20062);
     rig.lapic(REGISTER.initial, 2_000_000);
-    rig.sleep();
-    rig.sleep();
-    rig.sleep();
+    rig.sleepUntil(3);
   });
   rig.test('timer, masked: the count runs out, nothing comes', { w0: 0 }, () => {
     const again = asm.fresh('again');
@@ -427,6 +439,14 @@ function localApic(rig: Rig): void {
     asm.alu('cmp', 'eax', 0);
     asm.j('ne', again);
     asm.db(0xfb, 0x90, 0xfa);
+  });
+  rig.test('a timer comes in between the repetitions of REP STOS', { w0: 1, w1: 0x62 }, () => {
+    rig.lapic(REGISTER.divide, 0xb);
+    rig.lapic(REGISTER.lvtTimer, 0x62);
+    rig.lapic(REGISTER.initial, 1_000_000);
+    asm.mov('edi', 0x40_0000);
+    asm.mov('ecx', 0x200_0000);
+    asm.db(0xfb, 0xf3, 0xaa, 0xfa); // sti; rep stosb; cli
   });
   rig.test(
     'timer, TSC deadline',
