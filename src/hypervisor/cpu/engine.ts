@@ -1,12 +1,15 @@
 /** What the interrupt controllers have for the processor. */
 export type InterruptKind = 'none' | 'extint' | 'fixed' | 'nmi' | 'smi' | 'init' | 'sipi';
 
+/** Bits of what the processor cannot take now, for `poll`: maskable interrupts, NMI. */
+export const BLOCKED = { maskable: 1, nmi: 2 } as const;
+
 /** The processor's side of its local APIC. */
 export interface InterruptSource {
-  /** The most urgent thing to deliver; what TPR holds back is not told. */
-  poll(): InterruptKind;
+  /** The most urgent thing to deliver that is not `blocked` (bits of BLOCKED); what TPR holds back is not told. */
+  poll(blocked?: number): InterruptKind;
   /** Takes what `poll` told and gives its vector. */
-  acknowledge(): number;
+  acknowledge(kind?: InterruptKind): number;
 }
 
 /** Why a slice ended. */

@@ -1,7 +1,7 @@
 import type { Bus } from '../../machine/bus.ts';
 import { CODE64, type CodeMode, Decoder, MAX_INSTRUCTION_BYTES } from '../decode/decoder.ts';
 import { AC, IF, RF, TF } from '../flags.ts';
-import type { CpuEngine, InterruptSource, SliceEnd } from '../engine.ts';
+import { BLOCKED, type CpuEngine, type InterruptSource, type SliceEnd } from '../engine.ts';
 import { CODE_MASK, CS, FETCH, FETCH_VIEW_BYTES, RAM, RECORD, RECORDS, S, SCRATCH, SEG, segment, SS, TLB, TLB_VIEW_BYTES, WATCH, WATCH_VIEW } from '../layout.ts';
 import { GuestFault, type CpuContext, type CpuPlatform, TripleFault, VECTOR } from '../system/context.ts';
 import { enabledBreakpoints } from '../system/control.ts';
@@ -313,27 +313,24 @@ export class Interpreter implements CpuEngine {
   /** Delivers the most urgent interrupt if it may be; false after a triple fault. */
   #takeInterrupt(): boolean {
     const { view } = this;
-    const kind = this.#options.interrupts.poll();
+    const { interrupts } = this.#options;
+    const shadow = view.getInt32(S.shadow, true) !== 0;
+    const maskable = !shadow && (view.getUint32(S.eflags, true) & IF) !== 0;
+    const nmi = !shadow && view.getInt32(S.nmiBlocked, true) === 0;
+    const kind = interrupts.poll((maskable ? 0 : BLOCKED.maskable) | (nmi ? 0 : BLOCKED.nmi));
     if (kind === 'none') {
-      view.setInt32(S.interruptPending, 0, true);
+      if (interrupts.poll() === 'none') view.setInt32(S.interruptPending, 0, true);
       return true;
     }
-    if (kind === 'nmi') {
-      if (view.getInt32(S.nmiBlocked, true) !== 0 || view.getInt32(S.shadow, true) !== 0) return true;
-      this.#options.interrupts.acknowledge();
-      view.setInt32(S.nmiBlocked, 1, true);
-      return this.#deliver({ vector: VECTOR.NMI, kind: 'external', repeating: this.#repeating });
-    }
+    const vector = interrupts.acknowledge(kind);
     if (kind === 'init' || kind === 'sipi' || kind === 'smi') {
       // The one processor is the bootstrap processor: INIT starts it at the reset vector, a SIPI means nothing to it.
       // There is no system management mode to enter.
-      this.#options.interrupts.acknowledge();
       if (kind === 'init') this.#init();
       return true;
     }
-    if ((view.getUint32(S.eflags, true) & IF) === 0 || view.getInt32(S.shadow, true) !== 0) return true;
-    const vector = this.#options.interrupts.acknowledge();
-    return this.#deliver({ vector, kind: 'external', repeating: this.#repeating });
+    if (kind === 'nmi') view.setInt32(S.nmiBlocked, 1, true);
+    return this.#deliver({ vector: kind === 'nmi' ? VECTOR.NMI : vector, kind: 'external', repeating: this.#repeating });
   }
 
   /** INIT (SDM vol. 3, 10.1.1): MSRs, the TSC, x87 and XMM registers stay. */

@@ -38,6 +38,20 @@ describe('NMI', () => {
     assert.equal(guest.view.getUint32(S.nmiBlocked, true), 0);
   });
 
+  it('one that waits does not hold up interrupts; the IRET of their handlers lets it in', () => {
+    const guest = new Guest().long(0, KERNEL);
+    // out 81h,al; nop; hlt
+    guest.code(KERNEL, 'E6 81 90 F4');
+    // shl r12,4; or r12,2; test r13,r13; jnz +11; inc r13; out 81h,al; mov al,30h; out 80h,al; sti; nop; iretq
+    guest.code(KERNEL + 0x40, '49 C1 E4 04 49 83 CC 02 4D 85 ED 75 0B 49 FF C5 E6 81 B0 30 E6 80 FB 90 48 CF');
+    // shl r12,4; or r12,3; iretq
+    guest.code(KERNEL + 0x80, '49 C1 E4 04 49 83 CC 03 48 CF');
+    guest.gate(2, KERNEL + 0x40);
+    guest.gate(0x30, KERNEL + 0x80);
+    guest.untilHalt();
+    assert.equal(guest.reg(12), 0x232n);
+  });
+
   it('comes with IF clear and not behind MOV SS', () => {
     const guest = new Guest().long(0, KERNEL);
     // cli; out 81h,al; hlt

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import type { Bus } from '../../machine/bus.ts';
-import type { InterruptKind, InterruptSource } from '../engine.ts';
+import { BLOCKED, type InterruptKind, type InterruptSource } from '../engine.ts';
 import { writeRflags } from '../flags.ts';
 import { Interpreter } from '../interpret/engine.ts';
 import { CS, RAM, S, SS, TR, gpr } from '../layout.ts';
@@ -50,9 +50,13 @@ export class Guest {
   constructor() {
     const memory = new WebAssembly.Memory({ initial: PAGES, maximum: PAGES, shared: true });
     const interrupts: InterruptSource = {
-      poll: () => (this.signal !== 'none' ? this.signal : this.pending === undefined ? 'none' : 'fixed'),
-      acknowledge: () => {
-        if (this.signal !== 'none') {
+      poll: (blocked = 0) => {
+        const held = this.signal === 'nmi' && (blocked & BLOCKED.nmi) !== 0;
+        if (this.signal !== 'none' && !held) return this.signal;
+        return this.pending === undefined || (blocked & BLOCKED.maskable) !== 0 ? 'none' : 'fixed';
+      },
+      acknowledge: (kind) => {
+        if (kind !== 'fixed') {
           this.signal = 'none';
           return 0;
         }

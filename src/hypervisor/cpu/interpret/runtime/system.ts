@@ -1,4 +1,4 @@
-import { AC, AF, ARITHMETIC, AUX, CF, IF, NT, OF, PF, RF, SF, TF, VM, ZF } from '../../flags.ts';
+import { AC, AF, ARITHMETIC, CF, IF, NT, OF, PF, RF, SF, TF, VM, ZF } from '../../flags.ts';
 import { CS, DS, ES, FETCH, FETCH_VIEW_BYTES, FS, GS, gpr, S, SEG, segment, SS, TLB, TLB_VIEW_BYTES, TR } from '../../layout.ts';
 import type { FunctionBuilder, FunctionRef } from '../../wasm/function.ts';
 import type { ModuleBuilder } from '../../wasm/module.ts';
