@@ -7,10 +7,22 @@
  * object in UTF-8; console frames carry bytes of the serial line as they are.
  * Either side ends the connection at the first malformed frame, and nothing
  * else suffers from it.
+ *
+ * Input arrives once, even when the worker between a viewer and the VM dies
+ * with some of it under way. A viewer that wants this names its input session
+ * as it attaches and numbers the bytes of its input from 0, over all its
+ * connections. The VM process counts what it has taken of the session: it says
+ * so in its `hello` and, as more comes, in `taken`. The viewer keeps what has
+ * not been taken and, attached again, goes on from there; the connection that
+ * the session had before is cut off, and what is unread on it is not taken. A
+ * VM process that does not know the session (a new launch, or one that was away
+ * for long while many others came and went) begins it at the viewer's `sent`:
+ * what may have reached a guest before is never typed a second time, and what
+ * was typed while there was no VM and has never been sent is kept for the next.
  */
 
 /** Raised when messages change meaning; both sides say theirs in `hello`. */
-export const CHANNEL_VERSION = 1;
+export const CHANNEL_VERSION = 2;
 
 /** The most that type byte and payload of one frame may take, in bytes. */
 export const MAX_FRAME_BYTES = 64 * 1024 + 1;
@@ -156,6 +168,12 @@ export interface ConsolePosition {
   readonly position: number;
 }
 
+/** A viewer's input session, which outlives its connections, and how many bytes of it were ever sent. */
+export interface InputPosition {
+  readonly session: string;
+  readonly sent: number;
+}
+
 export const VM_OPERATIONS = ['status', 'stats', 'pause', 'resume', 'reset', 'powerButton', 'stop'] as const;
 export type VmOperation = (typeof VM_OPERATIONS)[number];
 
@@ -186,12 +204,15 @@ export type ClientMessage =
       readonly version: number;
       readonly role: ChannelRole;
       readonly resume?: ConsolePosition;
+      /** Of a console only. */
+      readonly input?: InputPosition;
     }
   | {
       readonly type: 'attach';
       readonly version: number;
       readonly token: string;
       readonly resume?: ConsolePosition;
+      readonly input?: InputPosition;
     }
   | { readonly type: 'request'; readonly id: number; readonly operation: VmOperation };
 
@@ -207,8 +228,12 @@ export type VmMessage =
       readonly startTicks: string;
       /** Number, since launch, of the first console byte that follows. */
       readonly position: number;
+      /** To a viewer that named an input session: the number of the first byte of input to send. */
+      readonly taken?: number;
       readonly status: VmStatus;
     }
+  /** All input of the session before byte `taken` is in the VM process's hands. */
+  | { readonly type: 'taken'; readonly taken: number }
   | { readonly type: 'reply'; readonly id: number; readonly ok: true; readonly value: VmStatus | VmStats }
   | { readonly type: 'reply'; readonly id: number; readonly ok: false; readonly error: string }
   | { readonly type: 'status'; readonly status: VmStatus }
@@ -268,6 +293,12 @@ function position(fields: Fields): { resume?: ConsolePosition } {
   return { resume: { launchId: text(resume, 'launchId', 64), position: count(resume, 'position') } };
 }
 
+function inputPosition(fields: Fields): { input?: InputPosition } {
+  if (fields.input === undefined) return {};
+  const input = group(fields, 'input');
+  return { input: { session: text(input, 'session', 64), sent: count(input, 'sent') } };
+}
+
 /** Reads a client's control frame. Throws a ChannelError when it is not one. */
 export function parseClientMessage(payload: Uint8Array): ClientMessage {
   const fields = parseObject(payload);
@@ -278,6 +309,7 @@ export function parseClientMessage(payload: Uint8Array): ClientMessage {
         version: count(fields, 'version'),
         role: oneOf(fields, 'role', ['agent', 'console', 'log'] as const),
         ...position(fields),
+        ...inputPosition(fields),
       };
     case 'attach':
       return {
@@ -285,6 +317,7 @@ export function parseClientMessage(payload: Uint8Array): ClientMessage {
         version: count(fields, 'version'),
         token: text(fields, 'token'),
         ...position(fields),
+        ...inputPosition(fields),
       };
     case 'request':
       return {
@@ -360,8 +393,11 @@ export function parseVmMessage(payload: Uint8Array): VmMessage {
         pid: count(fields, 'pid'),
         startTicks: text(fields, 'startTicks', 32),
         position: count(fields, 'position'),
+        ...(fields.taken === undefined ? {} : { taken: count(fields, 'taken') }),
         status: parseStatus(group(fields, 'status')),
       };
+    case 'taken':
+      return { type: 'taken', taken: count(fields, 'taken') };
     case 'reply':
       return parseReply(fields);
     case 'status':

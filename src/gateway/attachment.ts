@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
 import { connect } from 'node:net';
-import type { ConsolePosition, Frame, VmExit, VmMessage } from '../contracts/channel.ts';
+import type { ConsolePosition, Frame, InputPosition, VmExit, VmMessage } from '../contracts/channel.ts';
 import {
   CHANNEL_VERSION,
   ChannelError,
@@ -13,11 +13,16 @@ import {
 
 const ATTACH_TIMEOUT_MS = 5_000;
 
-export interface AttachTarget {
+/** Where a viewer stands: in the output, and in its own input. */
+export interface ViewerPosition {
+  readonly resume?: ConsolePosition;
+  readonly input?: InputPosition;
+}
+
+export interface AttachTarget extends ViewerPosition {
   /** `host:port` of the worker. */
   readonly endpoint: string;
   readonly token: string;
-  readonly resume?: ConsolePosition;
 }
 
 /** How the bytes of a console ended: with the machine, as asked (a log), or by a broken connection. */
@@ -38,6 +43,12 @@ export class Attachment {
   #end: AttachmentEnd = { kind: 'lost' };
   #launchId = '';
   #position = 0;
+  /** Whether input is counted: a session was named. */
+  readonly #counted: boolean;
+  /** Of the session's input, what the VM has taken and where what was sent ends. */
+  #taken = 0;
+  #sent: number;
+  #onTaken: (taken: number) => void = () => {};
 
   private constructor(target: AttachTarget) {
     const { hostname, port } = new URL(`tcp://${target.endpoint}`);
@@ -49,9 +60,12 @@ export class Attachment {
       this.#ended.resolve(this.#end);
     });
     this.#socket.on('data', (chunk: Buffer) => this.#read(chunk));
+    this.#counted = target.input !== undefined;
+    this.#sent = target.input?.sent ?? 0;
     const resume = target.resume === undefined ? {} : { resume: target.resume };
+    const input = target.input === undefined ? {} : { input: target.input };
     this.#socket.write(
-      encodeControl({ type: 'attach', version: CHANNEL_VERSION, token: target.token, ...resume }),
+      encodeControl({ type: 'attach', version: CHANNEL_VERSION, token: target.token, ...resume, ...input }),
     );
   }
 
@@ -88,15 +102,20 @@ export class Attachment {
     this.#socket.resume();
   }
 
-  /** Sends what was typed. False when the sender should wait for `onDrain`. */
-  send(bytes: Uint8Array): boolean {
-    let room = true;
-    for (const frame of encodeConsole(FRAME_TYPES.consoleInput, bytes)) room = this.#socket.write(frame);
-    return room;
+  /** Of the named session's input, how many bytes the VM has taken: what is sent first has this number. */
+  get taken(): number {
+    return this.#taken;
   }
 
-  onDrain(listener: () => void): void {
-    this.#socket.on('drain', listener);
+  /** Calls back whenever the VM has taken more. */
+  onTaken(listener: (taken: number) => void): void {
+    this.#onTaken = listener;
+  }
+
+  /** Sends what was typed. The sender bounds what is under way by `taken`. */
+  send(bytes: Uint8Array): void {
+    this.#sent += bytes.length;
+    for (const frame of encodeConsole(FRAME_TYPES.consoleInput, bytes)) this.#socket.write(frame);
   }
 
   pause(): void {
@@ -138,7 +157,13 @@ export class Attachment {
     if (message.type === 'hello') {
       this.#launchId = message.launchId;
       this.#position = message.position;
+      if (this.#counted) this.#count(message.taken ?? -1);
+      // What follows is numbered from there.
+      this.#sent = this.#taken;
       this.#open();
+    } else if (message.type === 'taken') {
+      this.#count(message.taken);
+      this.#onTaken(message.taken);
     } else if (message.type === 'exited') {
       this.#end = { kind: 'exited', exit: message.exit };
     } else if (message.type === 'end') {
@@ -147,6 +172,13 @@ export class Attachment {
     } else if (message.type === 'error') {
       this.#opened.reject(new ChannelError(message.code, message.message));
     }
+  }
+
+  #count(taken: number): void {
+    if (!this.#counted || taken < this.#taken || taken > this.#sent) {
+      throw new ChannelError('malformed', 'the VM counts its input wrongly');
+    }
+    this.#taken = taken;
   }
 
   #open(): void {

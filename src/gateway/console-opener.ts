@@ -1,10 +1,10 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { AttachPurpose } from '../contracts/attach-token.ts';
 import { ATTACH_TOKEN_SECONDS, makeAttachToken } from '../contracts/attach-token.ts';
-import type { ConsolePosition } from '../contracts/channel.ts';
 import { CONSOLE_CLOSE } from '../contracts/console.ts';
 import type { Database, Vm } from '../infra/prisma.ts';
 import { Problem } from '../lib/errors.ts';
+import type { ViewerPosition } from './attachment.ts';
 import { Attachment } from './attachment.ts';
 
 /** How long a console waits for a VM that should run but cannot be reached: its worker or itself is being restarted. */
@@ -25,7 +25,7 @@ export class ConsoleOpener {
   }
 
   /** @throws {Problem} `vm_not_running`, or `unavailable` when the worker cannot be reached. */
-  async open(vm: Vm, purpose: AttachPurpose, resume?: ConsolePosition): Promise<Attachment> {
+  async open(vm: Vm, purpose: AttachPurpose, viewer: ViewerPosition = {}): Promise<Attachment> {
     const host =
       vm.hostId === null ? null : await this.#database.host.findUnique({ where: { id: vm.hostId } });
     if (host === null || host.endpoint === null || host.channelSecret === null) {
@@ -35,11 +35,7 @@ export class ConsoleOpener {
     }
     const token = makeAttachToken({ vmId: vm.id, purpose }, host.channelSecret);
     try {
-      return await Attachment.open({
-        endpoint: host.endpoint,
-        token,
-        ...(resume === undefined ? {} : { resume }),
-      });
+      return await Attachment.open({ endpoint: host.endpoint, token, ...viewer });
     } catch (error) {
       const code = error instanceof Error && 'code' in error ? error.code : undefined;
       if (code === 'not-running') throw notRunning(vm);
@@ -60,7 +56,7 @@ export class ConsoleOpener {
    */
   async reopen(
     vmId: string,
-    resume: ConsolePosition | undefined,
+    viewer: ViewerPosition,
     signal: AbortSignal,
   ): Promise<Attachment | ConsoleClose> {
     const deadline = Date.now() + REOPEN_MS;
@@ -69,7 +65,7 @@ export class ConsoleOpener {
         const vm = await this.#database.vm.findUnique({ where: { id: vmId } });
         const rest = restOf(vm);
         if (rest !== undefined) return rest;
-        if (vm !== null) return await this.open(vm, 'serial', resume);
+        if (vm !== null) return await this.open(vm, 'serial', viewer);
       } catch {
         // The database, the worker or the VM is away: all of them are expected back.
       }

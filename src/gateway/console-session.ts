@@ -1,8 +1,8 @@
 import type { WebSocket } from 'ws';
 import type { ConsolePosition } from '../contracts/channel.ts';
-import { BACKLOG_BYTES } from '../contracts/channel.ts';
 import type { Attachment } from './attachment.ts';
 import type { ConsoleOpener } from './console-opener.ts';
+import type { PendingInput } from './pending-input.ts';
 
 /** What may wait for a slow viewer before the VM's side is held up, and how little before it goes on. */
 const HIGH_WATER_BYTES = 1024 * 1024;
@@ -12,7 +12,8 @@ const PING_INTERVAL_MS = 30_000;
 /**
  * One viewer of a serial console: bytes between its WebSocket and the VM.
  * When the worker or the VM process is restarted, the viewer stays and is
- * attached again, from the byte at which it was cut off.
+ * attached again, from the byte at which it was cut off, and what it typed
+ * meanwhile is sent then.
  */
 export class ConsoleSession {
   readonly #socket: WebSocket;
@@ -20,15 +21,15 @@ export class ConsoleSession {
   readonly #opener: ConsoleOpener;
   readonly #gone = new AbortController();
   #attachment: Attachment | undefined;
-  /** Typed while there was no VM to type to; at most BACKLOG_BYTES. */
-  #waiting: Buffer[] = [];
-  #waitingBytes = 0;
+  /** When it is full the viewer's socket rests, so it grows by little more than one message. */
+  readonly #input: PendingInput;
   #answered = true;
 
-  constructor(socket: WebSocket, vmId: string, opener: ConsoleOpener) {
+  constructor(socket: WebSocket, vmId: string, opener: ConsoleOpener, input: PendingInput) {
     this.#socket = socket;
     this.#vmId = vmId;
     this.#opener = opener;
+    this.#input = input;
   }
 
   /** Serves the viewer until it leaves or the VM comes to rest. Never rejects. */
@@ -43,6 +44,8 @@ export class ConsoleSession {
     let words = reason;
     while (Buffer.byteLength(words) > 123) words = words.slice(0, -1);
     this.#socket.close(code, words);
+    // A socket that rests cannot see the answer to its close.
+    this.#socket.resume();
   }
 
   /** Bytes flow until the attachment ends. Resolves with the next one, if there is to be one. */
@@ -52,19 +55,23 @@ export class ConsoleSession {
       return undefined;
     }
     this.#attachment = attachment;
-    attachment.onDrain(() => this.#socket.resume());
-    for (const bytes of this.#waiting.splice(0)) attachment.send(bytes);
-    this.#waitingBytes = 0;
+    this.#input.resume(attachment.taken);
+    attachment.send(this.#input.takeUnsent());
+    attachment.onTaken((taken) => {
+      this.#input.acknowledge(taken);
+      this.#holdOrGoOn();
+    });
+    this.#holdOrGoOn();
     attachment.listen((bytes) => this.#toViewer(attachment, bytes));
     await attachment.ended;
     this.#attachment = undefined;
-    this.#socket.resume();
     if (this.#gone.signal.aborted) return undefined;
     return this.#next(attachment.position);
   }
 
   async #next(position: ConsolePosition): Promise<Attachment | undefined> {
-    const next = await this.#opener.reopen(this.#vmId, position, this.#gone.signal);
+    const viewer = { resume: position, input: this.#input.position };
+    const next = await this.#opener.reopen(this.#vmId, viewer, this.#gone.signal);
     if (!('code' in next)) return next;
     this.close(next.code, next.reason);
     return undefined;
@@ -102,12 +109,15 @@ export class ConsoleSession {
   }
 
   #toVm(data: Buffer): void {
-    const attachment = this.#attachment;
-    if (attachment !== undefined) {
-      if (!attachment.send(data)) this.#socket.pause();
-    } else if (this.#waitingBytes + data.length <= BACKLOG_BYTES) {
-      this.#waiting.push(data);
-      this.#waitingBytes += data.length;
-    }
+    // What still comes between our close and the viewer's answer has nowhere to go.
+    if (this.#socket.readyState !== this.#socket.OPEN) return;
+    this.#input.push(data);
+    this.#attachment?.send(this.#input.takeUnsent());
+    this.#holdOrGoOn();
+  }
+
+  #holdOrGoOn(): void {
+    if (this.#input.isFull) this.#socket.pause();
+    else this.#socket.resume();
   }
 }

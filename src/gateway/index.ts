@@ -12,6 +12,7 @@ import type { Attachment } from './attachment.ts';
 import type { ConsoleClose } from './console-opener.ts';
 import { ConsoleOpener, notRunning, restOf } from './console-opener.ts';
 import { ConsoleSession } from './console-session.ts';
+import { PendingInput } from './pending-input.ts';
 
 export interface GatewayDeps {
   readonly database: Database;
@@ -26,7 +27,7 @@ export async function registerGateway(app: App, { database }: GatewayDeps): Prom
   const opener = new ConsoleOpener(database);
   const sessions = new Set<ConsoleSession>();
   /** Consoles opened before the upgrade, so that a refusal is an HTTP answer. */
-  const opened = new WeakMap<FastifyRequest, Attachment>();
+  const opened = new WeakMap<FastifyRequest, { attachment: Attachment; input: PendingInput }>();
   app.addHook('preClose', async () => {
     for (const session of sessions)
       session.close(CONSOLE_CLOSE.restart, 'the service is shutting down; connect again');
@@ -65,20 +66,21 @@ export async function registerGateway(app: App, { database }: GatewayDeps): Prom
           headers: { upgrade: 'websocket' },
         });
       }
-      const attachment = await openConsole(opener, vm, request);
-      opened.set(request, attachment);
+      const input = new PendingInput();
+      const attachment = await openConsole(opener, vm, request, input);
+      opened.set(request, { attachment, input });
       request.raw.socket.once('close', () => attachment.close());
     },
     handler: async () => {
       throw new Problem('upgrade_required', 'the serial console is a WebSocket');
     },
     wsHandler: async (socket, request) => {
-      const attachment = opened.get(request);
-      if (attachment === undefined) return socket.close(1011, 'the console was not opened');
+      const console = opened.get(request);
+      if (console === undefined) return socket.close(1011, 'the console was not opened');
       const { id } = request.params;
-      const session = new ConsoleSession(socket, id, opener);
+      const session = new ConsoleSession(socket, id, opener, console.input);
       sessions.add(session);
-      await session.run(attachment);
+      await session.run(console.attachment);
       sessions.delete(session);
     },
   });
@@ -107,12 +109,18 @@ export async function registerGateway(app: App, { database }: GatewayDeps): Prom
 }
 
 /** Opens the console of a VM that runs, or is being started: that is waited for. */
-async function openConsole(opener: ConsoleOpener, vm: Vm, request: FastifyRequest): Promise<Attachment> {
+async function openConsole(
+  opener: ConsoleOpener,
+  vm: Vm,
+  request: FastifyRequest,
+  input: PendingInput,
+): Promise<Attachment> {
+  const viewer = { input: input.position };
   if (restOf(vm) !== undefined || vm.state === 'stopped') throw notRunning(vm);
-  if (vm.state === 'running' || vm.state === 'paused') return opener.open(vm, 'serial');
+  if (vm.state === 'running' || vm.state === 'paused') return opener.open(vm, 'serial', viewer);
   const gone = new AbortController();
   request.raw.socket.once('close', () => gone.abort());
-  const console: Attachment | ConsoleClose = await opener.reopen(vm.id, undefined, gone.signal);
+  const console: Attachment | ConsoleClose = await opener.reopen(vm.id, viewer, gone.signal);
   if ('code' in console) throw notRunning(vm);
   return console;
 }

@@ -4,7 +4,10 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { WebSocket } from 'ws';
+import { BACKLOG_BYTES } from '../../src/contracts/channel.ts';
 import { CONSOLE_CLOSE } from '../../src/contracts/console.ts';
+import type { VmMetrics } from '../../src/contracts/metrics.ts';
+import { vmMetricsKey } from '../../src/contracts/metrics.ts';
 import { ECHO_BANNER, ECHO_KEYS } from '../guests/echo-guest.ts';
 import { until, WorkerRig } from '../worker/worker-rig.ts';
 import { runCli, startCli } from './cli-process.ts';
@@ -65,6 +68,20 @@ class Console {
     return [response.statusCode, (JSON.parse(body) as { code: string }).code];
   }
 }
+
+/** Waits until a VM's figures, as its worker published them, say this of its serial line. */
+async function untilSerial(id: string, test: (serial: Serial) => boolean): Promise<void> {
+  let last: Serial | undefined;
+  await until(
+    async () => {
+      const figures = await rig.redis.get(vmMetricsKey(id));
+      last = figures === null ? undefined : (JSON.parse(figures) as VmMetrics).serial;
+      return (last !== undefined && test(last)) || undefined;
+    },
+    () => `the serial line’s figures stayed ${JSON.stringify(last)}`,
+  );
+}
+type Serial = NonNullable<VmMetrics['serial']>;
 
 before(async () => {
   rig = await WorkerRig.create();
@@ -212,6 +229,66 @@ test('a viewer stays while the worker is killed and comes back, and loses no byt
   console.socket.send('after');
   await console.until('after');
   assert.equal(console.text, `${ECHO_BANNER}before meanwhile after`);
+  console.socket.close();
+});
+
+test('what is typed to a worker that hangs and is killed arrives once', async () => {
+  await done('vm create eight --image echo --memory 32');
+  const console = new Console(await vmId('eight'));
+  await console.until(ECHO_BANNER);
+  console.socket.send('before ');
+  await console.until('before ');
+  process.kill(rig.workerPid, 'SIGSTOP');
+  console.socket.send('into the ');
+  console.socket.send('dead socket ');
+  // The service has passed on what came before the ping that it answers.
+  console.socket.ping();
+  await once(console.socket, 'pong');
+  await rig.endWorker('SIGKILL');
+  await rig.startWorker();
+  await console.until('dead socket ');
+  console.socket.send('after');
+  await console.until('after');
+  assert.equal(console.text, `${ECHO_BANNER}before into the dead socket after`);
+  console.socket.close();
+});
+
+test('a long paste goes on where it was when the worker is killed in the middle of it', async () => {
+  await done('vm create nine --image echo --memory 32');
+  const id = await vmId('nine');
+  const console = new Console(id);
+  await console.until(ECHO_BANNER);
+  await done('vm pause nine');
+  const lines = Array.from({ length: 20_000 }, (_, number) => `line ${number} `);
+  for (let at = 0; at < lines.length; at += 1000) console.socket.send(lines.slice(at, at + 1000).join(''));
+  // The VM has taken what it has room for; the rest stands all along the way to it.
+  await untilSerial(id, ({ receivedBytes }) => receivedBytes >= BACKLOG_BYTES);
+  await rig.endWorker('SIGKILL');
+  await rig.redis.del(vmMetricsKey(id));
+  await rig.startWorker();
+  // Only while the viewer is there may the guest say more than the backlog holds.
+  await untilSerial(id, ({ viewers }) => viewers === 1);
+  await done('vm resume nine');
+  await console.until(String(lines.at(-1)));
+  assert.ok(console.text === ECHO_BANNER + lines.join(''), 'the guest echoed something else than was typed');
+  console.socket.close();
+});
+
+test('what a VM process may have had when it was killed is not typed into the next one', async () => {
+  await done('vm create ten --image echo --memory 32');
+  const id = await vmId('ten');
+  const console = new Console(id);
+  await console.until(ECHO_BANNER);
+  const pid = Number((await rig.vm(id)).pid);
+  process.kill(pid, 'SIGSTOP');
+  console.socket.send('lost');
+  console.socket.ping();
+  await once(console.socket, 'pong');
+  process.kill(pid, 'SIGKILL');
+  await console.until(`${ECHO_BANNER}${ECHO_BANNER}`);
+  console.socket.send('again');
+  await console.until('again');
+  assert.equal(console.text, `${ECHO_BANNER}${ECHO_BANNER}again`);
   console.socket.close();
 });
 

@@ -20,6 +20,7 @@ import {
   parseVmMessage,
 } from '../../src/contracts/channel.ts';
 import { ChannelServer } from '../../workers/vm/channel-server.ts';
+import { MAX_SESSIONS_AWAY } from '../../workers/vm/input-sessions.ts';
 
 let directory: string;
 let path: string;
@@ -59,6 +60,26 @@ class Peer {
     this.socket = connect({ path });
     this.socket.on('error', () => {});
     this.socket.on('data', (chunk) => this.#decoder.push(Buffer.from(chunk), (frame) => this.#take(frame)));
+  }
+
+  /** Says hello as a console with an input session. */
+  session(session: string, sent: number): this {
+    const input = { session, sent };
+    this.socket.write(encodeControl({ type: 'hello', version: CHANNEL_VERSION, role: 'console', input }));
+    return this;
+  }
+
+  type(bytes: string | Buffer): void {
+    for (const frame of encodeConsole(FRAME_TYPES.consoleInput, Buffer.from(bytes))) this.socket.write(frame);
+  }
+
+  /** How much input the VM said last that it has. */
+  get taken(): number | undefined {
+    let taken: number | undefined;
+    for (const message of this.messages) {
+      if (message.type === 'hello' || message.type === 'taken') taken = message.taken;
+    }
+    return taken;
   }
 
   hello(role: 'agent' | 'console' | 'log', resume?: { launchId: string; position: number }): this {
@@ -158,6 +179,14 @@ test('malformed frames end only the connection that they came on', async () => {
     control({ type: 'hello', version: -1, role: 'console' }),
     control({ type: 'hello', version: CHANNEL_VERSION + 1, role: 'console' }),
     control({ type: 'hello', version: CHANNEL_VERSION, role: 'console', resume: { position: -1 } }),
+    control({ type: 'hello', version: CHANNEL_VERSION, role: 'console', input: { session: 'x', sent: -1 } }),
+    control({
+      type: 'hello',
+      version: CHANNEL_VERSION,
+      role: 'console',
+      input: { session: 'x'.repeat(65), sent: 0 },
+    }),
+    control({ type: 'hello', version: CHANNEL_VERSION, role: 'log', input: { session: 'x', sent: 0 } }),
     control({ type: 'request', id: 1, operation: 'stop' }),
     encodeFrame(FRAME_TYPES.consoleInput, Buffer.from('too early')),
     encodeFrame(FRAME_TYPES.consoleOutput, Buffer.from('not yours')),
@@ -253,6 +282,58 @@ test('a viewer that types faster than the guest reads is held up until there is 
   await assertServes();
   assert.equal(received.length, typed.length);
   peer.socket.destroy();
+});
+
+test('input is counted over the connections of a session, and the newest cuts off the one before', async () => {
+  received = Buffer.alloc(0);
+  const first = new Peer().session('one', 0);
+  await first.until(() => first.taken === 0);
+  first.type('hello ');
+  await first.until(() => first.taken === 6);
+  // The guest has no room: what comes after this is left in the socket.
+  room = false;
+  first.type('world');
+  await first.until(() => first.taken === 11);
+  first.type('unread');
+  const second = new Peer().session('one', 17);
+  await second.until(() => second.taken !== undefined);
+  assert.equal(second.taken, 11);
+  await closes(first);
+  room = true;
+  server.inputHasRoom();
+  second.type('read once');
+  await second.until(() => second.taken === 20);
+  assert.equal(received.toString(), 'hello worldread once');
+  second.socket.destroy();
+});
+
+test('an acknowledgement stands for all input of a turn, however small its frames', async () => {
+  const peer = new Peer().session('two', 0);
+  await peer.until(() => peer.taken === 0);
+  const frames = Array.from({ length: 5000 }, () => encodeFrame(FRAME_TYPES.consoleInput, Buffer.from('x')));
+  peer.socket.write(Buffer.concat(frames));
+  await peer.until(() => peer.taken === 5000);
+  assert.ok(peer.messages.length < 500, `${peer.messages.length} messages`);
+  peer.socket.destroy();
+});
+
+test('sessions that are away are remembered, the latest only; an unknown one begins where its viewer is', async () => {
+  const visit = async (id: string, sent: number, typed: string): Promise<number | undefined> => {
+    const peer = new Peer().session(id, sent);
+    await peer.until(() => peer.taken !== undefined);
+    const taken = peer.taken;
+    peer.type(typed);
+    await peer.until(() => peer.taken === Number(taken) + typed.length);
+    peer.socket.end();
+    await closes(peer);
+    return taken;
+  };
+  assert.equal(await visit('away', 3, 'abc'), 3);
+  assert.equal(await visit('away', 100, 'abc'), 6);
+  for (let i = 1; i < MAX_SESSIONS_AWAY; i++) await visit(`other ${i}`, 0, 'x');
+  assert.equal(await visit('away', 100, 'abc'), 9);
+  for (let i = 0; i < MAX_SESSIONS_AWAY; i++) await visit(`more ${i}`, 0, 'x');
+  assert.equal(await visit('away', 100, ''), 100);
 });
 
 test('a new agent takes the place of the one before', async () => {

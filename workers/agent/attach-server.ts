@@ -90,7 +90,8 @@ export class AttachServer {
     vm.once('connect', () => {
       connected = true;
       const resume = message.resume === undefined ? {} : { resume: message.resume };
-      vm.write(encodeControl({ type: 'hello', version: CHANNEL_VERSION, role, ...resume }));
+      const input = message.input === undefined ? {} : { input: message.input };
+      vm.write(encodeControl({ type: 'hello', version: CHANNEL_VERSION, role, ...resume, ...input }));
       socket.setTimeout(0);
       socket.pipe(vm);
       vm.pipe(socket);

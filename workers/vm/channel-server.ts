@@ -4,6 +4,7 @@ import type {
   ClientMessage,
   ConsolePosition,
   Frame,
+  InputPosition,
   VmExit,
   VmOperation,
   VmStats,
@@ -21,6 +22,8 @@ import {
 } from '../../src/contracts/channel.ts';
 import type { VmProcessRecord } from '../../src/contracts/vm-process.ts';
 import { Backlog } from './backlog.ts';
+import type { InputSession } from './input-sessions.ts';
+import { InputSessions } from './input-sessions.ts';
 
 /** How many connections of all kinds a VM process takes at once. */
 const MAX_CONNECTIONS = 128;
@@ -44,6 +47,9 @@ type Connection = {
   readonly socket: Socket;
   readonly decoder: FrameDecoder;
   role: 'new' | 'agent' | 'console' | 'log';
+  /** What is counted of a console's input, if its viewer wants to know. */
+  input: InputSession | undefined;
+  takenDue: boolean;
 };
 
 /** The VM process's end of the channel: takes connections, and keeps them from harming the machine or one another. */
@@ -52,6 +58,7 @@ export class ChannelServer {
   readonly #handlers: ChannelHandlers;
   readonly #backlog = new Backlog();
   readonly #connections = new Set<Connection>();
+  readonly #sessions = new InputSessions();
   readonly #server: Server;
   #agent: Connection | undefined;
   #flushed = 0;
@@ -127,7 +134,13 @@ export class ChannelServer {
   }
 
   #accept(socket: Socket): void {
-    const connection: Connection = { socket, decoder: new FrameDecoder(), role: 'new' };
+    const connection: Connection = {
+      socket,
+      decoder: new FrameDecoder(),
+      role: 'new',
+      input: undefined,
+      takenDue: false,
+    };
     this.#connections.add(connection);
     socket.setTimeout(HELLO_TIMEOUT_MS, () => {
       if (connection.role === 'new') socket.destroy();
@@ -145,6 +158,7 @@ export class ChannelServer {
 
   #forget(connection: Connection): void {
     this.#connections.delete(connection);
+    if (connection.input !== undefined) this.#sessions.leave(connection.input);
     if (this.#agent === connection) {
       this.#agent = undefined;
       this.#handlers.agentPresent(false);
@@ -164,6 +178,7 @@ export class ChannelServer {
     if (connection.socket.writableEnded) return;
     if (frame.type === FRAME_TYPES.consoleInput && connection.role === 'console') {
       if (!this.#handlers.input(frame.payload)) connection.socket.pause();
+      this.#took(connection, frame.payload.length);
       return;
     }
     if (frame.type !== FRAME_TYPES.control) {
@@ -179,6 +194,9 @@ export class ChannelServer {
     if (message.version !== CHANNEL_VERSION) {
       throw new ChannelError('version', `this VM process speaks version ${CHANNEL_VERSION} of the channel`);
     }
+    if (message.input !== undefined && message.role !== 'console') {
+      throw new ChannelError('malformed', `a connection as ${message.role} has no input`);
+    }
     const { socket } = connection;
     socket.setTimeout(0);
     // What has gathered goes to those who were here; the newcomer gets it as backlog.
@@ -186,8 +204,17 @@ export class ChannelServer {
     const from = message.role === 'agent' ? this.#backlog.end : this.#startFor(message.resume);
     const { position, bytes } = this.#backlog.since(from);
     const status = this.#handlers.status();
+    if (message.input !== undefined) connection.input = this.#openSession(message.input);
+    const taken = connection.input === undefined ? {} : { taken: connection.input.taken };
     socket.write(
-      encodeControl({ type: 'hello', version: CHANNEL_VERSION, ...this.#identity, position, status }),
+      encodeControl({
+        type: 'hello',
+        version: CHANNEL_VERSION,
+        ...this.#identity,
+        position,
+        ...taken,
+        status,
+      }),
     );
     for (const part of encodeConsole(FRAME_TYPES.consoleOutput, bytes)) socket.write(part);
     if (message.role === 'log') socket.end(encodeControl({ type: 'end' }));
@@ -198,6 +225,33 @@ export class ChannelServer {
       former?.socket.destroy();
       this.#handlers.agentPresent(true);
     }
+  }
+
+  /** A session has one connection: the newest cuts off the one before, so that the count stands still. */
+  #openSession(position: InputPosition): InputSession {
+    for (const former of this.#connections) {
+      const { input } = former;
+      if (input?.id !== position.session) continue;
+      former.input = undefined;
+      former.socket.destroy();
+      return input;
+    }
+    return this.#sessions.open(position);
+  }
+
+  /** Counts input; its viewer is told at the end of this turn of the event loop, at once for all that came. */
+  #took(connection: Connection, bytes: number): void {
+    const { input, socket } = connection;
+    if (input === undefined) return;
+    input.taken += bytes;
+    if (connection.takenDue) return;
+    connection.takenDue = true;
+    setImmediate(() => {
+      connection.takenDue = false;
+      if (connection.input === undefined || !socket.writable) return;
+      if (socket.writableLength > MAX_UNREAD_BYTES) socket.destroy();
+      else socket.write(encodeControl({ type: 'taken', taken: input.taken }));
+    });
   }
 
   #startFor(resume: ConsolePosition | undefined): number {
