@@ -37,6 +37,7 @@ export function shrinkProgram(program: Program, fails: (smaller: Program) => boo
     }
   }
   const used = best.code.findLastIndex((byte) => byte !== NOP) + 1;
+  if (used === best.code.length) return best;
   const cut = { ...best, code: best.code.slice(0, Math.max(used, 1)) };
   return fails(cut) ? cut : best;
 }
