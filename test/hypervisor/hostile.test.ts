@@ -113,10 +113,10 @@ describe('hostile guests', { timeout: 150_000 }, () => {
   survives('PCI configuration space', hostile.pciConfiguration, SEEDS, 'debug-exit');
   survives('virtqueues of garbage', hostile.virtioGarbage, SEEDS, 'debug-exit');
   survives('every MSR', hostile.everyMsr, [1, 2, 3], 'debug-exit');
-  survives('control, debug and segment registers', hostile.controlRegisters, SEEDS, undefined, 0.7);
+  survives('control, debug and segment registers', hostile.controlRegisters, SEEDS, undefined, 0.4);
   survives('a storm of timers', hostile.timerStorm, [1, 2], undefined, 1);
-  survives('random 64-bit code', hostile.randomCode64, SEEDS, undefined, 0.7);
-  survives('random code', hostile.randomCode, SEEDS, undefined, 0.7);
+  survives('random 64-bit code', hostile.randomCode64, SEEDS, undefined, 0.4);
+  survives('random code', hostile.randomCode, SEEDS, undefined, 0.4);
   survives('page tables of garbage', hostile.garbageTables, SEEDS);
   survives('page tables outside of memory', hostile.tablesNowhere, [1, 2], 'triple-fault');
   survives('code that runs off the end of memory', hostile.endOfMemory(MEMORY_MIB), [1]);
