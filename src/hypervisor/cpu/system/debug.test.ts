@@ -85,6 +85,12 @@ describe('single-stepping', () => {
     assert.deepEqual(places(exceptions(guest)), [[9, 0], [10, BS], [12, BS], [13, BS]]);
   });
 
+  it('MOV DR behind MOV SS under DR7.GD: BD first, then the step', () => {
+    const guest = debugged(0, stepped('8E D1 0F 21 C0 90'), 0x2000);
+    guest.setReg(1, SELECTOR.data0);
+    assert.deepEqual(places(exceptions(guest)), [[8, BD], [11, BS], [12, BS], [14, BS], [15, BS]]);
+  });
+
   it('each iteration of a string instruction is a step, with RF set but behind the last', () => {
     // rep stosb
     const guest = debugged(0, stepped('F3 AA'));
