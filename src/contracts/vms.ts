@@ -18,7 +18,7 @@ const Cpu = Type.String({
   minLength: 1,
   maxLength: 63,
   pattern: PRINTABLE,
-  description: 'CPUID profile; `portable` is x86-64-v2.',
+  description: 'CPUID profile; `portable` is x86-64-v2 with AES, SHA, BMI and ADX.',
 });
 
 /** An image id, an image name or, with an operator's key, an absolute path on the host. */

@@ -40,7 +40,7 @@ export const RUN_OPTIONS: OptionSpecs = {
     description: 'a disk: format=raw, readonly, bus=virtio; may be given several times',
   },
   engine: { value: 'ENGINE', description: 'auto or interpret (auto)' },
-  cpu: { value: 'PROFILE', description: 'the processor the guest sees: portable, which is x86-64-v2' },
+  cpu: { value: 'PROFILE', description: 'the processor the guest sees: portable, x86-64-v2 and a few more' },
   serial: { value: 'WHERE', description: 'the serial line: stdio, none or a file to write to (stdio)' },
   display: { value: 'WHERE', description: 'none' },
   'debug-exit': { description: 'a write of V to port 0xf4 ends with exit status V*2+1' },

@@ -27,7 +27,7 @@ export function refuseUnsupported(body: Hardware): void {
     refuse(
       '/cpu',
       `there is no CPU profile ${JSON.stringify(body.cpu)}`,
-      'use `portable`, which is x86-64-v2',
+      'use `portable`: x86-64-v2 with AES, SHA, BMI and ADX',
     );
   }
   if ((body.volumes ?? []).length > 0)
