@@ -264,6 +264,11 @@ describe('CPUID', () => {
     assert.equal((table.query(1, 0, { osxsave: false }).ecx >>> 27) & 1, 0);
   });
 
+  it('shows no APIC while it is disabled', () => {
+    const apic = (on: boolean) => (table.query(1, 0, { osxsave: false, apic: on }).edx >>> 9) & 1;
+    assert.deepEqual([apic(true), apic(false)], [1, 0]);
+  });
+
   it('clock leaves agree', () => {
     assert.deepEqual(query(0x15), { eax: 1, ebx: 1, ecx: 1e9, edx: 0 });
     assert.equal(query(0x4000_0010).eax, 1_000_000);

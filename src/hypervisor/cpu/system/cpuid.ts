@@ -178,6 +178,8 @@ export interface CpuidOptions {
 export interface CpuidState {
   /** CR4.OSXSAVE. */
   readonly osxsave: boolean;
+  /** IA32_APIC_BASE.EN: without it leaf 1 shows no APIC (SDM vol. 3, 11.4.3). Set when not given. */
+  readonly apic?: boolean;
 }
 
 const KVM_CLOCKSOURCE2 = 1 << 3;
@@ -270,7 +272,9 @@ export class CpuidTable {
     const ebx = ((apicId & 0xff) << 24) | ((vcpus & 0xff) << 16) | (8 << 8);
     const osxsave = state.osxsave && this.has('XSAVE') ? 1 << 27 : 0;
     const htt = vcpus > 1 ? 1 << 28 : 0;
-    return result(CPU_SIGNATURE, ebx, this.#mask(1, 'ecx') | osxsave, this.#mask(1, 'edx') | htt);
+    const hidden = state.apic === false ? 1 << 9 : 0;
+    const edx = (this.#mask(1, 'edx') & ~hidden) | htt;
+    return result(CPU_SIGNATURE, ebx, this.#mask(1, 'ecx') | osxsave, edx);
   }
 
   /** Every vCPU is a core of its own in one package. */

@@ -34,9 +34,20 @@ import {
 import { commitCode, flatCode, flatData } from './segments.ts';
 import { requireCpl0 } from './segment-instructions.ts';
 
+/** IA32_APIC_BASE, which the local APIC keeps, and its global enable. */
+const APIC_BASE = 0x1b;
+const APIC_ENABLE = 1n << 11n;
+
+/** Where there is no local APIC to ask, its CPUID bit stands as the profile has it. */
+function apicEnabled(ctx: CpuContext): boolean {
+  const base = ctx.platform.msrRead(APIC_BASE);
+  return base === undefined || (base & APIC_ENABLE) !== 0n;
+}
+
 function cpuid(ctx: CpuContext, insn: SystemInstruction): void {
   const found = ctx.platform.cpuid.query(getGpr32(ctx, RAX), getGpr32(ctx, RCX), {
     osxsave: (cr4(ctx) & CR4.OSXSAVE) !== 0,
+    apic: apicEnabled(ctx),
   });
   setGpr32(ctx, RAX, found.eax);
   setGpr32(ctx, RBX, found.ebx);
