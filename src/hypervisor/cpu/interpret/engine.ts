@@ -1,47 +1,42 @@
 import type { Bus } from '../../machine/bus.ts';
-import { CODE64, type CodeMode, Decoder, MAX_INSTRUCTION_BYTES } from '../decode/decoder.ts';
-import { AC, IF, RF, TF } from '../flags.ts';
+import { CODE64 } from '../decode/decoder.ts';
 import { BLOCKED, type CpuEngine, type InterruptSource, type SliceEnd } from '../engine.ts';
-import { CODE_MASK, CS, FETCH, FETCH_VIEW_BYTES, RAM, RECORD, RECORDS, S, SCRATCH, SEG, segment, SS, TLB, TLB_VIEW_BYTES, WATCH, WATCH_VIEW } from '../layout.ts';
-import { GuestFault, type CpuContext, type CpuPlatform, TripleFault, VECTOR } from '../system/context.ts';
-import { enabledBreakpoints } from '../system/control.ts';
+import { IF, RF, TF } from '../flags.ts';
+import {
+  CODE_MASK,
+  CS,
+  FETCH,
+  FETCH_VIEW_BYTES,
+  RECORD,
+  RECORDS,
+  S,
+  SCRATCH,
+  SEG,
+  SS,
+  segment,
+  TLB,
+  TLB_VIEW_BYTES,
+  WATCH,
+  WATCH_VIEW,
+} from '../layout.ts';
+import { type CpuContext, type CpuPlatform, GuestFault, TripleFault, VECTOR } from '../system/context.ts';
 import { codeBreakpoints } from '../system/debug.ts';
 import { deliver, faultEvent } from '../system/delivery.ts';
-import { SystemInstruction, type SystemRoutine } from '../system/instruction.ts';
-import { MsrStore } from '../system/msr-store.ts';
 import { systemRoutines } from '../system/index.ts';
+import { SystemInstruction, type SystemRoutine } from '../system/instruction.ts';
 import { initState } from '../system/reset.ts';
 import { CodeCache } from './code-cache.ts';
+import { makeContext } from './context.ts';
 import { WRITE_SCRATCH } from './core.ts';
+import { bump, type InterpreterExports } from './exports.ts';
 import { type GeneratedInterpreter, generateInterpreter, type Handler } from './generate.ts';
-import { ACCESS } from './paging.ts';
-
-/** What the module offers to JavaScript. */
-interface Exports {
-  run(): number;
-  readable(linear: bigint, bytes: number): number;
-  writable(linear: bigint, bytes: number, keep: number): number;
-  commit(): void;
-  translate(linear: bigint, access: number): bigint;
-  fetch(linear: bigint): number;
-  flush(keepGlobal: number): void;
-  flushPage(linear: bigint): void;
-  flushFetch(): void;
-  protect(physical: number): void;
-  enterHandler(vector: number, code: number, hasCode: number, setFlags: number): number;
-}
+import { applyMode } from './mode.ts';
+import { linearRip, RunDecoder } from './run-decoder.ts';
 
 /** Codes by which an import ends `run`; those below are LEAVE's. */
 const END = { events: 16, triple: 17 } as const;
 
-/** Instructions decoded in one go at most. */
-const RUN_LENGTH = 48;
-
-const CR4_SMAP = 1 << 21, CR4_OSFXSR = 1 << 9;
-const CR0_EM = 4, CR0_TS = 8, CR0_AM = 1 << 18;
 const DR6_BS = 0x4000;
-const EFER_LMA = 1 << 10;
-const ATTRIBUTE_L = 0x2000, ATTRIBUTE_D = 0x4000;
 
 const routinesOf = (...names: string[]): ReadonlySet<SystemRoutine | undefined> =>
   new Set(names.map((name) => systemRoutines[name]));
@@ -50,10 +45,15 @@ const ENTERS = routinesOf('int', 'int3', 'int1', 'into');
 /** Routines behind which TF as they leave it decides: user code is trapped as if its SYSCALL had just ended. */
 const CROSSES = routinesOf('syscall', 'sysret');
 
-let generated: { readonly interpreter: GeneratedInterpreter; readonly module: WebAssembly.Module } | undefined;
+let generated:
+  | { readonly interpreter: GeneratedInterpreter; readonly module: WebAssembly.Module }
+  | undefined;
 
 /** The interpreter is the same for every machine of a process. */
-function interpreterModule(): { readonly interpreter: GeneratedInterpreter; readonly module: WebAssembly.Module } {
+function interpreterModule(): {
+  readonly interpreter: GeneratedInterpreter;
+  readonly module: WebAssembly.Module;
+} {
   if (!generated) {
     const interpreter = generateInterpreter();
     generated = { interpreter, module: new WebAssembly.Module(interpreter.bytes) };
@@ -77,15 +77,14 @@ export class Interpreter implements CpuEngine {
   readonly context: CpuContext;
   readonly #bytes: Uint8Array;
   readonly #options: InterpreterOptions;
-  readonly #wasm: Exports;
+  readonly #wasm: InterpreterExports;
   readonly #handlers: readonly (Handler | undefined)[];
   readonly #routines: readonly SystemRoutine[];
   readonly #slots: GeneratedInterpreter['slots'];
-  readonly #decoder: Decoder;
+  readonly #decoder: RunDecoder;
   readonly #cache: CodeCache;
   /** A record and the stop behind it, for single steps. */
   readonly #stepRecord: number = RECORDS.base + RECORDS.bytes;
-  readonly #fetched = new Uint8Array(2 * MAX_INSTRUCTION_BYTES);
   #retired = 0;
   #stopRequested = false;
   #running = false;
@@ -111,7 +110,6 @@ export class Interpreter implements CpuEngine {
     this.#bytes = new Uint8Array(options.memory.buffer);
     this.#handlers = interpreter.handlers;
     this.#slots = interpreter.slots;
-    this.#decoder = new Decoder(interpreter.table);
     this.#routines = interpreter.routines.map((name) => {
       const routine = systemRoutines[name];
       if (!routine) throw new Error(`no system routine ${name}`);
@@ -129,7 +127,7 @@ export class Interpreter implements CpuEngine {
         system: () => this.#system(),
       },
     });
-    this.#wasm = instance.exports as unknown as Exports; // the module's exports have no types of their own
+    this.#wasm = instance.exports as unknown as InterpreterExports; // the module's exports have no types of their own
     this.#cache = new CodeCache(this.view, this.#slots.stale, (physical) => this.#wasm.protect(physical));
     this.view.setUint32(S.ramSize, options.ramBytes, true);
     this.#bytes.fill(0xff, TLB.base, TLB.base + TLB.views * TLB_VIEW_BYTES + FETCH.views * FETCH_VIEW_BYTES);
@@ -137,7 +135,22 @@ export class Interpreter implements CpuEngine {
     this.view.setBigInt64(S.a20Mask, -1n, true);
     this.view.setUint32(S.tlbFilled, 0, true);
     this.view.setBigInt64(S.pageBase, 1n, true);
-    this.context = this.#makeContext();
+    this.context = makeContext({
+      view: this.view,
+      wasm: this.#wasm,
+      platform: options.platform,
+      ramBytes: options.ramBytes,
+      modeChanged: () => this.#modeChanged(),
+    });
+    this.#decoder = new RunDecoder({
+      view: this.view,
+      bytes: this.#bytes,
+      interpreter,
+      wasm: this.#wasm,
+      cache: this.#cache,
+      isRam: (physical) => this.#isRam(physical),
+      deviceByte: (physical) => options.mmio.read(physical, 1),
+    });
   }
 
   get instructions(): number {
@@ -164,7 +177,8 @@ export class Interpreter implements CpuEngine {
     try {
       while (this.#retired < end) {
         const before = this.#retired;
-        if (this.view.getInt32(S.interruptPending, true) !== 0 && !this.#takeInterrupt()) return 'triple-fault';
+        if (this.view.getInt32(S.interruptPending, true) !== 0 && !this.#takeInterrupt())
+          return 'triple-fault';
         if (this.view.getInt32(S.halted, true) !== 0) return 'halted';
         const code = this.#mustStep() ? this.#step() : this.#slice(end - this.#retired);
         if (code === END.triple) return 'triple-fault';
@@ -180,7 +194,12 @@ export class Interpreter implements CpuEngine {
   }
 
   #mustStep(): boolean {
-    return this.#breakpoints || this.#stepNext || this.view.getInt32(S.shadow, true) !== 0 || (this.view.getUint32(S.eflags, true) & TF) !== 0;
+    return (
+      this.#breakpoints ||
+      this.#stepNext ||
+      this.view.getInt32(S.shadow, true) !== 0 ||
+      (this.view.getUint32(S.eflags, true) & TF) !== 0
+    );
   }
 
   #slice(budget: number): number {
@@ -211,9 +230,10 @@ export class Interpreter implements CpuEngine {
     const before = this.#retired;
     const rip = view.getBigInt64(S.rip, true);
     // Breakpoints that the frame of an interrupt met.
-    if (shadow !== 2 && view.getInt32(S.pendingDebug, true) !== 0) return this.#debugTrap(false) ? 0 : END.triple;
+    if (shadow !== 2 && view.getInt32(S.pendingDebug, true) !== 0)
+      return this.#debugTrap(false) ? 0 : END.triple;
     if (this.#breakpoints && (flags & RF) === 0 && shadow !== 2 && !this.#repeating) {
-      const hits = codeBreakpoints(this, this.#linearRip());
+      const hits = codeBreakpoints(this, linearRip(this.view));
       if (hits !== 0) return this.#deliver({ vector: VECTOR.DB, kind: 'fault', dr6: hits }) ? 0 : END.triple;
     }
     if ((flags & RF) !== 0) view.setUint32(S.eflags, (flags & ~RF) >>> 0, true);
@@ -228,7 +248,8 @@ export class Interpreter implements CpuEngine {
     const executed = this.#retired !== before;
     const repeats = view.getUint8(this.#stepRecord + RECORD.rep) !== 0;
     this.#repeating = executed && repeats && view.getBigInt64(S.rip, true) === rip;
-    const trapFlags = this.#trapRule === 'before' ? flags : this.#trapRule === 'after' ? view.getUint32(S.eflags, true) : 0;
+    const trapFlags =
+      this.#trapRule === 'before' ? flags : this.#trapRule === 'after' ? view.getUint32(S.eflags, true) : 0;
     return this.#debugTrap(executed && (trapFlags & TF) !== 0) ? code : END.triple;
   }
 
@@ -246,18 +267,15 @@ export class Interpreter implements CpuEngine {
   /** Runs exactly one instruction from a record of its own; gives `run`'s code. */
   #stepOne(): number {
     const { view } = this;
-    const linear = this.#linearRip();
+    const linear = linearRip(this.view);
     const record = this.#stepRecord;
     view.setBigInt64(S.pageBase, BigInt.asIntN(64, linear & ~0xfffn), true);
-    let handler: number;
     try {
-      handler = this.#decodeAt(linear, record);
+      this.#decoder.step(linear, record);
     } catch (error) {
       return this.#raise(error);
     }
-    view.setUint16(record + RECORD.handler, handler, true);
     const offset = Number(linear & 0xfffn);
-    this.#plain(record + RECORDS.bytes, this.#slots.stop, offset + this.#decoder.length, 1);
     // A slot table of one entry: whatever the instruction branches to is not run any more, for the budget is used up.
     view.setUint32(S.pageSlots, record - offset * 4 - 4, true);
     view.setUint32(record - 4, record, true);
@@ -330,7 +348,11 @@ export class Interpreter implements CpuEngine {
       return true;
     }
     if (kind === 'nmi') view.setInt32(S.nmiBlocked, 1, true);
-    return this.#deliver({ vector: kind === 'nmi' ? VECTOR.NMI : vector, kind: 'external', repeating: this.#repeating });
+    return this.#deliver({
+      vector: kind === 'nmi' ? VECTOR.NMI : vector,
+      kind: 'external',
+      repeating: this.#repeating,
+    });
   }
 
   /** INIT (SDM vol. 3, 10.1.1): MSRs, the TSC, x87 and XMM registers stay. */
@@ -358,7 +380,8 @@ export class Interpreter implements CpuEngine {
   /** The short way into the handler of an interrupt or a fault; false when it is not that simple, and nothing is changed. */
   #enterHandler(event: Parameters<typeof deliver>[1]): boolean {
     const { vector, kind, errorCode, cr2 } = event;
-    if (event.nextRip !== undefined || vector === VECTOR.DB || (kind !== 'external' && kind !== 'fault')) return false;
+    if (event.nextRip !== undefined || vector === VECTOR.DB || (kind !== 'external' && kind !== 'fault'))
+      return false;
     if (cr2 !== undefined) this.view.setBigUint64(S.cr2, BigInt.asUintN(64, cr2), true);
     const setFlags = kind === 'fault' || event.repeating === true ? RF : 0;
     return this.#wasm.enterHandler(vector, errorCode ?? 0, errorCode === undefined ? 0 : 1, setFlags) !== 0;
@@ -393,20 +416,20 @@ export class Interpreter implements CpuEngine {
       const size = bytes - at >= 4 ? 4 : bytes - at >= 2 ? 2 : 1;
       const from = WRITE_SCRATCH + at;
       const value =
-        size === 4 ? this.view.getUint32(from, true) : size === 2 ? this.view.getUint16(from, true) : this.view.getUint8(from);
+        size === 4
+          ? this.view.getUint32(from, true)
+          : size === 2
+            ? this.view.getUint16(from, true)
+            : this.view.getUint8(from);
       mmio.write(physical + at, size, value);
       at += size;
     }
   }
 
   #invalidate(physical: number, bytes: number): void {
-    this.#bump(S.codeInvalidations);
+    bump(this.view, S.codeInvalidations);
     const inPage = Math.min(bytes, 4096 - (physical & 0xfff));
     this.#cache.invalidate(physical, inPage);
-  }
-
-  #bump(counter: number, by = 1): void {
-    this.view.setBigUint64(counter, this.view.getBigUint64(counter, true) + BigInt(by), true);
   }
 
   /** A handler recorded an exception. */
@@ -426,7 +449,8 @@ export class Interpreter implements CpuEngine {
     this.#charged += 1;
     this.#unpatch();
     view.setInt32(S.pendingDebug, this.#heldDebug, true);
-    const errorCode = view.getInt32(S.faultHasCode, true) !== 0 ? view.getInt32(S.faultCode, true) : undefined;
+    const errorCode =
+      view.getInt32(S.faultHasCode, true) !== 0 ? view.getInt32(S.faultCode, true) : undefined;
     const cr2 = vector === VECTOR.PF ? view.getBigUint64(S.faultAddress, true) : undefined;
     const delivered = this.#deliver({ vector, errorCode, kind: 'fault', cr2 });
     return delivered ? this.#afterEvent() : END.triple;
@@ -457,7 +481,8 @@ export class Interpreter implements CpuEngine {
   #system(): number {
     const { view } = this;
     const record = view.getUint32(S.record, true);
-    const patched = view.getUint32(S.patchedRecord, true) === record ? view.getUint32(S.patchedHandler, true) : 0;
+    const patched =
+      view.getUint32(S.patchedRecord, true) === record ? view.getUint32(S.patchedHandler, true) : 0;
     const handler = this.#handlers[patched || view.getUint16(record + RECORD.handler, true)];
     const routine = this.#routines[view.getInt32(S.systemRoutine, true)];
     if (!handler || !routine) throw new Error('a system routine without its instruction');
@@ -499,155 +524,17 @@ export class Interpreter implements CpuEngine {
     return !traps || this.#deliver({ vector: VECTOR.DB, kind: 'trap', dr6: DR6_BS });
   }
 
-  // Decoding
-
-  #linearRip(): bigint {
-    const rip = this.view.getBigUint64(S.rip, true);
-    if (this.view.getInt32(S.codeMode, true) === CODE64) return rip;
-    return BigInt.asUintN(32, this.view.getBigUint64(segment(CS) + SEG.base, true) + rip);
-  }
-
-  #plain(record: number, handler: number, offset: number, ordinal: number): void {
-    const { view } = this;
-    view.setUint16(record + RECORD.handler, handler, true);
-    view.setUint8(record + RECORD.length, 0);
-    view.setUint8(record + RECORD.ordinal, ordinal);
-    view.setUint16(record + RECORD.offset, offset, true);
-    view.setUint32(record + RECORD.link, 0, true);
-  }
-
-  /** Decodes a run from S.rip on into the cache. The page is in the fetch TLB. */
+  /** Decodes from S.rip on. */
   #decode(): number {
-    const { view } = this;
     this.#unpatch();
-    const { record: first } = this.#cache.reserve(RUN_LENGTH + 4);
-    const linear = this.#linearRip();
-    if (view.getBigInt64(S.pageBase, true) !== BigInt.asIntN(64, linear & ~0xfffn)) return 0;
-    const slots = view.getUint32(S.pageSlots, true);
-    const page = this.#cache.page(slots);
-    if (!this.#isRam(page.physical)) {
-      // What a device answers is never kept.
+    const result = this.#decoder.run();
+    if (result === 'done') return 0;
+    if (result === 'uncached') {
       this.#stepNext = true;
       return END.events;
     }
-    const base = RAM + page.physical;
-    const start = Number(linear & 0xfffn);
-    let offset = start;
-    let record = first;
-    let ordinal = 0;
-    let next = 0;
-    while (ordinal < RUN_LENGTH) {
-      // What stands where a run begins is an instruction on two pages whose second page changed: decoded anew.
-      next = offset < 4096 && ordinal > 0 ? view.getUint32(slots + offset * 4, true) : 0;
-      if (offset >= 4096 || next !== 0) break;
-      const result = this.#decoder.decode(this.#bytes, base + offset, base + 4096, page.mode);
-      if (result === 'short') {
-        // The first instruction of a run may go over the page's end; a later one starts a run of its own.
-        if (ordinal === 0) return this.#decodeCrossing(linear, page.physical, slots, record);
-        break;
-      }
-      view.setUint32(slots + offset * 4, record, true);
-      const handler = this.#write(result, record, offset, ordinal, page.mode);
-      record += RECORDS.bytes;
-      ordinal += 1;
-      offset += Math.max(1, this.#decoder.length);
-      if (this.#handlers[handler]?.ends ?? true) break;
-    }
-    if (ordinal > 0) {
-      this.#plain(record, this.#slots.goto, offset, ordinal);
-      view.setUint32(record + RECORD.link, next, true);
-      record += RECORDS.bytes;
-      this.#cache.cover(page.physical, start, Math.min(offset, 4096));
-    }
-    this.#cache.take(record);
-    this.#bump(S.decodedInstructions, ordinal);
-    return 0;
-  }
-
-  /** Writes what was decoded, or the exception that it stands for. Gives the handler. */
-  #write(result: 'ok' | 'invalid' | 'too-long', record: number, offset: number, ordinal: number, mode: CodeMode): number {
-    if (result === 'ok') {
-      const handler = this.#decoder.handler(mode);
-      this.#decoder.write(this.view, record, offset, ordinal);
-      this.view.setUint16(record + RECORD.handler, handler, true);
-      return handler;
-    }
-    const handler = result === 'invalid' ? this.#slots.invalid : this.#slots.tooLong;
-    this.#plain(record, handler, offset, ordinal);
-    this.#decoder.length = 1;
-    return handler;
-  }
-
-  /** An instruction on two pages: three records, of which the first checks that the second page is still the same. */
-  #decodeCrossing(linear: bigint, physical: number, slots: number, record: number): number {
-    const { view } = this;
-    const offset = Number(linear & 0xfffn);
-    const nextPage = BigInt.asIntN(64, (linear & ~0xfffn) + 4096n);
-    const { flushes } = this.#cache;
-    const tail = this.#fetchPage(nextPage);
-    if (tail === undefined) {
-      view.setUint32(S.record, 0, true);
-      return this.#fault();
-    }
-    // Bringing in the page may have emptied the cache; then all starts again.
-    if (this.#cache.flushes !== flushes) return 0;
-    const head = 4096 - offset;
-    this.#fetched.set(this.#bytes.subarray(RAM + physical + offset, RAM + physical + 4096));
-    for (let i = 0; i < MAX_INSTRUCTION_BYTES; i++) this.#fetched[head + i] = this.#physicalByte(tail + i);
-    const mode = view.getInt32(S.codeMode, true) as CodeMode;
-    const result = this.#decoder.decode(this.#fetched, 0, head + MAX_INSTRUCTION_BYTES, mode);
-    const second = record + RECORDS.bytes;
-    this.#plain(record, this.#slots.cross, offset, 0);
-    view.setUint32(record + RECORD.imm, tail, true);
-    this.#write(result === 'short' ? 'too-long' : result, second, offset, 0, mode);
-    this.#plain(second + RECORDS.bytes, this.#slots.goto, offset + this.#decoder.length, 1);
-    const slot = slots + offset * 4;
-    view.setUint32(slot, record, true);
-    this.#cache.cover(physical, offset, 4096);
-    if (this.#isRam(tail)) this.#cache.cover(tail, 0, 1);
-    this.#cache.crossing(tail, record, slot);
-    this.#cache.take(second + 2 * RECORDS.bytes);
-    this.#bump(S.decodedInstructions);
-    return 0;
-  }
-
-  /** Physical address of a page of code, with an entry in the fetch TLB; undefined after a fault was recorded. */
-  #fetchPage(linear: bigint): number | undefined {
-    if (this.#wasm.fetch(linear) !== 0) return undefined;
-    const index = Number((BigInt.asUintN(64, linear) >> 12n) & BigInt(FETCH.entries - 1));
-    return this.view.getUint32(this.view.getUint32(S.fetchView, true) + index * FETCH.stride + 12, true);
-  }
-
-  /** Decodes one instruction into a record outside the cache; throws GuestFault. Gives its handler. */
-  #decodeAt(linear: bigint, record: number): number {
-    const { view } = this;
-    const mode = view.getInt32(S.codeMode, true) as CodeMode;
-    const offset = Number(linear & 0xfffn);
-    const head = Math.min(4096 - offset, MAX_INSTRUCTION_BYTES);
-    const physical = this.#translateFetch(linear) + offset;
-    for (let i = 0; i < head; i++) this.#fetched[i] = this.#physicalByte(physical + i);
-    let result = this.#decoder.decode(this.#fetched, 0, head, mode);
-    if (result === 'short') {
-      const tail = this.#translateFetch((linear & ~0xfffn) + 4096n);
-      for (let i = head; i < MAX_INSTRUCTION_BYTES; i++) this.#fetched[i] = this.#physicalByte(tail + i - head);
-      result = this.#decoder.decode(this.#fetched, 0, MAX_INSTRUCTION_BYTES, mode);
-    }
-    return this.#write(result === 'short' ? 'too-long' : result, record, offset, 0, mode);
-  }
-
-  #translateFetch(linear: bigint): number {
-    const access = (this.view.getInt32(S.accessBits, true) & ACCESS.user) | ACCESS.fetch;
-    const physical = this.#wasm.translate(BigInt.asIntN(64, linear), access);
-    if (physical < 0n) throw this.#recordedFault();
-    return Number(physical);
-  }
-
-  /** The fault that the module noted in the state block. */
-  #recordedFault(): GuestFault {
-    const { view } = this;
-    const vector = view.getInt32(S.faultVector, true);
-    const code = view.getInt32(S.faultHasCode, true) !== 0 ? view.getInt32(S.faultCode, true) : undefined;
-    return new GuestFault(vector, code, vector === VECTOR.PF ? view.getBigUint64(S.faultAddress, true) : undefined);
+    this.view.setUint32(S.record, 0, true);
+    return this.#fault();
   }
 
   // What is outside of instructions
@@ -656,7 +543,8 @@ export class Interpreter implements CpuEngine {
     for (let at = gpa; at < gpa + length; ) {
       const bytes = Math.min(gpa + length - at, 4096 - (at & 0xfff));
       const mask = CODE_MASK + (at >>> 12) * 8;
-      if ((this.view.getUint32(mask, true) | this.view.getUint32(mask + 4, true)) !== 0) this.#invalidate(at, bytes);
+      if ((this.view.getUint32(mask, true) | this.view.getUint32(mask + 4, true)) !== 0)
+        this.#invalidate(at, bytes);
       at += bytes;
     }
   }
@@ -675,106 +563,10 @@ export class Interpreter implements CpuEngine {
   }
 
   #modeChanged(): void {
-    const { view } = this;
-    const cr0 = view.getUint32(S.cr0, true);
-    const cr4 = view.getUint32(S.cr4, true);
-    const attributes = view.getUint32(segment(CS) + SEG.attributes, true);
-    const long = (view.getUint32(S.efer, true) & EFER_LMA) !== 0 && (attributes & ATTRIBUTE_L) !== 0;
-    const mode = long ? CODE64 : (attributes & ATTRIBUTE_D) !== 0 ? 1 : 0;
-    if (mode !== view.getInt32(S.codeMode, true)) {
-      view.setInt32(S.codeMode, mode, true);
-      this.#wasm.flushFetch();
-    }
-    const user = view.getInt32(S.cpl, true) === 3;
-    const smap = !user && (cr4 & CR4_SMAP) !== 0 && (view.getUint32(S.eflags, true) & AC) === 0;
-    const breakpoints = (view.getUint32(S.dr + 56, true) & 0xff) === 0 ? undefined : enabledBreakpoints(view);
-    this.#breakpoints = breakpoints !== undefined && (breakpoints.code || breakpoints.data || breakpoints.io);
-    const aligned = user && (cr0 & CR0_AM) !== 0 && (view.getUint32(S.eflags, true) & AC) !== 0;
-    const watch = (aligned ? WATCH.alignment : 0) | (breakpoints?.data ? WATCH.data : 0) | (breakpoints?.io ? WATCH.io : 0);
-    view.setInt32(S.watch, watch, true);
-    this.#setView(user ? 2 : smap ? 0 : 1);
-    view.setUint32(S.fetchView, FETCH.base + (user ? FETCH_VIEW_BYTES : 0), true);
-    let traps = 0;
-    if ((cr0 & (CR0_EM | CR0_TS)) !== 0) traps = 7;
-    if ((cr4 & CR4_OSFXSR) === 0) traps |= 4;
-    view.setInt32(S.unitTrap, traps, true);
-    view.setBigInt64(S.pageBase, 1n, true);
-  }
-
-  #setView(index: 0 | 1 | 2): void {
-    const watch = this.view.getInt32(S.watch, true);
-    const watched = (watch & WATCH.data) !== 0 || (index === 2 && (watch & WATCH.alignment) !== 0);
-    this.view.setUint32(S.tlbView, watched ? WATCH_VIEW : TLB.base + index * TLB_VIEW_BYTES, true);
-    this.view.setInt32(S.accessBits, index === 2 ? ACCESS.user : index === 0 ? ACCESS.smap : 0, true);
-  }
-
-  /** Runs `access` in the view of the given privilege. */
-  #asUser<T>(user: boolean, access: () => T): T {
-    const { view } = this;
-    const wasUser = (view.getInt32(S.accessBits, true) & ACCESS.user) !== 0;
-    if (wasUser === user) return access();
-    const tlbView = view.getUint32(S.tlbView, true);
-    const accessBits = view.getInt32(S.accessBits, true);
-    // What the processor itself does for user code (tables, stacks) is never let through by EFLAGS.AC.
-    this.#setView(user ? 2 : (view.getUint32(S.cr4, true) & CR4_SMAP) !== 0 ? 0 : 1);
-    try {
-      return access();
-    } finally {
-      view.setUint32(S.tlbView, tlbView, true);
-      view.setInt32(S.accessBits, accessBits, true);
-    }
-  }
-
-  #makeContext(): CpuContext {
-    const { view } = this;
-    const wasm = this.#wasm;
-    return {
-      view,
-      platform: this.#options.platform,
-      msrs: new MsrStore(),
-      readLinear: (linear, bytes, user) =>
-        this.#asUser(user, () => {
-          const at = wasm.readable(BigInt.asIntN(64, linear), bytes);
-          if (at === 0) throw this.#recordedFault();
-          switch (bytes) {
-            case 1: return BigInt(view.getUint8(at));
-            case 2: return BigInt(view.getUint16(at, true));
-            case 4: return BigInt(view.getUint32(at, true));
-            default: return view.getBigUint64(at, true);
-          }
-        }),
-      writeLinear: (linear, bytes, value, user) =>
-        this.#asUser(user, () => {
-          const at = wasm.writable(BigInt.asIntN(64, linear), bytes, 0);
-          if (at === 0) throw this.#recordedFault();
-          switch (bytes) {
-            case 1: view.setUint8(at, Number(value & 0xffn)); break;
-            case 2: view.setUint16(at, Number(value & 0xffffn), true); break;
-            case 4: view.setUint32(at, Number(value & 0xffff_ffffn), true); break;
-            default: view.setBigUint64(at, BigInt.asUintN(64, value), true);
-          }
-          wasm.commit();
-        }),
-      probeWrite: (linear, bytes, user) =>
-        this.#asUser(user, () => {
-          if (wasm.writable(BigInt.asIntN(64, linear), 1, 0) === 0) throw this.#recordedFault();
-          if (bytes > 1 && wasm.writable(BigInt.asIntN(64, linear + BigInt(bytes - 1)), 1, 0) === 0) throw this.#recordedFault();
-        }),
-      readPhysical64: (gpa) => (gpa + 8n <= BigInt(this.#options.ramBytes) ? view.getBigUint64(RAM + Number(gpa), true) : 0n),
-      flushTlb: (kind) => {
-        if (kind === 'all') wasm.flush(0);
-        else if (kind === 'non-global') wasm.flush(1);
-        else wasm.flushPage(BigInt.asIntN(64, kind.linear));
-      },
-      modeChanged: () => this.#modeChanged(),
-    };
+    this.#breakpoints = applyMode(this.view, this.#wasm);
   }
 
   #isRam(physical: number): boolean {
     return physical < this.#options.ramBytes && !(physical >= 0xa0000 && physical < 0xc0000);
-  }
-
-  #physicalByte(physical: number): number {
-    return this.#isRam(physical) ? (this.#bytes[RAM + physical] ?? 0) : this.#options.mmio.read(physical, 1);
   }
 }
