@@ -34,9 +34,15 @@ export function addWatch(m: ModuleBuilder): FunctionRef {
     const last = f.let(linear.add(bytes.sub(1).extendU()));
     for (let n = 0; n < 4; n++) {
       const control = f.let(dr7.shrU(16 + n * 4));
-      const enabled = dr7.shrU(n * 2).and(3).ne(0);
+      const enabled = dr7
+        .shrU(n * 2)
+        .and(3)
+        .ne(0);
       // 01: writes; 11: reads and writes.
-      const kind = control.and(3).eq(3).or(write.ne(0).and(control.and(3).eq(1)));
+      const kind = control
+        .and(3)
+        .eq(3)
+        .or(write.ne(0).and(control.and(3).eq(1)));
       f.if(enabled.and(kind), () => {
         // Lengths 00, 01, 11 are 1, 2, 4 bytes, 10 is 8.
         const length = control.shrU(2).and(3);

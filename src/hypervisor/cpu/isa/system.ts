@@ -1,4 +1,4 @@
-import { IF, NT, RF, TF, VM, AC, DF, ID, IOPL } from '../flags.ts';
+import { AC, DF, ID, IF, IOPL, NT, RF, TF, VM } from '../flags.ts';
 import { CS, DS, ES, FS, GS, S, SEG, SS, segment } from '../layout.ts';
 import { i32, type Value } from '../wasm/value.ts';
 import type { Builder } from './builder.ts';

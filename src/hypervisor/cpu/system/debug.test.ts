@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { AC, RF, TF, readRflags, writeRflags } from '../flags.ts';
+import { AC, RF, readRflags, TF, writeRflags } from '../flags.ts';
 import { S, SS } from '../layout.ts';
 import { Guest, KERNEL, KERNEL_TOP, SELECTOR, USER, USER_TOP } from './guestbed.ts';
 import { CR0, CR4, readSegment } from './registers.ts';
@@ -60,7 +60,10 @@ describe('single-stepping', () => {
   it('traps behind each instruction but the one that sets TF, and behind the one that clears it', () => {
     const guest = debugged(0, stepped('90 FF C1'));
     const found = exceptions(guest);
-    assert.deepEqual(places(found), [7, 9, 11, 12].map((rip) => [rip, BS]));
+    assert.deepEqual(
+      places(found),
+      [7, 9, 11, 12].map((rip) => [rip, BS]),
+    );
     assert.ok(found.every(({ flags }) => (flags & RF) === 0));
   });
 
@@ -68,27 +71,44 @@ describe('single-stepping', () => {
     // sti; cpuid; in al,61h; out 99h,al
     const guest = debugged(0, stepped('FB 0F A2 E4 61 E6 99'));
     guest.setReg(3, 0);
-    assert.deepEqual(places(exceptions(guest)).map(([rip]) => rip), [7, 9, 11, 13, 15, 16]);
+    assert.deepEqual(
+      places(exceptions(guest)).map(([rip]) => rip),
+      [7, 9, 11, 13, 15, 16],
+    );
   });
 
   it('not behind MOV SS, but behind the instruction after it', () => {
     // mov ecx,18h is before; mov ss,ecx; nop; nop
     const guest = debugged(0, stepped('8E D1 90 90'));
     guest.setReg(1, SELECTOR.data0);
-    assert.deepEqual(places(exceptions(guest)).map(([rip]) => rip), [9, 10, 12, 13]);
+    assert.deepEqual(
+      places(exceptions(guest)).map(([rip]) => rip),
+      [9, 10, 12, 13],
+    );
     assert.equal(readSegment(guest.cpu.context, SS).selector, SELECTOR.data0);
   });
 
   it('INT1 behind MOV SS is one #DB, without BS', () => {
     const guest = debugged(0, stepped('8E D1 F1 90'));
     guest.setReg(1, SELECTOR.data0);
-    assert.deepEqual(places(exceptions(guest)), [[9, 0], [10, BS], [12, BS], [13, BS]]);
+    assert.deepEqual(places(exceptions(guest)), [
+      [9, 0],
+      [10, BS],
+      [12, BS],
+      [13, BS],
+    ]);
   });
 
   it('MOV DR behind MOV SS under DR7.GD: BD first, then the step', () => {
     const guest = debugged(0, stepped('8E D1 0F 21 C0 90'), 0x2000);
     guest.setReg(1, SELECTOR.data0);
-    assert.deepEqual(places(exceptions(guest)), [[8, BD], [11, BS], [12, BS], [14, BS], [15, BS]]);
+    assert.deepEqual(places(exceptions(guest)), [
+      [8, BD],
+      [11, BS],
+      [12, BS],
+      [14, BS],
+      [15, BS],
+    ]);
   });
 
   it('each iteration of a string instruction is a step, with RF set but behind the last', () => {
@@ -97,8 +117,14 @@ describe('single-stepping', () => {
     guest.setReg(7, DATA);
     guest.setReg(1, 3);
     const found = exceptions(guest);
-    assert.deepEqual(places(found).map(([rip]) => rip), [6, 6, 8, 10, 11]);
-    assert.deepEqual(found.map(({ flags }) => (flags & RF) !== 0), [true, true, false, false, false]);
+    assert.deepEqual(
+      places(found).map(([rip]) => rip),
+      [6, 6, 8, 10, 11],
+    );
+    assert.deepEqual(
+      found.map(({ flags }) => (flags & RF) !== 0),
+      [true, true, false, false, false],
+    );
     assert.deepEqual([guest.reg(1), guest.reg(7)], [0n, BigInt(DATA + 3)]);
   });
 
@@ -107,7 +133,10 @@ describe('single-stepping', () => {
     const guest = debugged(0, stepped('0F 0B'));
     guest.code(KERNEL + 0x600, '48 83 04 24 02 41 FF C4 48 CF');
     guest.gate(6, KERNEL + 0x600);
-    assert.deepEqual(places(exceptions(guest)).map(([rip]) => rip), [10, 11]);
+    assert.deepEqual(
+      places(exceptions(guest)).map(([rip]) => rip),
+      [10, 11],
+    );
     assert.equal(guest.reg(12), 1n);
   });
 
@@ -119,7 +148,10 @@ describe('single-stepping', () => {
     guest.gate(0x80, KERNEL + 0x40, 0xee);
     const found = exceptions(guest, USER);
     // IRETQ comes back with TF set, so the next trap is behind SYSCALL as if SYSRET had ended it.
-    assert.deepEqual(places(found).map(([rip]) => rip), [13, 14, 15, 22, 23]);
+    assert.deepEqual(
+      places(found).map(([rip]) => rip),
+      [13, 14, 15, 22, 23],
+    );
     assert.ok(found.every(({ dr6 }) => dr6 === BS));
   });
 });
@@ -129,7 +161,10 @@ describe('instruction breakpoints', () => {
     // inc ecx; inc ecx; inc ecx; hlt
     const guest = debugged(0, 'FF C1 FF C1 FF C1 F4', 0x0f, [KERNEL + 2, KERNEL + 4]);
     const found = exceptions(guest);
-    assert.deepEqual(places(found), [[2, 1], [4, 2]]);
+    assert.deepEqual(places(found), [
+      [2, 1],
+      [4, 2],
+    ]);
     // The processor does not set RF for its own breakpoints: the handler does.
     assert.ok(found.every(({ flags }) => (flags & RF) === 0));
     assert.equal(guest.reg(1), 3n);
@@ -140,7 +175,10 @@ describe('instruction breakpoints', () => {
     // nop; loop -3
     const guest = debugged(0, '90 E2 FD F4', 1, [KERNEL]);
     guest.setReg(1, 4);
-    assert.deepEqual(places(exceptions(guest)), [0, 0, 0, 0].map((rip) => [rip, 1]));
+    assert.deepEqual(
+      places(exceptions(guest)),
+      [0, 0, 0, 0].map((rip) => [rip, 1]),
+    );
   });
 
   it('B0-B3 tell of the exception alone, the rest of DR6 stays', () => {
@@ -184,13 +222,21 @@ describe('data breakpoints', () => {
   it('trap behind a write that touches them; reads do not count for R/W 01', () => {
     // mov eax,[rbx]; mov [rbx],eax; nop; mov [rbx+3],al; mov [rbx+4],eax; mov [rbx-3],eax; hlt
     const guest = debugged(0, '8B 03 89 03 90 88 43 03 89 43 04 89 43 FD F4', (WRITE4 << 16) | 1, [DATA]);
-    assert.deepEqual(places(exceptions(guest)), [[4, 1], [8, 1], [14, 1]]);
+    assert.deepEqual(places(exceptions(guest)), [
+      [4, 1],
+      [8, 1],
+      [14, 1],
+    ]);
   });
 
   it('R/W 11 meets reads, writes and both at once; several report together', () => {
     // mov eax,[rbx]; inc dword [rbx]; push qword [rbx]; hlt
     const guest = debugged(0, '8B 03 FF 03 FF 33 F4', (ANY8 << 16) | (WRITE4 << 20) | 0xf, [DATA + 5, DATA]);
-    assert.deepEqual(places(exceptions(guest)), [[2, 1], [4, 3], [6, 1]]);
+    assert.deepEqual(places(exceptions(guest)), [
+      [2, 1],
+      [4, 3],
+      [6, 1],
+    ]);
   });
 
   it('an address is cut to its length', () => {
@@ -202,17 +248,21 @@ describe('data breakpoints', () => {
   it('accesses over a page end, of SSE and of CALL', () => {
     // movups xmm0,[rbx-8]; call +0; hlt
     const code = '0F 10 43 F8 E8 00 00 00 00 F4';
-    const at = (dr7: number, address: number): [number, number][] => places(exceptions(debugged(0, code, dr7, [address])));
+    const at = (dr7: number, address: number): [number, number][] =>
+      places(exceptions(debugged(0, code, dr7, [address])));
     assert.deepEqual(at((ANY1 << 16) | 1, DATA + 7), [[4, 1]]);
     assert.deepEqual(at((ANY1 << 16) | 1, DATA - 8), [[4, 1]]);
     assert.deepEqual(at((ANY1 << 16) | 1, DATA + 8), []);
     assert.deepEqual(at((WRITE4 << 16) | 1, KERNEL_TOP - 0x808), [[9, 1]]);
   });
 
-  it('the frame of an interrupt: the trap comes before the handler\'s first instruction', () => {
+  it("the frame of an interrupt: the trap comes before the handler's first instruction", () => {
     // mov [rbx],eax, behind which the frame lies on the other breakpoint; hlt
     const guest = debugged(0, '89 03 F4', (WRITE4 << 16) | (WRITE4 << 20) | 5, [DATA, KERNEL_TOP - 0x810]);
-    assert.deepEqual(places(exceptions(guest)), [[HANDLER - KERNEL, 2], [2, 0]]);
+    assert.deepEqual(places(exceptions(guest)), [
+      [HANDLER - KERNEL, 2],
+      [2, 0],
+    ]);
   });
 
   it('repeated string instructions trap behind the iteration', () => {
@@ -247,7 +297,10 @@ describe('data breakpoints', () => {
     assert.deepEqual(places(run('8E 13 90 90 F4')), [[3, 1]]);
     assert.deepEqual(places(run('8E 13 F1 90 F4')), [[3, 1]]);
     const twice = run('8E 13 CD 01 90 F4');
-    assert.deepEqual(places(twice), [[HANDLER - KERNEL, 1], [4, 0]]);
+    assert.deepEqual(places(twice), [
+      [HANDLER - KERNEL, 1],
+      [4, 0],
+    ]);
   });
 
   it('at level 3, with an interrupt frame pushed on another stack', () => {
@@ -272,7 +325,10 @@ describe('I/O breakpoints and DR7.GD', () => {
   it('trap behind an access to one of the ports', () => {
     // in al,61h; out 99h,al; out 98h,ax; hlt
     const guest = debugged(0, 'E4 61 E6 99 66 E7 98 F4', (0x2 << 16) | 1, [0x99]);
-    assert.deepEqual(places(exceptions(guest)), [[4, 1], [7, 1]]);
+    assert.deepEqual(places(exceptions(guest)), [
+      [4, 1],
+      [7, 1],
+    ]);
   });
 
   it('GD faults before MOV DR and is cleared on the way', () => {

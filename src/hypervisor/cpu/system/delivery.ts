@@ -1,8 +1,7 @@
-import { AC, IF, NT, RF, TF, VIF, VM, readRflags, writeRflags } from '../flags.ts';
+import { AC, IF, NT, RF, readRflags, TF, VIF, VM, writeRflags } from '../flags.ts';
 import { CS, DS, ES, FS, GS, S, SS, TR } from '../layout.ts';
-import { GuestFault, TripleFault, VECTOR, gp, type CpuContext } from './context.ts';
+import { type CpuContext, GuestFault, gp, TripleFault, VECTOR } from './context.ts';
 import {
-  TYPE,
   fetchDescriptor,
   gateFields,
   isCode,
@@ -11,13 +10,13 @@ import {
   loadedCache,
   readEntry,
   selectorError,
+  TYPE,
 } from './descriptors.ts';
 import { virtualImage } from './general.ts';
-import { GuestStack, checkTarget, readSystem, type Bytes } from './memory.ts';
+import { type Bytes, checkTarget, GuestStack, readSystem } from './memory.ts';
 import {
   ATTR,
   CR4,
-  RSP,
   cplOf,
   cr4,
   dplOf,
@@ -28,10 +27,11 @@ import {
   isProtected,
   isV86,
   modeChanged,
+  RSP,
   readSegment,
+  type SegmentCache,
   setRip,
   writeSegment,
-  type SegmentCache,
 } from './registers.ts';
 import { commitCode, nullCache, paragraphCache } from './segments.ts';
 import { legacyInnerStack, longTssPointer } from './stack-switch.ts';
@@ -152,8 +152,7 @@ const BD = 0x2000;
  */
 function flagsImage(ctx: CpuContext, event: DeliveredEvent): number {
   const flags = readRflags(ctx.view);
-  const restarts =
-    event.kind === 'fault' && (event.vector !== VECTOR.DB || ((event.dr6 ?? 0) & BD) !== 0);
+  const restarts = event.kind === 'fault' && (event.vector !== VECTOR.DB || ((event.dr6 ?? 0) & BD) !== 0);
   return restarts || event.repeating === true ? flags | RF : flags;
 }
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { CS, DS, RAM, S, SS, gpr } from '../layout.ts';
+import { CS, DS, gpr, RAM, S, SS } from '../layout.ts';
 import { CPU_SIGNATURE } from './cpuid.ts';
 import { Guest, KERNEL, KERNEL_TOP, TABLES, USER } from './guestbed.ts';
 import { CR4, readSegment, writeSegment } from './registers.ts';
@@ -9,7 +9,12 @@ import { CR4, readSegment, writeSegment } from './registers.ts';
 function real(code: string, ds = 0, at = 0x8000): Guest {
   const guest = new Guest();
   const paragraph = (index: number, selector: number, attributes: number): void =>
-    writeSegment(guest.cpu.context, index, { selector, base: BigInt(selector * 16), limit: 0xffff, attributes });
+    writeSegment(guest.cpu.context, index, {
+      selector,
+      base: BigInt(selector * 16),
+      limit: 0xffff,
+      attributes,
+    });
   paragraph(CS, 0, 0x9b);
   paragraph(SS, 0, 0x93);
   paragraph(DS, ds, 0x93);
@@ -43,7 +48,10 @@ describe('NMI', () => {
     // out 81h,al; nop; hlt
     guest.code(KERNEL, 'E6 81 90 F4');
     // shl r12,4; or r12,2; test r13,r13; jnz +11; inc r13; out 81h,al; mov al,30h; out 80h,al; sti; nop; iretq
-    guest.code(KERNEL + 0x40, '49 C1 E4 04 49 83 CC 02 4D 85 ED 75 0B 49 FF C5 E6 81 B0 30 E6 80 FB 90 48 CF');
+    guest.code(
+      KERNEL + 0x40,
+      '49 C1 E4 04 49 83 CC 02 4D 85 ED 75 0B 49 FF C5 E6 81 B0 30 E6 80 FB 90 48 CF',
+    );
     // shl r12,4; or r12,3; iretq
     guest.code(KERNEL + 0x80, '49 C1 E4 04 49 83 CC 03 48 CF');
     guest.gate(2, KERNEL + 0x40);
@@ -77,10 +85,16 @@ describe('INIT, SIPI and SMI', () => {
     guest.signal = 'init';
     guest.cpu.interruptsChanged();
     guest.untilHalt();
-    assert.deepEqual([guest.peek(0xfffa) & 0xffff_ffffn, guest.reg(2)], [0xf000_fff0n, BigInt(CPU_SIGNATURE)]);
+    assert.deepEqual(
+      [guest.peek(0xfffa) & 0xffff_ffffn, guest.reg(2)],
+      [0xf000_fff0n, BigInt(CPU_SIGNATURE)],
+    );
     assert.equal(guest.view.getUint32(S.cr0, true) & ~0x6000_0000, 0x10);
     assert.deepEqual([guest.view.getUint32(S.efer, true), guest.view.getUint32(S.dr + 56, true)], [0, 0x400]);
-    assert.deepEqual([guest.view.getBigUint64(S.lstar, true), guest.view.getBigUint64(S.xmm, true)], [BigInt(KERNEL), 0x1234n]);
+    assert.deepEqual(
+      [guest.view.getBigUint64(S.lstar, true), guest.view.getBigUint64(S.xmm, true)],
+      [BigInt(KERNEL), 0x1234n],
+    );
     assert.equal(guest.view.getUint32(S.cpl, true), 0);
   });
 
@@ -139,12 +153,19 @@ describe('the A20 gate', () => {
 describe('translations over CR3, CR4 and INVPCID', () => {
   const PDE = TABLES + 0x2008;
   // mov r8,[200000h]; mov qword [PDE],flags of a page at 0; <flush>; mov r9,[200000h]; hlt
-  function afterFlush(flush: string, flags: number, cr4: number = CR4.PAE | CR4.PGE | CR4.PCIDE): [bigint, bigint] {
+  function afterFlush(
+    flush: string,
+    flags: number,
+    cr4: number = CR4.PAE | CR4.PGE | CR4.PCIDE,
+  ): [bigint, bigint] {
     const guest = new Guest().long(0, KERNEL);
     guest.poke(PDE, USER | flags);
     guest.poke(USER, 0x1111);
     guest.poke(0, 0x2222);
-    guest.code(KERNEL, `4C 8B 04 25 00 00 20 00 48 C7 04 25 08 20 01 00 87 00 00 00 ${flush} 4C 8B 0C 25 00 00 20 00 F4`);
+    guest.code(
+      KERNEL,
+      `4C 8B 04 25 00 00 20 00 48 C7 04 25 08 20 01 00 87 00 00 00 ${flush} 4C 8B 0C 25 00 00 20 00 F4`,
+    );
     guest.set(S.cr4, cr4);
     guest.setReg(3, 0x180000);
     guest.poke(0x180000, 0);
@@ -196,11 +217,17 @@ describe('translations over CR3, CR4 and INVPCID', () => {
     guest.setReg(3, 0x8000_0000_0002_0001n);
     guest.setReg(1, (1n << 63n) | BigInt(TABLES));
     // mov r8,[200000h]; mov cr3,rbx; mov r9,[200000h]; mov rdx,cr3; mov cr3,rcx; mov r10,[200000h]; hlt
-    guest.code(KERNEL, `4C 8B 04 25 00 00 20 00 0F 22 DB 4C 8B 0C 25 00 00 20 00 0F 20 DA 0F 22 D9
-      4C 8B 14 25 00 00 20 00 F4`);
+    guest.code(
+      KERNEL,
+      `4C 8B 04 25 00 00 20 00 0F 22 DB 4C 8B 0C 25 00 00 20 00 0F 20 DA 0F 22 D9
+      4C 8B 14 25 00 00 20 00 F4`,
+    );
     guest.cpu.stateChanged();
     guest.untilHalt();
-    assert.deepEqual([8, 9, 10, 2].map((n) => guest.reg(n)), [0x1111n, 0x2222n, 0x1111n, 0x20001n]);
+    assert.deepEqual(
+      [8, 9, 10, 2].map((n) => guest.reg(n)),
+      [0x1111n, 0x2222n, 0x1111n, 0x20001n],
+    );
   });
 
   it('#GP: bit 63 without PCIDE, PCIDE with a PCID in CR3, paging off under PCIDE, INVPCID of type 4', () => {
@@ -215,9 +242,15 @@ describe('translations over CR3, CR4 and INVPCID', () => {
     };
     const AT_HANDLER = 0x701n;
     const load = (guest: Guest, value: bigint): void => guest.view.setBigUint64(gpr(0), value, true);
-    assert.equal(fault('0F 22 D8', (guest) => load(guest, (1n << 63n) | BigInt(TABLES))), AT_HANDLER);
+    assert.equal(
+      fault('0F 22 D8', (guest) => load(guest, (1n << 63n) | BigInt(TABLES))),
+      AT_HANDLER,
+    );
     const pcide = BigInt(CR4.PAE | CR4.PCIDE);
-    assert.equal(fault('0F 22 E0', (guest) => load(guest, pcide)), 4n);
+    assert.equal(
+      fault('0F 22 E0', (guest) => load(guest, pcide)),
+      4n,
+    );
     assert.equal(
       fault('0F 22 E0', (guest) => {
         load(guest, pcide);
@@ -242,7 +275,10 @@ describe('faults in the middle', () => {
     guest.code(rip, code);
     guest.poke(TABLES + 0x2008, 0);
     // mov r14,cr2; mov r13,[rsp]; inc r12; mov qword [12008h],200087h; add rsp,8; iretq
-    guest.code(KERNEL + 0x600, '41 0F 20 D6 4C 8B 2C 24 49 FF C4 48 C7 04 25 08 20 01 00 87 00 20 00 48 83 C4 08 48 CF');
+    guest.code(
+      KERNEL + 0x600,
+      '41 0F 20 D6 4C 8B 2C 24 49 FF C4 48 C7 04 25 08 20 01 00 87 00 20 00 48 83 C4 08 48 CF',
+    );
     guest.gate(14, KERNEL + 0x600);
     // An interrupt stack of its own: the guest's may be what is missing.
     guest.poke(0x2000 + 14 * 16, guest.peek(0x2000 + 14 * 16) | (1n << 32n));
@@ -300,7 +336,10 @@ describe('faults in the middle', () => {
     const vector = (code: string, set: (guest: Guest) => void): string => {
       const guest = new Guest().long(0, KERNEL);
       guest.code(KERNEL, code);
-      for (const [n, at] of [[12, 0x700], [13, 0x710]] as const) {
+      for (const [n, at] of [
+        [12, 0x700],
+        [13, 0x710],
+      ] as const) {
         guest.code(KERNEL + at, 'F4');
         guest.gate(n, KERNEL + at);
         guest.poke(0x2000 + n * 16, guest.peek(0x2000 + n * 16) | (1n << 32n));
@@ -314,13 +353,45 @@ describe('faults in the middle', () => {
     };
     const bad = 0x8000_0000_0000_0000n;
     const rsp = (guest: Guest): void => guest.setReg(4, bad);
-    for (const code of ['50', '58', 'C3', '9C', '9D', 'C9', 'C8 00 00 00', '48 8B 04 24', '48 CF', '48 CB', '0F A0', '0F A1']) {
-      assert.equal(vector(code, (guest) => { rsp(guest); guest.setReg(5, bad); }), '#SS', code);
+    for (const code of [
+      '50',
+      '58',
+      'C3',
+      '9C',
+      '9D',
+      'C9',
+      'C8 00 00 00',
+      '48 8B 04 24',
+      '48 CF',
+      '48 CB',
+      '0F A0',
+      '0F A1',
+    ]) {
+      assert.equal(
+        vector(code, (guest) => {
+          rsp(guest);
+          guest.setReg(5, bad);
+        }),
+        '#SS',
+        code,
+      );
     }
-    assert.equal(vector('48 8B 45 00', (guest) => guest.setReg(5, bad)), '#SS');
-    assert.equal(vector('48 8B 03', (guest) => guest.setReg(3, bad)), '#GP');
-    assert.equal(vector('A4', (guest) => guest.setReg(6, bad)), '#GP');
-    assert.equal(vector('FF E0', (guest) => guest.setReg(0, bad)), '#GP');
+    assert.equal(
+      vector('48 8B 45 00', (guest) => guest.setReg(5, bad)),
+      '#SS',
+    );
+    assert.equal(
+      vector('48 8B 03', (guest) => guest.setReg(3, bad)),
+      '#GP',
+    );
+    assert.equal(
+      vector('A4', (guest) => guest.setReg(6, bad)),
+      '#GP',
+    );
+    assert.equal(
+      vector('FF E0', (guest) => guest.setReg(0, bad)),
+      '#GP',
+    );
   });
 });
 
@@ -346,17 +417,32 @@ describe('limits in real mode', () => {
     assert.equal(vector('A1 FF FF F4'), 13);
     assert.equal(vector('A0 FF FF F4'), -1);
     // mov ax,[bp]
-    assert.equal(vector('8B 46 00 F4', (guest) => guest.setReg(5, 0xffff)), 12);
+    assert.equal(
+      vector('8B 46 00 F4', (guest) => guest.setReg(5, 0xffff)),
+      12,
+    );
     // mov eax,[ebx] with an address above 64 KiB
-    assert.equal(vector('67 8B 03 F4', (guest) => guest.setReg(3, 0x10000)), 13);
+    assert.equal(
+      vector('67 8B 03 F4', (guest) => guest.setReg(3, 0x10000)),
+      13,
+    );
   });
 
   it('near transfers behind 64 KiB: CALL and JMP with a 32-bit operand are #GP, the stack as it was', () => {
     assert.equal(vector('66 E8 00 00 01 00 F4'), 13);
     assert.equal(vector('66 E9 00 00 01 00 F4'), 13);
-    assert.equal(vector('66 FF E3 F4', (guest) => guest.setReg(3, 0x12345)), 13);
-    assert.equal(vector('66 FF D3 F4', (guest) => guest.setReg(3, 0x12345)), 13);
-    assert.equal(vector('66 C3 F4', (guest) => guest.view.setUint32(RAM + 0x7000, 0x1_0000, true)), 13);
+    assert.equal(
+      vector('66 FF E3 F4', (guest) => guest.setReg(3, 0x12345)),
+      13,
+    );
+    assert.equal(
+      vector('66 FF D3 F4', (guest) => guest.setReg(3, 0x12345)),
+      13,
+    );
+    assert.equal(
+      vector('66 C3 F4', (guest) => guest.view.setUint32(RAM + 0x7000, 0x1_0000, true)),
+      13,
+    );
   });
 
   it('16-bit targets wrap at 64 KiB', () => {
@@ -392,13 +478,28 @@ describe('limits in 32-bit protected mode', () => {
     const guest = new Guest().long(0, KERNEL);
     guest.set(S.cr0, 0x11);
     guest.set(S.efer, 0);
-    for (const [index, attributes] of [[CS, 0xc09b], [SS, 0xc093], [DS, 0xc093]] as const) {
+    for (const [index, attributes] of [
+      [CS, 0xc09b],
+      [SS, 0xc093],
+      [DS, 0xc093],
+    ] as const) {
       const selector = index === CS ? 0x58 : 0x18;
-      writeSegment(guest.cpu.context, index, { selector, base: 0n, limit: index === CS ? limit : 0xffff_ffff, attributes });
+      writeSegment(guest.cpu.context, index, {
+        selector,
+        base: 0n,
+        limit: index === CS ? limit : 0xffff_ffff,
+        attributes,
+      });
     }
     guest.code(KERNEL, code);
-    for (const [vector, at] of [[12, 0x700], [13, 0x710]] as const) {
-      guest.poke(0x2000 + vector * 8, (BigInt(KERNEL + at) & 0xffffn) | (0x58n << 16n) | (0x8en << 40n) | (0x10n << 48n));
+    for (const [vector, at] of [
+      [12, 0x700],
+      [13, 0x710],
+    ] as const) {
+      guest.poke(
+        0x2000 + vector * 8,
+        (BigInt(KERNEL + at) & 0xffffn) | (0x58n << 16n) | (0x8en << 40n) | (0x10n << 48n),
+      );
       guest.code(KERNEL + at, 'F4');
     }
     guest.cpu.stateChanged();
@@ -414,10 +515,25 @@ describe('limits in 32-bit protected mode', () => {
   });
 
   it('a branch behind the limit of CS faults at the branch, with the stack as it was', () => {
-    for (const code of ['E8 00 00 10 00', 'E9 00 00 10 00', 'FF D0', 'FF E0', 'C3', 'C2 08 00', 'E2 7F', '0F 84 00 00 10 00', 'EB 7F']) {
+    for (const code of [
+      'E8 00 00 10 00',
+      'E9 00 00 10 00',
+      'FF D0',
+      'FF E0',
+      'C3',
+      'C2 08 00',
+      'E2 7F',
+      '0F 84 00 00 10 00',
+      'EB 7F',
+    ]) {
       const guest = flat(`${code} F4`, KERNEL + 0x7ff);
       if (code === 'E2 7F' || code === 'EB 7F') {
-        writeSegment(guest.cpu.context, CS, { selector: 0x58, base: 0n, limit: KERNEL + 0x40, attributes: 0x409b });
+        writeSegment(guest.cpu.context, CS, {
+          selector: 0x58,
+          base: 0n,
+          limit: KERNEL + 0x40,
+          attributes: 0x409b,
+        });
         guest.cpu.stateChanged();
       }
       guest.setReg(0, KERNEL + 0x10_0000);
@@ -430,7 +546,11 @@ describe('limits in 32-bit protected mode', () => {
       assert.equal(guest.view.getBigUint64(S.rip, true), BigInt(KERNEL + 0x711), code);
       const frame = Number(guest.reg(4));
       // Error code, EIP, CS, EFLAGS below the stack pointer that the branch had.
-      assert.deepEqual([frame, guest.view.getUint32(RAM + frame + 4, true), guest.reg(1)], [sp - 16, KERNEL, 5n], code);
+      assert.deepEqual(
+        [frame, guest.view.getUint32(RAM + frame + 4, true), guest.reg(1)],
+        [sp - 16, KERNEL, 5n],
+        code,
+      );
     }
   });
 });
@@ -447,7 +567,11 @@ describe('near branches in 64-bit mode to addresses that are not canonical', () 
       guest.poke(sp, bad);
       guest.untilHalt();
       const frame = Number(guest.reg(4));
-      assert.deepEqual([guest.peek(frame), guest.peek(frame + 8), guest.peek(frame + 32)], [0n, BigInt(KERNEL), BigInt(sp)], code);
+      assert.deepEqual(
+        [guest.peek(frame), guest.peek(frame + 8), guest.peek(frame + 32)],
+        [0n, BigInt(KERNEL), BigInt(sp)],
+        code,
+      );
     }
   });
 

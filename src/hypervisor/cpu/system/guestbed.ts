@@ -3,7 +3,7 @@ import type { Bus } from '../../machine/bus.ts';
 import { BLOCKED, type InterruptKind, type InterruptSource } from '../engine.ts';
 import { writeRflags } from '../flags.ts';
 import { Interpreter } from '../interpret/engine.ts';
-import { CS, RAM, S, SS, TR, gpr } from '../layout.ts';
+import { CS, gpr, RAM, S, SS, TR } from '../layout.ts';
 import { CpuidTable } from './cpuid.ts';
 import { CR0, CR4, EFER, setCpl, writeSegment } from './registers.ts';
 import { resetState } from './reset.ts';

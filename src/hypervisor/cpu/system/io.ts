@@ -1,20 +1,20 @@
 import { DF, VM } from '../flags.ts';
 import { ES, S, TR } from '../layout.ts';
-import { gp, type CpuContext } from './context.ts';
+import { type CpuContext, gp } from './context.ts';
 import { noteIoBreakpoints } from './debug.ts';
 import type { SystemInstruction, SystemRoutine } from './instruction.ts';
-import { dataLinear, readSystem, type Bytes } from './memory.ts';
+import { type Bytes, dataLinear, readSystem } from './memory.ts';
 import {
-  RCX,
-  RDI,
-  RDX,
-  RSI,
   cplOf,
   eflags,
   getGpr,
   getGpr32,
   iopl,
   isProtected,
+  RCX,
+  RDI,
+  RDX,
+  RSI,
   readSegment,
   setGpr,
   setRip,

@@ -90,7 +90,12 @@ describe('the short ways into and out of the kernel do what the routines do', ()
   });
 
   it('faults at level 0, on its own stack and on an IST; trap gates leave IF', () => {
-    for (const [ist, access] of [[0, 0x8e], [1, 0x8e], [0, 0x8f], [1, 0x8f]] as const) {
+    for (const [ist, access] of [
+      [0, 0x8e],
+      [1, 0x8e],
+      [0, 0x8f],
+      [1, 0x8f],
+    ] as const) {
       for (const rsp of [KERNEL_TOP - 0x800, KERNEL_TOP - 0x803]) {
         bothAlike(() => {
           // ud2; pushfq; pop rsi; hlt
@@ -109,7 +114,7 @@ describe('the short ways into and out of the kernel do what the routines do', ()
     for (const flags of [0x202, 0x202 | AC, 0x202 | DF | 0x8d5]) {
       bothAlike(() => {
         // mov al,30h; out 80h,al; nop; pushfq; pop rsi; hlt
-        const guest = prepared(0, 'B0 30 E6 80 90 9C 5E F4', { 0x30: `9C 5F ${COUNT_AND_RETURN}` });
+        const guest = prepared(0, 'B0 30 E6 80 90 9C 5E F4', { 48: `9C 5F ${COUNT_AND_RETURN}` });
         writeRflags(guest.view, flags);
         return guest;
       });
@@ -121,7 +126,11 @@ describe('the short ways into and out of the kernel do what the routines do', ()
       for (const data of [0, SELECTOR.data0, SELECTOR.data3]) {
         bothAlike(() => {
           // mov ds,ecx; mov fs,ecx; push ss; push rsp'; push flags; push cs; push rip; iretq
-          const guest = prepared(0, `8E D9 8E E1 6A ${SELECTOR.data3.toString(16)} 68 00 00 21 00 FF F2 6A ${SELECTOR.code3.toString(16)} 68 00 00 20 00 48 CF`, {});
+          const guest = prepared(
+            0,
+            `8E D9 8E E1 6A ${SELECTOR.data3.toString(16)} 68 00 00 21 00 FF F2 6A ${SELECTOR.code3.toString(16)} 68 00 00 20 00 48 CF`,
+            {},
+          );
           guest.setReg(1, data);
           guest.setReg(2, image);
           guest.code(USER, '90 F4');
@@ -131,7 +140,11 @@ describe('the short ways into and out of the kernel do what the routines do', ()
       for (const ss of [0, SELECTOR.data0]) {
         bothAlike(() => {
           // push ss; push rsp; push flags; push cs; push rip; iretq
-          const guest = prepared(0, `6A ${ss.toString(16).padStart(2, '0')} 68 00 88 00 00 FF F2 6A ${SELECTOR.code0.toString(16)} 68 00 30 10 00 48 CF`, {});
+          const guest = prepared(
+            0,
+            `6A ${ss.toString(16).padStart(2, '0')} 68 00 88 00 00 FF F2 6A ${SELECTOR.code0.toString(16)} 68 00 30 10 00 48 CF`,
+            {},
+          );
           guest.setReg(2, image & ~NT);
           guest.code(KERNEL + 0x3000, '9C 5F F4');
           return guest;
@@ -153,7 +166,13 @@ describe('the short ways into and out of the kernel do what the routines do', ()
     ] as const) {
       bothAlike(() => {
         const guest = prepared(0, '56 53 FF F2 51 50 48 CF', {});
-        for (const [n, value] of [[6, ss], [3, USER_TOP], [2, 0x202], [1, cs]] as const) guest.setReg(n, value);
+        for (const [n, value] of [
+          [6, ss],
+          [3, USER_TOP],
+          [2, 0x202],
+          [1, cs],
+        ] as const)
+          guest.setReg(n, value);
         guest.setReg(0, BigInt.asUintN(64, BigInt(rip)));
         guest.code(USER, '90 F4');
         return guest;

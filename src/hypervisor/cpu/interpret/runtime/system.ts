@@ -1,5 +1,21 @@
 import { AC, AF, ARITHMETIC, CF, IF, NT, OF, PF, RF, SF, TF, VM, ZF } from '../../flags.ts';
-import { CS, DS, ES, FETCH, FETCH_VIEW_BYTES, FS, GS, gpr, S, SEG, segment, SS, TLB, TLB_VIEW_BYTES, TR } from '../../layout.ts';
+import {
+  CS,
+  DS,
+  ES,
+  FETCH,
+  FETCH_VIEW_BYTES,
+  FS,
+  GS,
+  gpr,
+  S,
+  SEG,
+  SS,
+  segment,
+  TLB,
+  TLB_VIEW_BYTES,
+  TR,
+} from '../../layout.ts';
 import type { FunctionBuilder, FunctionRef } from '../../wasm/function.ts';
 import type { ModuleBuilder } from '../../wasm/module.ts';
 import { I32, I64 } from '../../wasm/opcodes.ts';
@@ -22,13 +38,16 @@ const DESCRIPTOR = {
   data3: 0x00cf_f300_0000_ffffn,
 } as const;
 /** Their SEG.attributes, without the level. */
-const CODE_ATTRIBUTES = 0xa09b, DATA_ATTRIBUTES = 0xc093;
+const CODE_ATTRIBUTES = 0xa09b,
+  DATA_ATTRIBUTES = 0xc093;
 const CR4_SMAP = 1 << 21;
 const EFER_SCE = 1;
 /** Bits of RFLAGS that SYSRET and IRET load from an image. */
 const LOADED = 0x3f_7fd7 & ~(VM | RF);
 
-const RCX = gpr(1), RSP = gpr(4), R11 = gpr(11);
+const RCX = gpr(1),
+  RSP = gpr(4),
+  R11 = gpr(11);
 
 const word = (f: FunctionBuilder, offset: number): Value => f.load('i32.load', offset);
 const quad = (f: FunctionBuilder, offset: number): Value => f.load('i64.load', offset);
@@ -39,21 +58,38 @@ function emitRflags(f: FunctionBuilder): Value {
   const result = f.let(quad(f, S.flagResult));
   const parity = result.wrap().and(0xff).popcnt().xor(aux.shrU(8)).xor(1).and(1);
   const sign = result.shrU(63n).wrap().xor(aux).and(1);
-  return word(f, S.eflags).and(~ARITHMETIC).or(2)
-    .or(aux.shrU(31)).or(parity.shl(2)).or(aux.shrU(3).and(1).shl(4))
-    .or(result.eqz().shl(6)).or(sign.shl(7)).or(aux.xor(aux.shl(1)).shrU(31).shl(11));
+  return word(f, S.eflags)
+    .and(~ARITHMETIC)
+    .or(2)
+    .or(aux.shrU(31))
+    .or(parity.shl(2))
+    .or(aux.shrU(3).and(1).shl(4))
+    .or(result.eqz().shl(6))
+    .or(sign.shl(7))
+    .or(aux.xor(aux.shl(1)).shrU(31).shl(11));
 }
 
 /** All of RFLAGS; see `writeRflags` in cpu/flags.ts. */
 function emitSetRflags(f: FunctionBuilder, flags: Value): void {
   const bit = (mask: number): Value => flags.shrU(Math.log2(mask)).and(1);
-  const aux = bit(CF).shl(31).or(bit(CF).xor(bit(OF)).shl(30)).or(bit(AF).shl(3)).or(bit(SF)).or(bit(PF).xor(bit(ZF)).shl(8));
+  const aux = bit(CF)
+    .shl(31)
+    .or(bit(CF).xor(bit(OF)).shl(30))
+    .or(bit(AF).shl(3))
+    .or(bit(SF))
+    .or(bit(PF).xor(bit(ZF)).shl(8));
   f.store('i64.store', S.flagResult, bit(ZF).eqz().extendU());
   f.store('i32.store', S.flagAux, aux);
   f.store('i32.store', S.eflags, flags.and(0x3f_7fd7 & ~ARITHMETIC).or(2));
 }
 
-function emitSegment(f: FunctionBuilder, index: number, selector: Value, limit: Value, attributes: Value): void {
+function emitSegment(
+  f: FunctionBuilder,
+  index: number,
+  selector: Value,
+  limit: Value,
+  attributes: Value,
+): void {
   const at = segment(index);
   f.store('i64.store', at + SEG.base, i64(0));
   f.store('i32.store', at + SEG.limit, limit);
@@ -122,7 +158,13 @@ export function addSystemRuntime(m: ModuleBuilder, env: RuntimeEnv): Record<stri
     f.if(f.call(traced).or(word(f, S.interruptPending)), () => f.return(0));
     f.if(word(f, S.cpl).ne(0).or(word(f, S.efer).and(EFER_SCE).eqz()), () => f.return(0));
     const image = f.let(word(f, R11));
-    f.if(image.and(TF | AC).ne(0).or(notCanonical(f.let(quad(f, RCX)))), () => f.return(0));
+    f.if(
+      image
+        .and(TF | AC)
+        .ne(0)
+        .or(notCanonical(f.let(quad(f, RCX)))),
+      () => f.return(0),
+    );
     emitSetRflags(f, f.let(image.and(LOADED)));
     const base = f.let(f.load('i32.load16_u', S.star + 6));
     emitCode(f, base.add(16), i32(3));
@@ -150,7 +192,13 @@ export function addSystemRuntime(m: ModuleBuilder, env: RuntimeEnv): Record<stri
   /** () → 1 done: IRETQ at level 0 to 64-bit code of level 0 or 3; S.rip is the way on. */
   const returnLong = m.fn('returnLong', [], [I32], (f) => {
     const waits = word(f, S.interruptPending).or(word(f, S.nmiBlocked)).or(word(f, S.cpl));
-    f.if(f.call(traced).or(waits).or(word(f, S.eflags).and(NT | AC)), () => f.return(0));
+    f.if(
+      f
+        .call(traced)
+        .or(waits)
+        .or(word(f, S.eflags).and(NT | AC)),
+      () => f.return(0),
+    );
     const frame = f.let(f.call(env.readable, quad(f, RSP), i32(40)));
     f.if(frame.eqz(), () => f.return(0));
     const rip = f.let(f.load('i64.load', frame));
@@ -166,7 +214,10 @@ export function addSystemRuntime(m: ModuleBuilder, env: RuntimeEnv): Record<stri
         f.if(ss.and(3).ne(3), () => f.return(0));
         f.if(f.call(hasDescriptor, cs, i64(DESCRIPTOR.code3)).eqz(), () => f.return(0));
         f.if(f.call(hasDescriptor, ss, i64(DESCRIPTOR.data3)).eqz(), () => f.return(0));
-        f.if(dropsSegment(f, ES).or(dropsSegment(f, DS)).or(dropsSegment(f, FS)).or(dropsSegment(f, GS)), () => f.return(0));
+        f.if(
+          dropsSegment(f, ES).or(dropsSegment(f, DS)).or(dropsSegment(f, FS)).or(dropsSegment(f, GS)),
+          () => f.return(0),
+        );
         emitSegment(f, SS, ss, i32(-1), i32(DATA_ATTRIBUTES | 0x60));
       },
       () => {
@@ -242,24 +293,29 @@ export function addSystemRuntime(m: ModuleBuilder, env: RuntimeEnv): Record<stri
   });
 
   /** The same, from 64-bit code of any level, nothing watched. RIP is S.rip. */
-  const enterHandler = m.fn('enterHandler', [I32, I32, I32, I32], [I32], (f, vector, code, hasCode, setFlags) => {
-    f.if(f.call(traced).or(word(f, S.codeMode).ne(2)), () => f.return(0));
-    const view = f.let(word(f, S.tlbView));
-    const access = f.let(word(f, S.accessBits));
-    supervisorView(f, i32(0));
-    f.if(
-      f.call(enterGate, vector, code, hasCode, setFlags),
-      () => {
-        f.run(levelChanged);
-        f.return(1);
-      },
-      () => {
-        f.store('i32.store', S.tlbView, view);
-        f.store('i32.store', S.accessBits, access);
-      },
-    );
-    f.return(0);
-  });
+  const enterHandler = m.fn(
+    'enterHandler',
+    [I32, I32, I32, I32],
+    [I32],
+    (f, vector, code, hasCode, setFlags) => {
+      f.if(f.call(traced).or(word(f, S.codeMode).ne(2)), () => f.return(0));
+      const view = f.let(word(f, S.tlbView));
+      const access = f.let(word(f, S.accessBits));
+      supervisorView(f, i32(0));
+      f.if(
+        f.call(enterGate, vector, code, hasCode, setFlags),
+        () => {
+          f.run(levelChanged);
+          f.return(1);
+        },
+        () => {
+          f.store('i32.store', S.tlbView, view);
+          f.store('i32.store', S.accessBits, access);
+        },
+      );
+      f.return(0);
+    },
+  );
   m.export(enterHandler);
   return { traced, setAc, enterSyscall, leaveSyscall, returnLong, enterHandler };
 }
