@@ -4,7 +4,7 @@ import { AC } from '../flags.ts';
 import { S } from '../layout.ts';
 import { enabledBreakpoints } from './control.ts';
 import { CpuidTable } from './cpuid.ts';
-import { MSR } from './msr.ts';
+import { MSR, readMsr, writeMsr } from './msr.ts';
 import { CR0, CR4, EFER } from './registers.ts';
 import { Testbed, longBed, protectedBed } from './testbed.ts';
 
@@ -236,6 +236,26 @@ describe('MSRs', () => {
     assert.equal(bed.reg(0), 1000n);
     bed.set64(S.cr4, CR4.TSD | CR4.PAE);
     assert.deepEqual(bed.fault('rdtsc'), GP);
+  });
+});
+
+describe('the time-stamp counter and MISC_ENABLE', () => {
+  it('TSC_ADJUST and TSC move together', () => {
+    const bed = protectedBed(0);
+    const before = readMsr(bed, MSR.TSC);
+    assert.equal(readMsr(bed, MSR.TSC_ADJUST), 0n);
+    writeMsr(bed, MSR.TSC_ADJUST, 5000n);
+    assert.equal(readMsr(bed, MSR.TSC), before + 5000n);
+    writeMsr(bed, MSR.TSC_ADJUST, 2000n);
+    assert.equal(readMsr(bed, MSR.TSC), before + 2000n);
+    writeMsr(bed, MSR.TSC, before - 1n);
+    assert.equal(readMsr(bed, MSR.TSC_ADJUST), 0xffff_ffff_ffff_ffffn);
+  });
+
+  it('MISC_ENABLE keeps its named bits', () => {
+    const bed = protectedBed(0);
+    writeMsr(bed, MSR.MISC_ENABLE, 0xffff_ffff_ffff_ffffn);
+    assert.equal(readMsr(bed, MSR.MISC_ENABLE), 0x4_00c5_1889n);
   });
 });
 

@@ -8,6 +8,7 @@ export const MSR = {
   TSC: 0x10,
   PLATFORM_ID: 0x17,
   FEATURE_CONTROL: 0x3a,
+  TSC_ADJUST: 0x3b,
   BIOS_UPDT_TRIG: 0x79,
   BIOS_SIGN_ID: 0x8b,
   MTRRCAP: 0xfe,
@@ -92,6 +93,23 @@ function writeEfer(ctx: CpuContext, value: bigint): void {
   modeChanged(ctx);
 }
 
+const tscAdjust = (ctx: CpuContext): bigint => ctx.msrs.get(MSR.TSC_ADJUST);
+
+/** SDM vol. 3, 18.17.3: what either register gains, the other gains too. */
+function moveTsc(ctx: CpuContext, tsc: bigint, by: bigint): void {
+  ctx.msrs.set(MSR.TSC_ADJUST, BigInt.asUintN(64, tscAdjust(ctx) + by));
+  ctx.platform.setTsc(BigInt.asUintN(64, tsc + by));
+}
+
+function writeTsc(ctx: CpuContext, value: bigint): void {
+  const now = ctx.platform.tsc();
+  moveTsc(ctx, now, value - now);
+}
+
+function writeTscAdjust(ctx: CpuContext, value: bigint): void {
+  moveTsc(ctx, ctx.platform.tsc(), value - tscAdjust(ctx));
+}
+
 /** Memory types are 0 UC, 1 WC, 4 WT, 5 WP, 6 WB, in PAT also 7 UC-. */
 function memoryTypes(value: bigint, allowed: number): boolean {
   for (let i = 0n; i < 64n; i += 8n) {
@@ -109,16 +127,21 @@ const MTRR_CAPABILITIES = 0x508n;
 const VARIABLE_RANGES = 8;
 const aboveWidth = (value: bigint): boolean => value >> BigInt(PHYSICAL_ADDRESS_BITS) !== 0n;
 
-/** Bits of MISC_ENABLE: fast strings, branch trace and PEBS unavailable; limit-CPUID and XD-disable stay 0. */
+/** MISC_ENABLE: fast strings, branch trace and PEBS unavailable. */
 const MISC_ENABLE_RESET = 1n | (1n << 11n) | (1n << 12n);
-const MISC_ENABLE_WRITABLE = 1n | (1n << 3n) | (1n << 16n) | (1n << 18n);
+/**
+ * The bits that have a name (SDM vol. 4, table 2-2) are kept as written, also those that processors only
+ * show, as KVM and QEMU keep them; limit-CPUID and XD-disable have no effect. The others stay zero.
+ */
+const MISC_ENABLE_BITS = 0x4_00c5_1889n;
 
 /** Microcode revision, in the upper half of BIOS_SIGN_ID. */
 const MICROCODE = 0x219n << 32n;
 
 function table(): ReadonlyMap<number, Register> {
   const registers = new Map<number, Register>([
-    [MSR.TSC, { read: (ctx) => ctx.platform.tsc(), write: (ctx, value) => ctx.platform.setTsc(value) }],
+    [MSR.TSC, { read: (ctx) => ctx.platform.tsc(), write: writeTsc }],
+    [MSR.TSC_ADJUST, { read: tscAdjust, write: writeTscAdjust }],
     [MSR.PLATFORM_ID, readOnly(0n)],
     // Locked, nothing enabled: there is no VMX.
     [MSR.FEATURE_CONTROL, readOnly(1n)],
@@ -142,12 +165,7 @@ function table(): ReadonlyMap<number, Register> {
       MSR.MISC_ENABLE,
       {
         read: (ctx) => ctx.msrs.get(MSR.MISC_ENABLE, MISC_ENABLE_RESET),
-        write: (ctx, value) => {
-          ctx.msrs.set(
-            MSR.MISC_ENABLE,
-            (value & MISC_ENABLE_WRITABLE) | (MISC_ENABLE_RESET & ~MISC_ENABLE_WRITABLE),
-          );
-        },
+        write: (ctx, value) => ctx.msrs.set(MSR.MISC_ENABLE, value & MISC_ENABLE_BITS),
       },
     ],
     // LBR and BTF read back; there is no branch record.
