@@ -1,12 +1,12 @@
-import { FORM, type Encoding, type FormKind, operandBits, type OperandSpec } from '../decode/encoding.ts';
 import { REGISTER_SLOTS } from '../decode/decoder.ts';
-import { AUX, ARITHMETIC, CF, PF, AF, ZF, SF, OF, VM } from '../flags.ts';
+import { type Encoding, FORM, type FormKind, type OperandSpec, operandBits } from '../decode/encoding.ts';
+import { AF, ARITHMETIC, AUX, CF, OF, PF, SF, VM, ZF } from '../flags.ts';
 import type { Builder, Condition, Size, Val } from '../isa/builder.ts';
-import { CS, ES, gpr, RECORD, S, SEG, segment, SS, TLB } from '../layout.ts';
+import { CS, ES, gpr, RECORD, S, SEG, SS, segment, TLB } from '../layout.ts';
 import type { FunctionBuilder, FunctionRef, Label, Local } from '../wasm/function.ts';
 import { I32, I64, type LoadName, type StoreName, type ValType } from '../wasm/opcodes.ts';
 import { i32, i64, select, type Value } from '../wasm/value.ts';
-import { type Core, dispatch, LEAVE, recordFault } from './core.ts';
+import { type Core, dispatch, LEAVE, recordFault } from './core-parts.ts';
 import { ACCESS } from './paging.ts';
 
 /** What a form of an instruction is generated for. */
@@ -25,11 +25,33 @@ interface Target {
 
 /** Bytes that a wasm load or store touches. */
 const ACCESS_BYTES: Readonly<Record<string, number>> = {
-  'i32.load8_u': 1, 'i32.load8_s': 1, 'i64.load8_u': 1, 'i64.load8_s': 1, 'i32.load16_u': 2, 'i32.load16_s': 2,
-  'i64.load16_u': 2, 'i64.load16_s': 2, 'i32.load': 4, 'i64.load32_u': 4, 'i64.load32_s': 4, 'f32.load': 4,
-  'i64.load': 8, 'f64.load': 8, 'v128.load': 16, 'v128.load32_zero': 4, 'v128.load64_zero': 8,
-  'i32.store8': 1, 'i64.store8': 1, 'i32.store16': 2, 'i64.store16': 2, 'i32.store': 4, 'i64.store32': 4,
-  'f32.store': 4, 'i64.store': 8, 'f64.store': 8, 'v128.store': 16,
+  'i32.load8_u': 1,
+  'i32.load8_s': 1,
+  'i64.load8_u': 1,
+  'i64.load8_s': 1,
+  'i32.load16_u': 2,
+  'i32.load16_s': 2,
+  'i64.load16_u': 2,
+  'i64.load16_s': 2,
+  'i32.load': 4,
+  'i64.load32_u': 4,
+  'i64.load32_s': 4,
+  'f32.load': 4,
+  'i64.load': 8,
+  'f64.load': 8,
+  'v128.load': 16,
+  'v128.load32_zero': 4,
+  'v128.load64_zero': 8,
+  'i32.store8': 1,
+  'i64.store8': 1,
+  'i32.store16': 2,
+  'i64.store16': 2,
+  'i32.store': 4,
+  'i64.store32': 4,
+  'f32.store': 4,
+  'i64.store': 8,
+  'f64.store': 8,
+  'v128.store': 16,
 };
 
 const UNIT_BIT = { x87: 1, mmx: 2, sse: 4 } as const;
@@ -62,7 +84,11 @@ export class InterpreterBuilder implements Builder {
   #depth = 0;
 
   constructor(
-    f: FunctionBuilder, form: Form, core: Core, runtime: ReadonlyMap<string, FunctionRef>, routine: (name: string) => number,
+    f: FunctionBuilder,
+    form: Form,
+    core: Core,
+    runtime: ReadonlyMap<string, FunctionRef>,
+    routine: (name: string) => number,
   ) {
     this.#f = f;
     this.#record = f.params[0] as Local;
@@ -72,8 +98,12 @@ export class InterpreterBuilder implements Builder {
     this.#routine = routine;
     let slot = 0;
     this.#slots = form.encoding.operands.map((spec) => {
-      const register = spec.what.kind === 'modrm-reg' || spec.what.kind === 'opcode-reg' || spec.what.kind === 'vex-reg' ||
-        spec.what.kind === 'fixed-reg' || (spec.what.kind === 'modrm-rm' && form.form === FORM.register);
+      const register =
+        spec.what.kind === 'modrm-reg' ||
+        spec.what.kind === 'opcode-reg' ||
+        spec.what.kind === 'vex-reg' ||
+        spec.what.kind === 'fixed-reg' ||
+        (spec.what.kind === 'modrm-rm' && form.form === FORM.register);
       return register ? REGISTER_SLOTS[slot++] : undefined;
     });
   }
@@ -116,7 +146,8 @@ export class InterpreterBuilder implements Builder {
   }
   operandSize(index: number): Size {
     const spec = this.#spec(index);
-    if (spec.width === 'v' || spec.width === 'z' || spec.width === 'y' || spec.width === 'none') this.traits.readsOpsize = true;
+    if (spec.width === 'v' || spec.width === 'z' || spec.width === 'y' || spec.width === 'none')
+      this.traits.readsOpsize = true;
     return operandBits(spec, this.#form.opsize);
   }
   isMemory(index: number): boolean {
@@ -137,7 +168,8 @@ export class InterpreterBuilder implements Builder {
     const spec = this.#spec(index);
     if (spec.what.kind === 'fixed-reg') return i32(gpr(spec.what.number));
     const slot = this.#slots[index];
-    if (slot === undefined) throw new TypeError(`operand ${index} of ${this.#form.encoding.text} is no register`);
+    if (slot === undefined)
+      throw new TypeError(`operand ${index} of ${this.#form.encoding.text} is no register`);
     return this.#f.let(this.#field16(slot));
   }
 
@@ -145,13 +177,20 @@ export class InterpreterBuilder implements Builder {
     const spec = this.#spec(index);
     const bits = this.operandSize(index);
     switch (spec.what.kind) {
-      case 'constant': return i32(spec.what.value);
-      case 'immediate': case 'relative':
+      case 'constant':
+        return i32(spec.what.value);
+      case 'immediate':
+      case 'relative':
         return bits === 64 ? this.immediate(index) : this.#zeroExtended(this.immediate(index, I32), bits);
       default:
     }
     if (!this.isMemory(index)) {
-      if (spec.file === 'segment' || spec.file === 'control' || spec.file === 'debug' || spec.file === 'x87') {
+      if (
+        spec.file === 'segment' ||
+        spec.file === 'control' ||
+        spec.file === 'debug' ||
+        spec.file === 'x87'
+      ) {
         return this.registerAddress(index);
       }
       return this.#f.let(this.#f.load(loadFor(spec, bits), this.registerAddress(index)));
@@ -197,7 +236,9 @@ export class InterpreterBuilder implements Builder {
     const base = f.load('i64.load', baseAddress);
     const disp = f.load('i64.load32_s', this.#record, RECORD.disp);
     if (this.#form.form === FORM.base) return f.let(base.add(disp));
-    const scaled = f.load('i64.load', this.#field16(RECORD.indexReg)).shl(f.load('i64.load8_u', this.#record, RECORD.shift));
+    const scaled = f
+      .load('i64.load', this.#field16(RECORD.indexReg))
+      .shl(f.load('i64.load8_u', this.#record, RECORD.shift));
     const sum = base.add(scaled).add(disp);
     if (this.#form.form === FORM.indexed) return f.let(sum);
     const unused = i64(64).sub(f.load('i64.load8_u', this.#record, RECORD.addressSize));
@@ -210,7 +251,14 @@ export class InterpreterBuilder implements Builder {
     const offset = this.offset(index);
     const { form } = this.#form;
     const flat = form === FORM.base || form === FORM.indexed;
-    const linear = flat ? (offset as Local) : this.#segmentLinear(offset, this.#f.load('i32.load8_u', this.#record, RECORD.segment), bytes, access !== 'r');
+    const linear = flat
+      ? (offset as Local)
+      : this.#segmentLinear(
+          offset,
+          this.#f.load('i32.load8_u', this.#record, RECORD.segment),
+          bytes,
+          access !== 'r',
+        );
     this.#linears.set(index, linear);
     return linear;
   }
@@ -221,7 +269,12 @@ export class InterpreterBuilder implements Builder {
     if (this.#form.form !== FORM.general) return moved;
     const unused = i64(64).sub(f.load('i64.load8_u', this.#record, RECORD.addressSize));
     const offset = f.let(moved.shl(f.let(unused)).shrU(f.let(unused)));
-    return this.#segmentLinear(offset, f.load('i32.load8_u', this.#record, RECORD.segment), bytes, access === 'w');
+    return this.#segmentLinear(
+      offset,
+      f.load('i32.load8_u', this.#record, RECORD.segment),
+      bytes,
+      access === 'w',
+    );
   }
 
   /** Adds a segment's base; outside 64-bit mode checks its limit and wraps at 4 GiB. */
@@ -232,7 +285,9 @@ export class InterpreterBuilder implements Builder {
     if (this.long) return f.let(base.add(offset));
     const shared = f.let(offset);
     f.if(f.load('i32.load', at, SEG.checked), () => {
-      f.if(f.call(this.#core.checkSegment, index, shared, i32(bytes), i32(write ? ACCESS.write : 0)), () => this.#leave(LEAVE.fault));
+      f.if(f.call(this.#core.checkSegment, index, shared, i32(bytes), i32(write ? ACCESS.write : 0)), () =>
+        this.#leave(LEAVE.fault),
+      );
     });
     return f.let(base.add(shared).and(0xffff_ffffn));
   }
@@ -252,9 +307,13 @@ export class InterpreterBuilder implements Builder {
     const f = this.#f;
     const { immediates } = this.#form.encoding;
     if (immediates.indexOf(index) === 0) {
-      return type === I32 ? f.load('i32.load', this.#record, RECORD.imm) : f.load('i64.load', this.#record, RECORD.imm);
+      return type === I32
+        ? f.load('i32.load', this.#record, RECORD.imm)
+        : f.load('i64.load', this.#record, RECORD.imm);
     }
-    return type === I32 ? f.load('i32.load', this.#record, RECORD.disp) : f.load('i64.load32_s', this.#record, RECORD.disp);
+    return type === I32
+      ? f.load('i32.load', this.#record, RECORD.disp)
+      : f.load('i64.load32_s', this.#record, RECORD.disp);
   }
 
   #zeroExtended(value: Val, bits: Size): Val {
@@ -295,7 +354,13 @@ export class InterpreterBuilder implements Builder {
   }
 
   #tlbEntry(address: Val): Val {
-    return this.#word(S.tlbView).add(address.wrap().shrU(12).and(TLB.entries - 1).shl(5));
+    return this.#word(S.tlbView).add(
+      address
+        .wrap()
+        .shrU(12)
+        .and(TLB.entries - 1)
+        .shl(5),
+    );
   }
 
   #target(linear: Val, bytes: number, keep: boolean): Target {
@@ -338,7 +403,11 @@ export class InterpreterBuilder implements Builder {
   stack(delta: number | Val, bytes: number, access: 'r' | 'w'): Val {
     const rsp = this.#f.load('i64.load', gpr(4));
     const sp = rsp.add(delta);
-    const linear = this.#stackLinear(this.long ? sp : this.#f.let(sp.and(this.#stackMask())), bytes, access === 'w');
+    const linear = this.#stackLinear(
+      this.long ? sp : this.#f.let(sp.and(this.#stackMask())),
+      bytes,
+      access === 'w',
+    );
     if (this.long) this.#stackAddresses.add(linear);
     return linear;
   }
@@ -351,16 +420,27 @@ export class InterpreterBuilder implements Builder {
     }
     const sum = f.let(rsp.add(delta));
     const big = f.load('i32.load', segment(SS) + SEG.attributes).and(0x4000);
-    f.if(big, () => f.store('i64.store', gpr(4), sum.and(0xffff_ffffn)), () => f.store('i64.store16', gpr(4), sum));
+    f.if(
+      big,
+      () => f.store('i64.store', gpr(4), sum.and(0xffff_ffffn)),
+      () => f.store('i64.store16', gpr(4), sum),
+    );
   }
   push(size: Size, value: Val): void {
     const bytes = size / 8;
     const shared = this.#f.let(value);
-    this.store(size === 64 ? 'i64.store' : size === 32 ? 'i32.store' : 'i32.store16', this.stack(-bytes, bytes, 'w'), shared);
+    this.store(
+      size === 64 ? 'i64.store' : size === 32 ? 'i32.store' : 'i32.store16',
+      this.stack(-bytes, bytes, 'w'),
+      shared,
+    );
     this.adjustStack(-bytes);
   }
   top(size: Size): Val {
-    return this.load(size === 64 ? 'i64.load' : size === 32 ? 'i32.load' : 'i32.load16_u', this.stack(0, size / 8, 'r'));
+    return this.load(
+      size === 64 ? 'i64.load' : size === 32 ? 'i32.load' : 'i32.load16_u',
+      this.stack(0, size / 8, 'r'),
+    );
   }
 
   repPrefix(): Val {
@@ -396,11 +476,18 @@ export class InterpreterBuilder implements Builder {
     const low = AUX.carry | AUX.overflow | AUX.adjust;
     if (size === 64) {
       const shared = this.#f.let(carries);
-      return shared.shrU(32n).wrap().and(AUX.carry | AUX.overflow).or(shared.wrap().and(AUX.adjust));
+      return shared
+        .shrU(32n)
+        .wrap()
+        .and(AUX.carry | AUX.overflow)
+        .or(shared.wrap().and(AUX.adjust));
     }
     if (size === 32) return carries.and(low);
     const shared = this.#f.let(carries);
-    return shared.shl(32 - size).and(AUX.carry | AUX.overflow).or(shared.and(AUX.adjust));
+    return shared
+      .shl(32 - size)
+      .and(AUX.carry | AUX.overflow)
+      .or(shared.and(AUX.adjust));
   }
   flagsAdd(size: Size, r: Val, x: Val, y: Val): void {
     this.#setLazy(signed64(size, r), this.#carryAux(size, x.and(y).or(x.or(y).and(r.not()))));
@@ -421,7 +508,12 @@ export class InterpreterBuilder implements Builder {
     const f = this.#f;
     const zf = f.let(flags.zf);
     const cf = f.let(flags.cf);
-    const aux = cf.shl(31).or(cf.xor(flags.of).shl(30)).or(flags.af.shl(3)).or(flags.sf).or(flags.pf.xor(zf).shl(8));
+    const aux = cf
+      .shl(31)
+      .or(cf.xor(flags.of).shl(30))
+      .or(flags.af.shl(3))
+      .or(flags.sf)
+      .or(flags.pf.xor(zf).shl(8));
     this.#setLazy(zf.eqz().extendU(), aux);
   }
   setCf(value: Val): void {
@@ -468,21 +560,35 @@ export class InterpreterBuilder implements Builder {
   }
   #condition(pair: number): Val {
     switch (pair) {
-      case 0: return this.#of();
-      case 1: return this.#word(S.flagAux).shrU(31);
-      case 2: return this.#zf();
-      case 3: return this.#zf().or(this.#word(S.flagAux).shrU(31));
-      case 4: return this.#sf();
-      case 5: return this.#pf();
-      case 6: return this.#sf().xor(this.#of());
-      default: return this.#zf().or(this.#sf().xor(this.#of()));
+      case 0:
+        return this.#of();
+      case 1:
+        return this.#word(S.flagAux).shrU(31);
+      case 2:
+        return this.#zf();
+      case 3:
+        return this.#zf().or(this.#word(S.flagAux).shrU(31));
+      case 4:
+        return this.#sf();
+      case 5:
+        return this.#pf();
+      case 6:
+        return this.#sf().xor(this.#of());
+      default:
+        return this.#zf().or(this.#sf().xor(this.#of()));
     }
   }
   rflags(): Val {
     const rest = this.#word(S.eflags).and(~ARITHMETIC);
     return this.#f.let(
-      rest.or(2).or(this.#word(S.flagAux).shrU(31)).or(this.#pf().shl(2)).or(this.#word(S.flagAux).shrU(3).and(1).shl(4))
-        .or(this.#zf().shl(6)).or(this.#sf().shl(7)).or(this.#of().shl(11)),
+      rest
+        .or(2)
+        .or(this.#word(S.flagAux).shrU(31))
+        .or(this.#pf().shl(2))
+        .or(this.#word(S.flagAux).shrU(3).and(1).shl(4))
+        .or(this.#zf().shl(6))
+        .or(this.#sf().shl(7))
+        .or(this.#of().shl(11)),
     );
   }
   setArithmeticFlags(rflags: Val): void {
@@ -570,7 +676,9 @@ export class InterpreterBuilder implements Builder {
     this.#ended();
   }
   #linearHere(): Val {
-    return this.#f.load('i64.load', S.pageBase).add(this.#f.load('i64.load16_u', this.#record, RECORD.offset));
+    return this.#f
+      .load('i64.load', S.pageBase)
+      .add(this.#f.load('i64.load16_u', this.#record, RECORD.offset));
   }
   thisRip(): Val {
     const linear = this.#linearHere();
@@ -616,8 +724,20 @@ function signed64(size: Size, value: Val): Val {
   return (size === 8 ? value.ext8() : size === 16 ? value.ext16() : value).extendS();
 }
 
-const INT_LOADS: Partial<Record<Size, LoadName>> = { 8: 'i32.load8_u', 16: 'i32.load16_u', 32: 'i32.load', 64: 'i64.load', 128: 'v128.load' };
-const INT_STORES: Partial<Record<Size, StoreName>> = { 8: 'i32.store8', 16: 'i32.store16', 32: 'i32.store', 64: 'i64.store', 128: 'v128.store' };
+const INT_LOADS: Partial<Record<Size, LoadName>> = {
+  8: 'i32.load8_u',
+  16: 'i32.load16_u',
+  32: 'i32.load',
+  64: 'i64.load',
+  128: 'v128.load',
+};
+const INT_STORES: Partial<Record<Size, StoreName>> = {
+  8: 'i32.store8',
+  16: 'i32.store16',
+  32: 'i32.store',
+  64: 'i64.store',
+  128: 'v128.store',
+};
 
 function loadFor(spec: OperandSpec, bits: Size): LoadName {
   if (spec.width === 'ss') return 'f32.load';

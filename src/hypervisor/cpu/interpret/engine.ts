@@ -27,7 +27,7 @@ import { SystemInstruction, type SystemRoutine } from '../system/instruction.ts'
 import { initState } from '../system/reset.ts';
 import { CodeCache } from './code-cache.ts';
 import { makeContext } from './context.ts';
-import { WRITE_SCRATCH } from './core.ts';
+import { WRITE_SCRATCH } from './core-parts.ts';
 import { bump, type InterpreterExports } from './exports.ts';
 import { type GeneratedInterpreter, generateInterpreter, type Handler } from './generate.ts';
 import { applyMode } from './mode.ts';

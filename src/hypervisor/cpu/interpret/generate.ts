@@ -5,7 +5,8 @@ import type { FunctionRef } from '../wasm/function.ts';
 import { ModuleBuilder } from '../wasm/module.ts';
 import { I32 } from '../wasm/opcodes.ts';
 import { type Form, InterpreterBuilder, type Traits } from './builder.ts';
-import { addCore, type Core, HANDLER } from './core.ts';
+import { addCore } from './core.ts';
+import { type Core, HANDLER } from './core-parts.ts';
 import { addRuntime } from './runtime/index.ts';
 
 /** A generated handler: the form it was made for, and what its record means to TypeScript. */
@@ -36,7 +37,8 @@ function formInfo(form: Form): FormInfo {
     const size = operandSizeOf(spec.width, form.opsize);
     if (kind === 'immediate') return { kind: 'imm', size };
     if (kind === 'relative') return { kind: 'rel', size };
-    if (kind === 'moffs' || (kind === 'modrm-rm' && form.form !== FORM.register)) return { kind: 'mem', size };
+    if (kind === 'moffs' || (kind === 'modrm-rm' && form.form !== FORM.register))
+      return { kind: 'mem', size };
     if (kind === 'constant') return { kind: 'imm', size };
     const name = REGISTER_SLOT_NAMES[slot++] ?? 'r3';
     return { kind: 'reg', size, slot: name };
@@ -46,12 +48,21 @@ function formInfo(form: Form): FormInfo {
 
 function operandSizeOf(width: Encoding['operands'][number]['width'], opsize: 16 | 32 | 64): 8 | 16 | 32 | 64 {
   switch (width) {
-    case 8: case 16: case 32: case 64: return width;
-    case 'z': return opsize === 16 ? 16 : 32;
-    case 'y': return opsize === 64 ? 64 : 32;
-    case 'ss': return 32;
-    case 'sd': return 64;
-    default: return opsize;
+    case 8:
+    case 16:
+    case 32:
+    case 64:
+      return width;
+    case 'z':
+      return opsize === 16 ? 16 : 32;
+    case 'y':
+      return opsize === 64 ? 64 : 32;
+    case 'ss':
+      return 32;
+    case 'sd':
+      return 64;
+    default:
+      return opsize;
   }
 }
 
@@ -79,10 +90,20 @@ export function generateInterpreter(): GeneratedInterpreter {
   const m = new ModuleBuilder();
   m.importMemory('env', 'memory', 1, 65536);
   const imported = (name: string, params: number): FunctionRef =>
-    m.importFunction('env', name, new Array(params).fill(I32), name.startsWith('mmio') || name === 'invalidate' ? [] : [I32]);
+    m.importFunction(
+      'env',
+      name,
+      new Array(params).fill(I32),
+      name.startsWith('mmio') || name === 'invalidate' ? [] : [I32],
+    );
   const core = addCore(m, {
-    mmioRead: imported('mmioRead', 2), mmioWrite: imported('mmioWrite', 2), invalidate: imported('invalidate', 2),
-    codePage: imported('codePage', 1), decode: imported('decode', 0), fault: imported('fault', 0), system: imported('system', 0),
+    mmioRead: imported('mmioRead', 2),
+    mmioWrite: imported('mmioWrite', 2),
+    invalidate: imported('invalidate', 2),
+    codePage: imported('codePage', 1),
+    decode: imported('decode', 0),
+    fault: imported('fault', 0),
+    system: imported('system', 0),
   });
   const runtime = addRuntime(m, core);
   const routines: string[] = [];
@@ -97,13 +118,19 @@ export function generateInterpreter(): GeneratedInterpreter {
 
 /** One function for each form whose semantics differ: forms that ask for neither mode nor operand size share. */
 function generateEncoding(
-  encoding: Encoding, m: ModuleBuilder, core: Core, runtime: ReadonlyMap<string, FunctionRef>,
-  routine: (name: string) => number, handlers: (Handler | undefined)[],
+  encoding: Encoding,
+  m: ModuleBuilder,
+  core: Core,
+  runtime: ReadonlyMap<string, FunctionRef>,
+  routine: (name: string) => number,
+  handlers: (Handler | undefined)[],
 ): void {
   const made: { form: Form; traits: Traits; slot: number }[] = [];
   for (const form of formsOf(encoding)) {
     const shared = made.find(
-      (other) => other.form.form === form.form && (other.form.long === form.long || !other.traits.readsLong) &&
+      (other) =>
+        other.form.form === form.form &&
+        (other.form.long === form.long || !other.traits.readsLong) &&
         (other.form.opsize === form.opsize || !other.traits.readsOpsize),
     );
     const key = handlerKey(form.long, form.opsize, form.form);

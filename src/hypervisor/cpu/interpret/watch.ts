@@ -3,7 +3,7 @@ import type { FunctionRef } from '../wasm/function.ts';
 import type { ModuleBuilder } from '../wasm/module.ts';
 import { I32, I64 } from '../wasm/opcodes.ts';
 import { i32, i64, select } from '../wasm/value.ts';
-import { recordFault } from './core.ts';
+import { recordFault } from './core-parts.ts';
 import { ACCESS } from './paging.ts';
 
 const AC_VECTOR = 17;

@@ -3,7 +3,7 @@ import type { FunctionBuilder, FunctionRef } from '../../wasm/function.ts';
 import type { ModuleBuilder } from '../../wasm/module.ts';
 import { I32, I64 } from '../../wasm/opcodes.ts';
 import { i32, i64, select, type Value } from '../../wasm/value.ts';
-import { recordFault } from '../core.ts';
+import { recordFault } from '../core-parts.ts';
 import type { RuntimeEnv } from './env.ts';
 
 /** The upper half of an unsigned 64 by 64 bit product, from four 32-bit ones. */
@@ -20,7 +20,12 @@ function mulHighUnsigned(f: FunctionBuilder, x: Value, y: Value): Value {
 }
 
 /** RDX:RAX divided by a 64-bit divisor, one bit at a time when the upper half is not empty. Leaves quotient and remainder in the two locals. */
-function divide128(f: FunctionBuilder, high: Value, low: Value, divisor: Value): { quotient: Value; remainder: Value } {
+function divide128(
+  f: FunctionBuilder,
+  high: Value,
+  low: Value,
+  divisor: Value,
+): { quotient: Value; remainder: Value } {
   const quotient = f.local(I64);
   const remainder = f.local(I64, high);
   f.if(
@@ -79,7 +84,13 @@ function addDivision(m: ModuleBuilder): Record<string, FunctionRef> {
     const { quotient, remainder } = divide128(f, high, low, magnitude);
     const opposite = f.let(negative.ne(divisor.ltS(0n)));
     // 2^63 fits only as a negative quotient.
-    f.if(quotient.shrU(63n).wrap().and(opposite.eqz().or(quotient.shl(1n).ne(0n))), () => raiseDivide(f));
+    f.if(
+      quotient
+        .shrU(63n)
+        .wrap()
+        .and(opposite.eqz().or(quotient.shl(1n).ne(0n))),
+      () => raiseDivide(f),
+    );
     f.store('i64.store', RAX, select(opposite, i64(0).sub(quotient), quotient));
     f.store('i64.store', RDX, select(negative, i64(0).sub(remainder), remainder));
     f.return(0);
@@ -89,7 +100,15 @@ function addDivision(m: ModuleBuilder): Record<string, FunctionRef> {
 
 /** Where an access of at least one byte lies in linear memory when the TLB has its page; 0 when not. */
 function lookUp(f: FunctionBuilder, linear: Value, tag: number): Value {
-  const entry = f.let(f.load('i32.load', S.tlbView).add(linear.wrap().shrU(12).and(TLB.entries - 1).shl(5)));
+  const entry = f.let(
+    f.load('i32.load', S.tlbView).add(
+      linear
+        .wrap()
+        .shrU(12)
+        .and(TLB.entries - 1)
+        .shl(5),
+    ),
+  );
   const hit = f.load('i64.load', entry, tag).eq(linear.and(-4096n));
   return f.let(select(hit, linear.wrap().add(f.load('i32.load', entry, TLB.addend)), i32(0)));
 }

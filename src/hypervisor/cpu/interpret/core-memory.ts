@@ -1,0 +1,205 @@
+import { CODE_MASK, RAM, S, SCRATCH, TLB, TLB_FILLED, WATCH_VIEW } from '../layout.ts';
+import type { FunctionBuilder, FunctionRef } from '../wasm/function.ts';
+import type { ModuleBuilder } from '../wasm/module.ts';
+import { I32, I64 } from '../wasm/opcodes.ts';
+import { i32, i64, select, type Value } from '../wasm/value.ts';
+import { type Core, type CoreImports, isRam, state, state64, WRITE_SCRATCH } from './core-parts.ts';
+import { ACCESS, addPaging } from './paging.ts';
+import { addWatch } from './watch.ts';
+
+/** Kinds of a pending commit. */
+const COMMIT = { none: 0, code: 1, mmio: 2, split: 3 } as const;
+
+/** Emits memory access behind the TLB: the slow paths of loads and stores. */
+export function addMemory(
+  m: ModuleBuilder,
+  imports: CoreImports,
+): Pick<Core, 'readable' | 'writable' | 'commit'> & { translate: FunctionRef } {
+  const paging = addPaging(m);
+  const { translate } = paging;
+  const watch = addWatch(m);
+
+  /** Puts a RAM page into the TLB for the current view. */
+  const fill = m.fn('fill', [I64, I32, I32], [], (f, linear, physical, write) => {
+    const index = f.let(
+      linear
+        .shrU(12)
+        .wrap()
+        .and(TLB.entries - 1),
+    );
+    const entry = f.let(state(f, S.tlbView).add(index.mul(TLB.stride)));
+    const tag = f.let(linear.and(-4096n));
+    const pageMask = f.let(f.load('i64.load', physical.shrU(12).shl(3), CODE_MASK));
+    const mayWrite = f.let(write.or(f.load('i32.load', S.walkFlags).shrU(1).and(1)).and(pageMask.eqz()));
+    const known = f.let(f.load('i64.load', entry, TLB.readTag).eq(tag));
+    f.if(known.eqz(), () => f.store('i64.store', entry, i64(-1), TLB.writeTag));
+    f.store('i64.store', entry, tag, TLB.readTag);
+    f.if(mayWrite, () => f.store('i64.store', entry, tag, TLB.writeTag));
+    f.store('i32.store', entry, i32(RAM).add(physical).sub(tag.wrap()), TLB.addend);
+    f.store('i32.store', entry, physical, TLB.physical);
+    f.if(known, () => f.return());
+    const count = f.let(state(f, S.tlbFilled));
+    f.if(count.ltU(TLB_FILLED.capacity), () => {
+      const flags = f.load('i32.load', S.walkFlags);
+      const item = entry.sub(TLB.base).shrU(5).or(flags.and(1).shl(31)).or(flags.and(4).shl(28));
+      f.store('i32.store', i32(TLB_FILLED.base).add(count.shl(2)), item);
+    });
+    f.store('i32.store', S.tlbFilled, count.add(1));
+  });
+
+  const tick = (f: FunctionBuilder, counter: number): void =>
+    f.store('i64.store', counter, state64(f, counter).add(1n));
+
+  /** Physical address of a byte for the current view, from the TLB or by a walk that fills it; -1 after a fault. i64, for 32 bits do not hold both. */
+  const resolve = m.fn('resolve', [I64, I32], [I64], (f, linear, write) => {
+    const index = linear
+      .shrU(12)
+      .wrap()
+      .and(TLB.entries - 1);
+    const entry = f.let(state(f, S.tlbView).add(index.mul(TLB.stride)));
+    const tag = select(
+      write,
+      f.load('i64.load', entry, TLB.writeTag),
+      f.load('i64.load', entry, TLB.readTag),
+    );
+    f.if(tag.eq(linear.and(-4096n)), () => {
+      f.return(f.load('i64.load32_u', entry, TLB.physical).or(linear.and(0xfffn)));
+    });
+    tick(f, S.tlbMisses);
+    const page = f.let(f.call(translate, linear, state(f, S.accessBits).or(write)));
+    f.if(page.ltS(0n), () => f.return(i64(-1)));
+    const physical = f.let(page.wrap());
+    f.if(isRam(f, physical).and(state(f, S.tlbView).ne(WATCH_VIEW)), () =>
+      f.run(fill, linear, physical, write),
+    );
+    f.return(page.or(linear.and(0xfffn)));
+  });
+
+  /** Leaves with 0 when a watched access raises #AC. */
+  const watched = (f: FunctionBuilder, linear: Value, bytes: Value, write: number): void => {
+    f.if(state(f, S.watch), () => f.if(f.call(watch, linear, bytes, i32(write)), () => f.return(0)));
+  };
+  /** The address `bytes` on: linear addresses have 32 bits outside 64-bit mode. */
+  const further = (f: FunctionBuilder, linear: Value, bytes: Value): Value => {
+    const sum = f.let(linear.add(bytes.extendU()));
+    return select(state(f, S.codeMode).eq(2), sum, sum.and(0xffff_ffffn));
+  };
+
+  const crosses = (linear: Value, bytes: Value): Value => linear.wrap().and(0xfff).add(bytes).gtU(4096);
+
+  /** One byte at a physical address, through a device if need be. */
+  const physByte = m.fn('physByte', [I32], [I32], (f, physical) => {
+    f.if(isRam(f, physical), () => f.return(f.load('i32.load8_u', physical, RAM)));
+    f.run(imports.mmioRead, physical, 1);
+    f.return(f.load('i32.load8_u', SCRATCH));
+  });
+
+  const readable = m.fn('readable', [I64, I32], [I32], (f, linear, bytes) => {
+    const first = f.let(f.call(resolve, linear, 0));
+    f.if(first.eq(-1n), () => f.return(0));
+    const physical = f.let(first.wrap());
+    f.if(crosses(linear, bytes), () => {
+      const head = f.let(i32(4096).sub(linear.wrap().and(0xfff)));
+      const second = f.let(f.call(resolve, further(f, linear, head), 0));
+      f.if(second.eq(-1n), () => f.return(0));
+      watched(f, linear, bytes, 0);
+      const at = f.local(I32);
+      const value = f.local(I32);
+      f.loop((again) => {
+        const inHead = at.ltU(head);
+        const address = select(inHead, physical.add(at), second.wrap().add(at.sub(head)));
+        f.set(value, f.call(physByte, address));
+        f.store('i32.store8', i32(SCRATCH + 16).add(at), value);
+        f.set(at, at.add(1));
+        f.brIf(again, at.ltU(bytes));
+      });
+      f.return(SCRATCH + 16);
+    });
+    watched(f, linear, bytes, 0);
+    f.if(isRam(f, physical), () => f.return(physical.add(RAM)));
+    tick(f, S.mmioExits);
+    f.run(imports.mmioRead, physical, bytes);
+    f.return(SCRATCH);
+  });
+
+  const writable = m.fn('writable', [I64, I32, I32], [I32], (f, linear, bytes, keep) => {
+    const first = f.let(f.call(resolve, linear, ACCESS.write));
+    f.if(first.eq(-1n), () => f.return(0));
+    const physical = f.let(first.wrap());
+    f.store('i32.store', S.commitPhysical, physical);
+    f.store('i32.store', S.commitSize, bytes);
+    f.if(crosses(linear, bytes), () => {
+      const head = f.let(i32(4096).sub(linear.wrap().and(0xfff)));
+      const second = f.let(f.call(resolve, further(f, linear, head), ACCESS.write));
+      f.if(second.eq(-1n), () => f.return(0));
+      watched(f, linear, bytes, 1);
+      f.store('i32.store', S.commitPhysical2, second.wrap());
+      f.store('i32.store', S.commitKind, i32(COMMIT.split));
+      f.if(keep, () => {
+        const from = f.let(f.call(readable, linear, bytes));
+        f.if(from.eqz(), () => f.return(0));
+        f.memoryCopy(WRITE_SCRATCH, from, bytes);
+      });
+      f.return(WRITE_SCRATCH);
+    });
+    watched(f, linear, bytes, 1);
+    f.if(isRam(f, physical), () => {
+      const mask = f.load('i64.load', physical.shrU(12).shl(3), CODE_MASK);
+      f.store('i32.store', S.commitKind, select(mask.eqz(), i32(COMMIT.none), i32(COMMIT.code)));
+      f.return(physical.add(RAM));
+    });
+    tick(f, S.mmioExits);
+    f.if(keep, () => {
+      f.run(imports.mmioRead, physical, bytes);
+      f.memoryCopy(WRITE_SCRATCH, SCRATCH, bytes);
+    });
+    f.store('i32.store', S.commitKind, i32(COMMIT.mmio));
+    f.return(WRITE_SCRATCH);
+  });
+
+  /** Tells JavaScript when bytes that hold decoded code were written. */
+  const noteWrite = m.fn('noteWrite', [I32, I32], [], (f, physical, bytes) => {
+    const mask = f.let(f.load('i64.load', physical.shrU(12).shl(3), CODE_MASK));
+    const granule = (address: Value): Value => i64(1).shl(address.shrU(6).and(63).extendU());
+    const touched = granule(physical).or(granule(physical.add(bytes).sub(1)));
+    f.if(mask.and(touched).ne(0n), () => f.run(imports.invalidate, physical, bytes));
+  });
+
+  const physStore = m.fn('physStore', [I32, I32], [], (f, physical, byte) => {
+    f.if(
+      isRam(f, physical),
+      () => {
+        f.store('i32.store8', physical, byte, RAM);
+        f.run(noteWrite, physical, 1);
+      },
+      () => {
+        // The bytes that are still to be written lie in the same place.
+        const saved = f.let(f.load('i32.load8_u', WRITE_SCRATCH));
+        f.store('i32.store8', WRITE_SCRATCH, byte);
+        f.run(imports.mmioWrite, physical, 1);
+        f.store('i32.store8', WRITE_SCRATCH, saved);
+      },
+    );
+  });
+
+  const commit = m.fn('commit', [], [], (f) => {
+    const kind = f.let(state(f, S.commitKind));
+    const physical = f.let(state(f, S.commitPhysical));
+    const bytes = f.let(state(f, S.commitSize));
+    f.if(kind.eq(COMMIT.code), () => f.run(noteWrite, physical, bytes));
+    f.if(kind.eq(COMMIT.mmio), () => f.run(imports.mmioWrite, physical, bytes));
+    f.if(kind.eq(COMMIT.split), () => {
+      const second = f.let(state(f, S.commitPhysical2));
+      const head = f.let(i32(4096).sub(physical.and(0xfff)));
+      const at = f.local(I32);
+      f.loop((again) => {
+        const address = select(at.ltU(head), physical.add(at), second.add(at.sub(head)));
+        f.run(physStore, address, f.load('i32.load8_u', i32(WRITE_SCRATCH).add(at)));
+        f.set(at, at.add(1));
+        f.brIf(again, at.ltU(bytes));
+      });
+    });
+  });
+  for (const ref of [readable, writable, commit]) m.export(ref);
+  return { readable, writable, commit, translate };
+}

@@ -1,0 +1,120 @@
+import { FETCH, FETCH_VIEW_BYTES, S, TLB, TLB_FILLED, TLB_VIEW_BYTES } from '../layout.ts';
+import type { FunctionBuilder } from '../wasm/function.ts';
+import type { ModuleBuilder } from '../wasm/module.ts';
+import { I32, I64 } from '../wasm/opcodes.ts';
+import { i32, i64 } from '../wasm/value.ts';
+import { state } from './core-parts.ts';
+
+/** Emits what drops translations. */
+export function addFlush(m: ModuleBuilder): void {
+  const clearFetch = (f: FunctionBuilder): void => {
+    f.memoryFill(FETCH.base, 0xff, FETCH.views * FETCH_VIEW_BYTES);
+    // No page has this base, so the next branch looks its page up again.
+    f.store('i64.store', S.pageBase, i64(1));
+  };
+  const flushFetch = m.fn('flushFetch', [], [], clearFetch);
+  /** (keepGlobal) */
+  const flush = m.fn('flush', [I32], [], (f, keepGlobal) => {
+    clearFetch(f);
+    const count = f.let(state(f, S.tlbFilled));
+    f.store('i32.store', S.tlbFilled, i32(0));
+    f.if(count.gtU(TLB_FILLED.capacity), () => {
+      f.memoryFill(TLB.base, 0xff, TLB.views * TLB_VIEW_BYTES);
+      f.return();
+    });
+    f.if(count.eqz(), () => f.return());
+    const at = f.local(I32, i32(TLB_FILLED.base));
+    const keep = f.local(I32, i32(TLB_FILLED.base));
+    const end = f.let(i32(TLB_FILLED.base).add(count.shl(2)));
+    f.loop((again) => {
+      const item = f.let(f.load('i32.load', at));
+      f.if(
+        keepGlobal.and(item.shrU(31)),
+        () => {
+          f.store('i32.store', keep, item);
+          f.set(keep, keep.add(4));
+        },
+        () => {
+          const entry = f.let(i32(TLB.base).add(item.and(0xffff).shl(5)));
+          f.store('i64.store', entry, i64(-1), TLB.readTag);
+          f.store('i64.store', entry, i64(-1), TLB.writeTag);
+        },
+      );
+      f.set(at, at.add(4));
+      f.brIf(again, at.ltU(end));
+    });
+    f.store('i32.store', S.tlbFilled, keep.sub(TLB_FILLED.base).shrU(2));
+  });
+  /** (linear): INVLPG, in every view; a large page goes whole. */
+  const flushPage = m.fn('flushPage', [I64], [], (f, linear) => {
+    clearFetch(f);
+    const tag = f.let(linear.and(-4096n));
+    for (let view = 0; view < TLB.views; view++) {
+      const index = linear
+        .shrU(12)
+        .wrap()
+        .and(TLB.entries - 1);
+      const entry = f.let(i32(TLB.base + view * TLB_VIEW_BYTES).add(index.mul(TLB.stride)));
+      f.if(f.load('i64.load', entry, TLB.readTag).eq(tag), () => {
+        f.store('i64.store', entry, i64(-1), TLB.readTag);
+        f.store('i64.store', entry, i64(-1), TLB.writeTag);
+      });
+    }
+    const count = f.let(state(f, S.tlbFilled));
+    f.if(count.gtU(TLB_FILLED.capacity), () => {
+      f.run(flush, 0);
+      f.return();
+    });
+    const at = f.local(I32, i32(TLB_FILLED.base));
+    const end = f.let(i32(TLB_FILLED.base).add(count.shl(2)));
+    f.block((done) => {
+      f.loop((again) => {
+        f.brIf(done, at.geU(end));
+        const item = f.let(f.load('i32.load', at));
+        f.if(item.shrU(30).and(1), () => {
+          const entry = f.let(i32(TLB.base).add(item.and(0xffff).shl(5)));
+          // A large page is at most 1 GiB; its fragments may all go.
+          f.if(f.load('i64.load', entry, TLB.readTag).xor(tag).shrU(30).eqz(), () => {
+            f.store('i64.store', entry, i64(-1), TLB.readTag);
+            f.store('i64.store', entry, i64(-1), TLB.writeTag);
+          });
+        });
+        f.set(at, at.add(4));
+        f.br(again);
+      });
+    });
+  });
+  /** (physical page): no view may write to it unnoticed any more, for it holds code now. */
+  const protect = m.fn('protect', [I32], [], (f, physical) => {
+    const at = f.local(I32, i32(TLB.base));
+    const full = state(f, S.tlbFilled).gtU(TLB_FILLED.capacity);
+    f.if(
+      full,
+      () => {
+        f.loop((again) => {
+          f.if(f.load('i32.load', at, TLB.physical).eq(physical), () =>
+            f.store('i64.store', at, i64(-1), TLB.writeTag),
+          );
+          f.set(at, at.add(TLB.stride));
+          f.brIf(again, at.ltU(TLB.base + TLB.views * TLB_VIEW_BYTES));
+        });
+      },
+      () => {
+        f.set(at, i32(TLB_FILLED.base));
+        const end = f.let(i32(TLB_FILLED.base).add(state(f, S.tlbFilled).shl(2)));
+        f.block((done) => {
+          f.loop((again) => {
+            f.brIf(done, at.geU(end));
+            const entry = f.let(i32(TLB.base).add(f.load('i32.load', at).and(0xffff).shl(5)));
+            f.if(f.load('i32.load', entry, TLB.physical).eq(physical), () =>
+              f.store('i64.store', entry, i64(-1), TLB.writeTag),
+            );
+            f.set(at, at.add(4));
+            f.br(again);
+          });
+        });
+      },
+    );
+  });
+  for (const ref of [flush, flushPage, flushFetch, protect]) m.export(ref);
+}
