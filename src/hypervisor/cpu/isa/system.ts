@@ -107,8 +107,9 @@ function swapgs(b: Builder): void {
   b.setState('i64.store', S.kernelGsBase, base);
 }
 
-/** SYSCALL; what is traced goes to the routine. */
+/** SYSCALL; what is traced goes to the routine, and so does that of compatibility mode. */
 function syscall(b: Builder): void {
+  if (!b.long) return b.system('syscall');
   b.if(b.call('enterSyscall', b.nextRip()).eqz(), () => b.system('syscall'));
   b.jump(b.state('i64.load', S.lstar));
 }
@@ -239,7 +240,7 @@ const generalInstructions: readonly Instruction[] = [
   instruction('rdseed', '0F C7 /7 Rv:w', leave('rdseed'), { cpuid: 'RDSEED' }),
   // RDPID, which there is not: the F3 forms of the same opcode must not pass for RDSEED.
   instruction('rdpid', 'F3 0F C7 /7 Rq:w', (b) => b.raise(6)),
-  instruction('syscall', '0F 05 o64', syscall, { cpuid: 'SYSCALL' }),
+  instruction('syscall', '0F 05', syscall, { cpuid: 'SYSCALL' }),
   instruction('sysret', '0F 07 o64', sysret, { cpuid: 'SYSCALL' }),
   instruction('sysenter', '0F 34', leave('sysenter'), { cpuid: 'SEP' }),
   instruction('sysexit', '0F 35', leave('sysexit'), { cpuid: 'SEP' }),

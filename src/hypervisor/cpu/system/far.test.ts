@@ -172,6 +172,20 @@ describe('system calls', () => {
     assert.deepEqual(longBed(3).fault('sysret', { opsize: 64 }), gp(0));
   });
 
+  it('SYSCALL from compatibility mode needs an entry in CSTAR', () => {
+    const bed = longBed(3);
+    writeMsr(bed, MSR.STAR, 0x0023_0010_0000_0000n);
+    writeMsr(bed, MSR.LSTAR, 0x4000n);
+    bed.run('syscall');
+    bed.setReg(1, 0x502n);
+    bed.run('sysret', { opsize: 32 });
+    assert.deepEqual(bed.fault('syscall'), { vector: 6, errorCode: undefined });
+    writeMsr(bed, MSR.CSTAR, 0x5000n);
+    bed.run('syscall');
+    assert.deepEqual([bed.cpl, bed.selector(CS), bed.get64(S.rip)], [0, 0x10, 0x5000n]);
+    assert.equal(bed.view.getUint32(S.codeMode, true), 2);
+  });
+
   it('SYSENTER and SYSEXIT', () => {
     const bed = protectedBed(3);
     assert.deepEqual(bed.fault('sysenter'), gp(0));

@@ -110,9 +110,14 @@ function random(ctx: CpuContext, insn: SystemInstruction): void {
   setRip(ctx, insn.nextRip);
 }
 
-/** SYSCALL: 64-bit mode alone, as on Intel's processors (SDM vol. 2). */
+/**
+ * SYSCALL. In compatibility mode it enters at CSTAR, as on AMD's processors, once CSTAR has been given an
+ * entry; while it is zero that is #UD, as on Intel's, where guests that see the vendor leave it alone
+ * (SDM vol. 2; AMD64 manual vol. 2, 6.1.1).
+ */
 function syscall(ctx: CpuContext, insn: SystemInstruction): void {
-  if (!is64(ctx) || (efer(ctx) & EFER.SCE) === 0) throw ud();
+  const entry = ctx.view.getBigUint64(is64(ctx) ? S.lstar : S.cstar, true);
+  if (!isLongActive(ctx) || (efer(ctx) & EFER.SCE) === 0 || (!is64(ctx) && entry === 0n)) throw ud();
   const flags = readRflags(ctx.view);
   const star = ctx.view.getBigUint64(S.star, true);
   const selector = Number((star >> 32n) & 0xfffcn);
@@ -122,7 +127,7 @@ function syscall(ctx: CpuContext, insn: SystemInstruction): void {
   writeRflags(ctx.view, flags & ~mask & ~RF);
   commitCode(ctx, flatCode(selector, 0, true), 0);
   writeSegment(ctx, SS, flatData((selector + 8) & 0xffff, 0));
-  setRip(ctx, ctx.view.getBigUint64(S.lstar, true));
+  setRip(ctx, entry);
   modeChanged(ctx);
 }
 
