@@ -6,7 +6,12 @@ import type { AccessSize, Bus } from '../../src/hypervisor/machine/bus.ts';
 import { emptyBus } from '../native/guest-machine.ts';
 import { Rig } from './rig.ts';
 
-const HLT = 0xf4, RAX = 0, RCX = 1, RBX = 3, RSI = 6, RDI = 7;
+const HLT = 0xf4,
+  RAX = 0,
+  RCX = 1,
+  RBX = 3,
+  RSI = 6,
+  RDI = 7;
 const DEVICE = 0xfee0_0000;
 const RAM_END = 16 << 20;
 
@@ -19,7 +24,12 @@ function recorder(): { bus: Bus; log: string[]; memory: Uint8Array } {
   const bus: Bus = {
     ...emptyBus,
     read: (address: number, size: AccessSize) => {
-      const value = size === 4 ? view.getUint32(at(address), true) : size === 2 ? view.getUint16(at(address), true) : view.getUint8(at(address));
+      const value =
+        size === 4
+          ? view.getUint32(at(address), true)
+          : size === 2
+            ? view.getUint16(at(address), true)
+            : view.getUint8(at(address));
       log.push(`r${size} ${address.toString(16)}`);
       return value;
     },
@@ -70,7 +80,10 @@ describe('device memory', () => {
       [[0x88, 0x03], ['w1 fee00000 88']],
       [[0x66, 0x89, 0x03], ['w2 fee00000 7788']],
       [[0x89, 0x03], ['w4 fee00000 55667788']],
-      [[0x48, 0x89, 0x03], ['w4 fee00000 55667788', 'w4 fee00004 11223344']],
+      [
+        [0x48, 0x89, 0x03],
+        ['w4 fee00000 55667788', 'w4 fee00004 11223344'],
+      ],
       [[0xc7, 0x43, 0x08, 1, 0, 0, 0x80], ['w4 fee00008 80000001']],
     ];
     for (const [code, accesses] of writes) {

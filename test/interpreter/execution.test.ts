@@ -5,7 +5,10 @@ import { S } from '../../src/hypervisor/cpu/layout.ts';
 import { P, Rig, U, W } from './rig.ts';
 
 const HLT = 0xf4;
-const RAX = 0, RCX = 1, RDX = 2, RBX = 3;
+const RAX = 0,
+  RCX = 1,
+  RDX = 2,
+  RBX = 3;
 const d32 = (n: number): number[] => [n & 0xff, (n >> 8) & 0xff, (n >> 16) & 0xff, (n >> 24) & 0xff];
 
 function start(rig: Rig, at: number): void {
@@ -202,7 +205,23 @@ describe('code that changes', () => {
       rig.setGpr(RBX, 0x5000);
       const prefix = size === 2 ? [0x66] : size === 8 ? [0x48] : [];
       // call rbx; mov esi, 0x6000; mov edi, 0x5000; mov ecx, n; rep movs; call rbx; hlt
-      rig.code(0x1000, 0xff, 0xd3, 0xbe, ...d32(0x6000), 0xbf, ...d32(0x5000), 0xb9, ...d32(8 / size), 0xf3, ...prefix, size === 1 ? 0xa4 : 0xa5, 0xff, 0xd3, HLT);
+      rig.code(
+        0x1000,
+        0xff,
+        0xd3,
+        0xbe,
+        ...d32(0x6000),
+        0xbf,
+        ...d32(0x5000),
+        0xb9,
+        ...d32(8 / size),
+        0xf3,
+        ...prefix,
+        size === 1 ? 0xa4 : 0xa5,
+        0xff,
+        0xd3,
+        HLT,
+      );
       count(rig, 0x1000);
       assert.equal(rig.gpr(RAX), 2n, `size ${size}`);
     }
@@ -298,7 +317,8 @@ describe('a full code cache', () => {
     rig.configure({ paging: 'none' });
     const pages = 4000;
     // Every page: inc eax; jmp to the next; the last: dec ecx; jnz to the first; hlt
-    for (let i = 0; i < pages; i++) rig.ram.set([0xff, 0xc0, 0xe9, ...d32(0x1000 - 7)], 0x20_0000 + i * 0x1000);
+    for (let i = 0; i < pages; i++)
+      rig.ram.set([0xff, 0xc0, 0xe9, ...d32(0x1000 - 7)], 0x20_0000 + i * 0x1000);
     const last = 0x20_0000 + pages * 0x1000;
     rig.ram.set([0xff, 0xc9, 0x0f, 0x85, ...d32(0x20_0000 - (last + 8)), HLT], last);
     rig.setGpr(RAX, 0);
@@ -332,17 +352,34 @@ describe('16-bit and 32-bit code', () => {
     rig.state.setBigUint64(S.cr0, 0x11n, true);
     rig.engine.stateChanged();
     const regs = { bx: 0x1100, bp: 0x2200, si: 0x33, di: 0x44 };
-    const sums = [regs.bx + regs.si, regs.bx + regs.di, regs.bp + regs.si, regs.bp + regs.di, regs.si, regs.di, regs.bp, regs.bx];
+    const sums = [
+      regs.bx + regs.si,
+      regs.bx + regs.di,
+      regs.bp + regs.si,
+      regs.bp + regs.di,
+      regs.si,
+      regs.di,
+      regs.bp,
+      regs.bx,
+    ];
     for (let rm = 0; rm < 8; rm++) {
       for (const mod of [0, 1, 2]) {
         const displacement = mod === 0 ? [] : mod === 1 ? [0xf0] : [0x34, 0xf2];
         const direct = mod === 0 && rm === 6;
         // lea ax, [..]; hlt
         rig.code(0x1000, 0x8d, (mod << 6) | rm, ...(direct ? [0x78, 0x56] : displacement), HLT);
-        for (const [n, value] of [[3, regs.bx], [5, regs.bp], [6, regs.si], [7, regs.di]] as const) rig.setGpr(n, 0xabcd_0000 + value);
+        for (const [n, value] of [
+          [3, regs.bx],
+          [5, regs.bp],
+          [6, regs.si],
+          [7, regs.di],
+        ] as const)
+          rig.setGpr(n, 0xabcd_0000 + value);
         rig.setGpr(RAX, 0);
         count(rig, 0x1000);
-        const expected = direct ? 0x5678 : ((sums[rm] ?? 0) + (mod === 1 ? -16 : mod === 2 ? 0xf234 : 0)) & 0xffff;
+        const expected = direct
+          ? 0x5678
+          : ((sums[rm] ?? 0) + (mod === 1 ? -16 : mod === 2 ? 0xf234 : 0)) & 0xffff;
         assert.equal(rig.gpr(RAX), BigInt(expected), `mod ${mod} rm ${rm}`);
       }
     }
@@ -387,7 +424,14 @@ describe('16-bit and 32-bit code', () => {
     rig.configure({ paging: '32-bit', code: 32 });
     rig.state.setBigUint64(S.cr0, 0x11n, true);
     rig.engine.stateChanged();
-    for (const code of [[0xe9, ...d32(0x1_0000)], [0xe8, ...d32(0x1_0000)], [0xff, 0xd3], [0xff, 0xe3], [0xc3], [0xc2, 8, 0]]) {
+    for (const code of [
+      [0xe9, ...d32(0x1_0000)],
+      [0xe8, ...d32(0x1_0000)],
+      [0xff, 0xd3],
+      [0xff, 0xe3],
+      [0xc3],
+      [0xc2, 8, 0],
+    ]) {
       rig.state.setUint32(S.segments + 32 + 8, 0xffff, true);
       rig.engine.stateChanged();
       rig.setGpr(RBX, 0x1_2345);
@@ -409,9 +453,13 @@ describe('16-bit and 32-bit code', () => {
     rig.engine.stateChanged();
     // mov eax, [ebx]; sahf; op; lahf; mov [ebx+4], eax; add ebx, 8; dec ecx; jnz; hlt
     const at = 0x40_0000;
-    for (const [name, op] of [['daa', 0x27], ['das', 0x2f]] as const) {
+    for (const [name, op] of [
+      ['daa', 0x27],
+      ['das', 0x2f],
+    ] as const) {
       let n = 0;
-      for (let al = 0; al < 256; al++) for (const flags of [0, 1, 0x10, 0x11]) rig.view.setUint32(at + 8 * n++, (flags << 8) | al, true);
+      for (let al = 0; al < 256; al++)
+        for (const flags of [0, 1, 0x10, 0x11]) rig.view.setUint32(at + 8 * n++, (flags << 8) | al, true);
       rig.setGpr(RBX, at);
       rig.setGpr(RCX, n);
       rig.code(0x1000, 0x8b, 0x03, 0x9e, op, 0x9f, 0x89, 0x43, 4, 0x83, 0xc3, 8, 0x49, 0x75, 0xf2, HLT);
@@ -419,8 +467,13 @@ describe('16-bit and 32-bit code', () => {
       for (let i = 0; i < n; i++) {
         const before = rig.view.getUint32(at + 8 * i, true);
         const after = rig.view.getUint32(at + 8 * i + 4, true);
-        const [al, cf, af] = name === 'daa' ? daa(before & 0xff, before >> 8) : das(before & 0xff, before >> 8);
-        assert.deepEqual([after & 0xff, (after >> 8) & 1, (after >> 12) & 1], [al, cf, af], `${name} ${before.toString(16)}`);
+        const [al, cf, af] =
+          name === 'daa' ? daa(before & 0xff, before >> 8) : das(before & 0xff, before >> 8);
+        assert.deepEqual(
+          [after & 0xff, (after >> 8) & 1, (after >> 12) & 1],
+          [al, cf, af],
+          `${name} ${before.toString(16)}`,
+        );
       }
     }
   });

@@ -5,9 +5,18 @@ import { describe, it } from 'node:test';
 import { readRflags, writeRflags } from '../../src/hypervisor/cpu/flags.ts';
 import { Rig } from './rig.ts';
 
-const CODE = 0x2_1000, STACK = 0x9000, DATA = 0x6000;
-const RAX = 0, RCX = 1, RBX = 3, RSP = 4;
-const CF = 1, PF = 4, ZF = 0x40, SF = 0x80, OF = 0x800;
+const CODE = 0x2_1000,
+  STACK = 0x9000,
+  DATA = 0x6000;
+const RAX = 0,
+  RCX = 1,
+  RBX = 3,
+  RSP = 4;
+const CF = 1,
+  PF = 4,
+  ZF = 0x40,
+  SF = 0x80,
+  OF = 0x800;
 
 function machine(): Rig {
   const rig = new Rig();
@@ -45,9 +54,17 @@ describe('near branches with 16-bit operands in 32-bit code', () => {
         const taken = CONDITIONS[cc >> 1]?.(flags) !== ((cc & 1) === 1);
         const set = (): void => writeRflags(rig.state, (readRflags(rig.state) & ~0x8d5) | flags);
         set();
-        assert.equal(after(rig, 0x66, 0x70 + cc, 0x10), taken ? 0x1013 : CODE + 3, `condition ${cc}, flags ${flags}`);
+        assert.equal(
+          after(rig, 0x66, 0x70 + cc, 0x10),
+          taken ? 0x1013 : CODE + 3,
+          `condition ${cc}, flags ${flags}`,
+        );
         set();
-        assert.equal(after(rig, 0x66, 0x0f, 0x80 + cc, 0x00, 0x20), taken ? 0x3005 : CODE + 5, `near condition ${cc}, flags ${flags}`);
+        assert.equal(
+          after(rig, 0x66, 0x0f, 0x80 + cc, 0x00, 0x20),
+          taken ? 0x3005 : CODE + 5,
+          `near condition ${cc}, flags ${flags}`,
+        );
       }
     }
   });
@@ -64,7 +81,11 @@ describe('near branches with 16-bit operands in 32-bit code', () => {
 
   it('CALL pushes 16 bits, RET takes them', () => {
     const pushed = (): number => rig.view.getUint16(STACK - 2, true);
-    for (const [bytes, target] of [[[0x66, 0xe8, 0x00, 0x10], 0x2004], [[0x66, 0xff, 0xd0], 0x1234], [[0x66, 0xff, 0x13], 0x4321]] as const) {
+    for (const [bytes, target] of [
+      [[0x66, 0xe8, 0x00, 0x10], 0x2004],
+      [[0x66, 0xff, 0xd0], 0x1234],
+      [[0x66, 0xff, 0x13], 0x4321],
+    ] as const) {
       rig.setGpr(RSP, STACK);
       rig.setGpr(RAX, 0xabcd_1234);
       assert.equal(after(rig, ...bytes), target);
@@ -82,12 +103,22 @@ describe('near branches with 16-bit operands in 32-bit code', () => {
 
   it('LOOP, LOOPE, LOOPNE and JECXZ', () => {
     for (const [opcode, count, flags, taken] of [
-      [0xe2, 2, 0, true], [0xe2, 1, 0, false], [0xe1, 2, ZF, true], [0xe1, 2, 0, false],
-      [0xe0, 2, 0, true], [0xe0, 2, ZF, false], [0xe3, 0, 0, true], [0xe3, 1, 0, false],
+      [0xe2, 2, 0, true],
+      [0xe2, 1, 0, false],
+      [0xe1, 2, ZF, true],
+      [0xe1, 2, 0, false],
+      [0xe0, 2, 0, true],
+      [0xe0, 2, ZF, false],
+      [0xe3, 0, 0, true],
+      [0xe3, 1, 0, false],
     ] as const) {
       rig.setGpr(RCX, count);
       writeRflags(rig.state, (readRflags(rig.state) & ~0x8d5) | flags);
-      assert.equal(after(rig, 0x66, opcode, 0x20), taken ? 0x1023 : CODE + 3, `${opcode.toString(16)} ${count} ${flags}`);
+      assert.equal(
+        after(rig, 0x66, opcode, 0x20),
+        taken ? 0x1023 : CODE + 3,
+        `${opcode.toString(16)} ${count} ${flags}`,
+      );
       assert.equal(rig.gpr(RCX), BigInt(opcode === 0xe3 ? count : count - 1));
     }
   });

@@ -6,9 +6,12 @@ import { A, type Control, D, G, NX, P, type Paging, PS, Rig, U, W } from './rig.
 
 const RBX = 3;
 /** mov eax, [rbx] and mov [rbx], eax; both then stand still. */
-const READ = [0x8b, 0x03, 0xeb, 0xfe], WRITE = [0x89, 0x03, 0xeb, 0xfe];
+const READ = [0x8b, 0x03, 0xeb, 0xfe],
+  WRITE = [0x89, 0x03, 0xeb, 0xfe];
 /** Physical page of the tested access, and the code pages: one for CPL 0, one for CPL 3. */
-const DATA = 0x30_0000, KERNEL_CODE = 0x20_0000, USER_CODE = 0x20_1000;
+const DATA = 0x30_0000,
+  KERNEL_CODE = 0x20_0000,
+  USER_CODE = 0x20_1000;
 type Access = 'read' | 'write' | 'fetch';
 
 /** Tables in which `linear` leads to DATA; each level's entry at `entries`, root first. */
@@ -18,7 +21,11 @@ interface Mapping {
   readonly entryBytes: 4 | 8;
 }
 
-const LEVELS: Readonly<Record<Exclude<Paging, 'none'>, readonly number[]>> = { '32-bit': [22, 12], 'pae': [30, 21, 12], '4-level': [39, 30, 21, 12] };
+const LEVELS: Readonly<Record<Exclude<Paging, 'none'>, readonly number[]>> = {
+  '32-bit': [22, 12],
+  pae: [30, 21, 12],
+  '4-level': [39, 30, 21, 12],
+};
 
 function write(rig: Rig, mapping: { entryBytes: 4 | 8 }, at: number, value: bigint): void {
   if (mapping.entryBytes === 8) rig.set64(at, value);
@@ -31,7 +38,15 @@ const readEntry = (rig: Rig, m: Mapping, level: number): bigint => {
 };
 
 /** Maps one page at `linear` into tables at `root`, making tables as needed; gives the entries' places. */
-function map(rig: Rig, paging: Exclude<Paging, 'none'>, root: number, linear: bigint, leaf: bigint, upper: bigint, leafLevel?: number): number[] {
+function map(
+  rig: Rig,
+  paging: Exclude<Paging, 'none'>,
+  root: number,
+  linear: bigint,
+  leaf: bigint,
+  upper: bigint,
+  leafLevel?: number,
+): number[] {
   const shifts = LEVELS[paging];
   const entryBytes = paging === '32-bit' ? 4 : 8;
   const last = leafLevel ?? shifts.length - 1;
@@ -58,7 +73,14 @@ function map(rig: Rig, paging: Exclude<Paging, 'none'>, root: number, linear: bi
 }
 
 /** Tables with the code pages and `linear`. */
-function prepare(rig: Rig, paging: Exclude<Paging, 'none'>, linear: bigint, leaf: bigint, upper: bigint, leafLevel?: number): Mapping {
+function prepare(
+  rig: Rig,
+  paging: Exclude<Paging, 'none'>,
+  linear: bigint,
+  leaf: bigint,
+  upper: bigint,
+  leafLevel?: number,
+): Mapping {
   rig.resetTables();
   const root = rig.table();
   map(rig, paging, root, BigInt(KERNEL_CODE), BigInt(KERNEL_CODE) | P, P | W | U);
@@ -79,7 +101,13 @@ function access(rig: Rig, control: Control, root: number, kind: Access, linear: 
 
 describe('permissions', () => {
   /** SDM vol. 3, 4.6.1, as written there. */
-  const allowed = (c: Required<Pick<Control, 'wp' | 'smep' | 'smap' | 'ac'>> & { cpl: 0 | 3 }, kind: Access, user: boolean, writable: boolean, nx: boolean): boolean => {
+  const allowed = (
+    c: Required<Pick<Control, 'wp' | 'smep' | 'smap' | 'ac'>> & { cpl: 0 | 3 },
+    kind: Access,
+    user: boolean,
+    writable: boolean,
+    nx: boolean,
+  ): boolean => {
     if (c.cpl === 0) {
       if (kind === 'fetch') return !nx && !(user && c.smep);
       if (user && c.smap && !c.ac) return false;
@@ -99,7 +127,18 @@ describe('permissions', () => {
       rig.code(DATA, 0x90, 0xeb, 0xfe);
       const combinations = 1 << 10;
       for (let bits = 0; bits < combinations; bits++) {
-        const [us = false, rw = false, upperUs = false, upperRw = false, nx = false, wp = false, smep = false, smap = false, ac = false, nxe = false] = flags(bits);
+        const [
+          us = false,
+          rw = false,
+          upperUs = false,
+          upperRw = false,
+          nx = false,
+          wp = false,
+          smep = false,
+          smap = false,
+          ac = false,
+          nxe = false,
+        ] = flags(bits);
         if (nx && !nxe) continue;
         if (paging === '32-bit' && (nx || nxe)) continue;
         const leaf = BigInt(DATA) | P | (us ? U : 0n) | (rw ? W : 0n) | (nx ? NX : 0n);
@@ -115,7 +154,8 @@ describe('permissions', () => {
             const final = readEntry(rig, mapping, mapping.entries.length - 1);
             if (expected) {
               assert.equal(final & (A | D), kind === 'write' ? A | D : A, what);
-              for (let level = paging === 'pae' ? 1 : 0; level < mapping.entries.length - 1; level++) assert.equal(readEntry(rig, mapping, level) & (A | D), A, what);
+              for (let level = paging === 'pae' ? 1 : 0; level < mapping.entries.length - 1; level++)
+                assert.equal(readEntry(rig, mapping, level) & (A | D), A, what);
             } else {
               assert.equal(final & (A | D), 0n, what);
               const told = kind === 'fetch' && (nxe || smep) ? 0x10 : 0;
@@ -168,7 +208,10 @@ describe('walks', () => {
       m = prepare(rig, 'pae', (top << 30n) + 0x80_0000n, 0x60_0000n | all | PS, all, 1);
       assert.equal(readBack(rig, { paging: 'pae' }, m.root, (top << 30n) + 0x81_2344n), 78);
     }
-    assert.equal(readBack(rig, { paging: 'pae' }, prepare(rig, 'pae', 0x40_0000n, 0n, all).root, 0xc000_1000n), '#14(0) c0001000');
+    assert.equal(
+      readBack(rig, { paging: 'pae' }, prepare(rig, 'pae', 0x40_0000n, 0n, all).root, 0xc000_1000n),
+      '#14(0) c0001000',
+    );
   });
 
   it('32-bit: 4 KiB pages, 4 MiB pages with PSE, and PS ignored without', () => {
@@ -193,7 +236,11 @@ describe('walks', () => {
           const m = prepare(rig, paging, linear, BigInt(DATA) | all, all);
           write(rig, m, m.entries[level] ?? 0, 0n);
           assert.equal(access(rig, { paging, cpl }, m.root, 'write', linear + 4n), false);
-          assert.deepEqual(rig.fault, { vector: 14, errorCode: cpl === 3 ? 6 : 2, cr2: linear + 4n }, `${paging} level ${level}`);
+          assert.deepEqual(
+            rig.fault,
+            { vector: 14, errorCode: cpl === 3 ? 6 : 2, cr2: linear + 4n },
+            `${paging} level ${level}`,
+          );
         }
       }
     }
@@ -202,16 +249,32 @@ describe('walks', () => {
   it('reserved bits fault with the RSVD bit of the error code', () => {
     const rig = new Rig();
     const reserved: [Exclude<Paging, 'none'>, number, bigint, boolean][] = [
-      ['4-level', 0, PS, false], ['4-level', 0, 1n << 51n, false], ['4-level', 1, 1n << 45n, false], ['4-level', 2, 1n << 40n, false],
-      ['4-level', 3, 1n << 36n, false], ['4-level', 3, NX, false], ['4-level', 1, NX, false], ['pae', 1, 1n << 62n, true], ['pae', 2, 1n << 52n, true],
-      ['pae', 2, 1n << 51n, false], ['pae', 2, NX, false],
+      ['4-level', 0, PS, false],
+      ['4-level', 0, 1n << 51n, false],
+      ['4-level', 1, 1n << 45n, false],
+      ['4-level', 2, 1n << 40n, false],
+      ['4-level', 3, 1n << 36n, false],
+      ['4-level', 3, NX, false],
+      ['4-level', 1, NX, false],
+      ['pae', 1, 1n << 62n, true],
+      ['pae', 2, 1n << 52n, true],
+      ['pae', 2, 1n << 51n, false],
+      ['pae', 2, NX, false],
     ];
     for (const [paging, level, bit, nxe] of reserved) {
       const linear = far(paging);
       const m = prepare(rig, paging, linear, BigInt(DATA) | all, all);
       write(rig, m, m.entries[level] ?? 0, readEntry(rig, m, level) | bit);
-      assert.equal(access(rig, { paging, nxe, cpl: 3 }, m.root, 'read', linear), false, `${paging} ${level} ${bit.toString(16)}`);
-      assert.deepEqual(rig.fault, { vector: 14, errorCode: 0xd, cr2: linear }, `${paging} ${level} ${bit.toString(16)}`);
+      assert.equal(
+        access(rig, { paging, nxe, cpl: 3 }, m.root, 'read', linear),
+        false,
+        `${paging} ${level} ${bit.toString(16)}`,
+      );
+      assert.deepEqual(
+        rig.fault,
+        { vector: 14, errorCode: 0xd, cr2: linear },
+        `${paging} ${level} ${bit.toString(16)}`,
+      );
     }
     // The low address bits of a large page but for PAT.
     const m = prepare(rig, '4-level', 0x8000_0000n, 0x60_0000n | 0x2000n | all | PS, all, 2);
@@ -239,7 +302,10 @@ describe('walks', () => {
     rig.ram.fill(0, DATA + 0xff0, DATA + 0x1000);
     rig.setGpr(0, 0x4433_2211);
     assert.equal(access(rig, { paging: '4-level' }, m.root, 'write', 0x40_0ffen), true);
-    assert.deepEqual([...rig.ram.subarray(DATA + 0xffe, DATA + 0x1000), ...rig.ram.subarray(0x50_0000, 0x50_0002)], [0x11, 0x22, 0x33, 0x44]);
+    assert.deepEqual(
+      [...rig.ram.subarray(DATA + 0xffe, DATA + 0x1000), ...rig.ram.subarray(0x50_0000, 0x50_0002)],
+      [0x11, 0x22, 0x33, 0x44],
+    );
   });
 });
 
@@ -292,7 +358,11 @@ describe('what is kept of translations', () => {
   });
 
   it('a write to CR3 drops what is not global, and the global pages when PGE is clear', () => {
-    for (const [flags, pge] of [[0n, true], [0n, false], [G, false]] as const) {
+    for (const [flags, pge] of [
+      [0n, true],
+      [0n, false],
+      [G, false],
+    ] as const) {
       const { rig, m } = prepared(flags, { paging: '4-level', pge });
       run(rig, ...READ_EAX);
       rig.set64(m.entries[3] ?? 0, BigInt(OTHER) | all | flags);
@@ -356,7 +426,15 @@ describe('what is kept of translations', () => {
     const m = prepare(rig, '4-level', linear, BigInt(DATA) | all, all);
     // 6000 pages that all lead to a handful of physical ones.
     const pages = 6000;
-    for (let i = 0; i < pages; i++) map(rig, '4-level', m.root, 0x1000_0000n + BigInt(i) * 4096n, BigInt(0x70_0000 + (i % 5) * 4096) | all, all);
+    for (let i = 0; i < pages; i++)
+      map(
+        rig,
+        '4-level',
+        m.root,
+        0x1000_0000n + BigInt(i) * 4096n,
+        BigInt(0x70_0000 + (i % 5) * 4096) | all,
+        all,
+      );
     for (let i = 0; i < 5; i++) rig.view.setUint32(0x70_0000 + i * 4096, i + 1, true);
     rig.configure({ paging: '4-level' }, m.root);
     for (const round of [1, 2]) {
@@ -364,7 +442,29 @@ describe('what is kept of translations', () => {
       rig.setGpr(1, pages);
       rig.setGpr(2, 0);
       // L: add edx, [rbx]; add rbx, 4096; dec ecx; jnz L; mov rax, cr3; mov cr3, rax; hlt
-      rig.code(KERNEL_CODE, 0x03, 0x13, 0x48, 0x81, 0xc3, 0, 0x10, 0, 0, 0xff, 0xc9, 0x75, 0xf3, 0x0f, 0x20, 0xd8, 0x0f, 0x22, 0xd8, 0xf4);
+      rig.code(
+        KERNEL_CODE,
+        0x03,
+        0x13,
+        0x48,
+        0x81,
+        0xc3,
+        0,
+        0x10,
+        0,
+        0,
+        0xff,
+        0xc9,
+        0x75,
+        0xf3,
+        0x0f,
+        0x20,
+        0xd8,
+        0x0f,
+        0x22,
+        0xd8,
+        0xf4,
+      );
       rig.jump(KERNEL_CODE);
       rig.state.setUint32(S.halted, 0, true);
       assert.equal(rig.engine.run(100_000), 'halted');

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { CODE32, CODE64, Decoder } from '../../src/hypervisor/cpu/decode/decoder.ts';
-import { type Encoding, operandBits, OpcodeTable } from '../../src/hypervisor/cpu/decode/encoding.ts';
+import { type Encoding, OpcodeTable, operandBits } from '../../src/hypervisor/cpu/decode/encoding.ts';
 import { allInstructions } from '../../src/hypervisor/cpu/isa/index.ts';
 import { memoryForms, operandSizes, randomFx } from '../native/cases.ts';
 import { disassemble } from '../native/differential.ts';
@@ -11,8 +11,12 @@ import { GuestMachine } from '../native/guest-machine.ts';
 import { createHostState } from '../native/host-cpu.ts';
 import { Random } from '../native/random.ts';
 
-const CODE = 0x60_0000, DATA = 0x80_0000, READ_ONLY = 0xa0_0000, PAGE = 0x1000;
-const RBX = 3, RSP = 4;
+const CODE = 0x60_0000,
+  DATA = 0x80_0000,
+  READ_ONLY = 0xa0_0000,
+  PAGE = 0x1000;
+const RBX = 3,
+  RSP = 4;
 
 /** Rows that take an address and do not touch memory. */
 const ADDRESS_ONLY = /^(lea|nop|prefetch)/;
@@ -32,21 +36,52 @@ function bytesOf(e: Encoding, opsize: 16 | 32 | 64): number {
 describe('a faulting memory operand', () => {
   const guest = new GuestMachine({
     ramBytes: 16 << 20,
-    user: [{ address: CODE, bytes: PAGE }, { address: DATA, bytes: PAGE }, { address: READ_ONLY, bytes: PAGE, readOnly: true }],
+    user: [
+      { address: CODE, bytes: PAGE },
+      { address: DATA, bytes: PAGE },
+      { address: READ_ONLY, bytes: PAGE, readOnly: true },
+    ],
   });
   const rng = new Random(1);
-  for (const at of [DATA, READ_ONLY]) for (let i = 0; i < PAGE; i += 8) guest.view.setBigUint64(at + i, rng.value(), true);
+  for (const at of [DATA, READ_ONLY])
+    for (let i = 0; i < PAGE; i += 8) guest.view.setBigUint64(at + i, rng.value(), true);
   const before = createHostState();
   const after = createHostState();
 
   /** Runs one form at an address; gives the fault after checking that nothing else happened. */
-  function check(e: Encoding, mode: 32 | 64, opsize: 16 | 32 | 64, address: number): { vector: number; cr2: number } | undefined {
-    const { bytes: code } = encode(e, {
-      mode, opsize, addressOverride: false, prefixes: [], rex: false, reg: 1, rm: 0,
-      memory: { base: RBX, index: undefined, scale: 0, displacement: 0, displacementBytes: 0, ripRelative: false },
-      immediates: e.immediates.map(() => rng.value()),
-    }, CODE);
-    if (decoder.decode(code, 0, code.length, mode === 64 ? CODE64 : CODE32) !== 'ok' || decoder.encoding !== e) return undefined;
+  function check(
+    e: Encoding,
+    mode: 32 | 64,
+    opsize: 16 | 32 | 64,
+    address: number,
+  ): { vector: number; cr2: number } | undefined {
+    const { bytes: code } = encode(
+      e,
+      {
+        mode,
+        opsize,
+        addressOverride: false,
+        prefixes: [],
+        rex: false,
+        reg: 1,
+        rm: 0,
+        memory: {
+          base: RBX,
+          index: undefined,
+          scale: 0,
+          displacement: 0,
+          displacementBytes: 0,
+          ripRelative: false,
+        },
+        immediates: e.immediates.map(() => rng.value()),
+      },
+      CODE,
+    );
+    if (
+      decoder.decode(code, 0, code.length, mode === 64 ? CODE64 : CODE32) !== 'ok' ||
+      decoder.encoding !== e
+    )
+      return undefined;
     for (let n = 0; n < 16; n++) before.gpr[n] = mode === 64 ? rng.value() : rng.value() & 0xffff_ffffn;
     before.gpr[RBX] = BigInt(address);
     before.gpr[RSP] = BigInt(DATA + 0x800);
@@ -65,11 +100,20 @@ describe('a faulting memory operand', () => {
       return undefined;
     }
     assert.equal(ran.fault.rip, BigInt(CODE), what);
-    assert.deepEqual(after.gpr.slice(0, mode === 64 ? 16 : 8), before.gpr.slice(0, mode === 64 ? 16 : 8), what);
+    assert.deepEqual(
+      after.gpr.slice(0, mode === 64 ? 16 : 8),
+      before.gpr.slice(0, mode === 64 ? 16 : 8),
+      what,
+    );
     assert.equal(after.rflags & 0xcd5, before.rflags & 0xcd5, what);
     assert.deepEqual(after.fx.subarray(160, 416), before.fx.subarray(160, 416), what);
     assert.deepEqual(after.fx.subarray(24, 28), before.fx.subarray(24, 28), what);
-    for (let n = 0; n < 8; n++) assert.deepEqual(after.fx.subarray(32 + n * 16, 42 + n * 16), before.fx.subarray(32 + n * 16, 42 + n * 16), what);
+    for (let n = 0; n < 8; n++)
+      assert.deepEqual(
+        after.fx.subarray(32 + n * 16, 42 + n * 16),
+        before.fx.subarray(32 + n * 16, 42 + n * 16),
+        what,
+      );
     assert.deepEqual(guest.ram.slice(DATA, DATA + PAGE), data, what);
     assert.deepEqual(guest.ram.slice(READ_ONLY, READ_ONLY + PAGE), readOnly, what);
     return { vector: ran.fault.vector, cr2: Number(ran.fault.address ?? 0n) };
@@ -91,7 +135,10 @@ describe('a faulting memory operand', () => {
         if (fault?.vector !== 14) continue;
         faults += 1;
         assert.ok(!ADDRESS_ONLY.test(e.instruction.name), e.text);
-        assert.ok(fault.cr2 >= DATA + 2 * PAGE && fault.cr2 < DATA + 3 * PAGE, `${e.instruction.name} (${e.text}): ${fault.cr2.toString(16)}`);
+        assert.ok(
+          fault.cr2 >= DATA + 2 * PAGE && fault.cr2 < DATA + 3 * PAGE,
+          `${e.instruction.name} (${e.text}): ${fault.cr2.toString(16)}`,
+        );
       }
       t.diagnostic(`${faults} forms`);
       assert.ok(faults > (mode === 64 ? 900 : 600));

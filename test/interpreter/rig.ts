@@ -1,6 +1,6 @@
-import type { Interpreter } from '../../src/hypervisor/cpu/interpret/engine.ts';
 import { writeRflags } from '../../src/hypervisor/cpu/flags.ts';
-import { CS, DS, ES, FLAT, FS, gpr, GS, S, SEG, segment, SS } from '../../src/hypervisor/cpu/layout.ts';
+import type { Interpreter } from '../../src/hypervisor/cpu/interpret/engine.ts';
+import { CS, DS, ES, FLAT, FS, GS, gpr, S, SEG, SS, segment } from '../../src/hypervisor/cpu/layout.ts';
 import type { Bus } from '../../src/hypervisor/machine/bus.ts';
 import { createInterpreter } from '../native/guest-machine.ts';
 
@@ -8,9 +8,21 @@ import { createInterpreter } from '../native/guest-machine.ts';
 export type Paging = 'none' | '32-bit' | 'pae' | '4-level';
 
 /** Bits of page-table entries. */
-export const P = 1n, W = 2n, U = 4n, A = 0x20n, D = 0x40n, PS = 0x80n, G = 0x100n, NX = 1n << 63n;
+export const P = 1n,
+  W = 2n,
+  U = 4n,
+  A = 0x20n,
+  D = 0x40n,
+  PS = 0x80n,
+  G = 0x100n,
+  NX = 1n << 63n;
 
-export const CR0_WP = 0x1_0000n, CR4_PSE = 0x10n, CR4_PAE = 0x20n, CR4_PGE = 0x80n, CR4_SMEP = 0x10_0000n, CR4_SMAP = 0x20_0000n;
+export const CR0_WP = 0x1_0000n,
+  CR4_PSE = 0x10n,
+  CR4_PAE = 0x20n,
+  CR4_PGE = 0x80n,
+  CR4_SMEP = 0x10_0000n,
+  CR4_SMAP = 0x20_0000n;
 export const EFER_NXE = 0x800n;
 
 export interface Control {
@@ -71,25 +83,37 @@ export class Rig {
   /** Sets control registers and segments; `cr3` is the root. */
   configure(control: Control, cr3 = 0): void {
     const { state } = this;
-    const long = (control.code ?? (control.paging === '4-level' || control.paging === 'none' ? 64 : 32)) === 64;
+    const long =
+      (control.code ?? (control.paging === '4-level' || control.paging === 'none' ? 64 : 32)) === 64;
     const paged = control.paging !== 'none';
     state.setBigUint64(S.cr0, 0x31n | (paged ? 0x8000_0000n : 0n) | (control.wp ? CR0_WP : 0n), true);
     const pae = control.paging === 'pae' || control.paging === '4-level';
     state.setBigUint64(
       S.cr4,
-      0x600n | (pae ? CR4_PAE : 0n) | (control.pse ? CR4_PSE : 0n) | (control.pge ? CR4_PGE : 0n) |
-        (control.smep ? CR4_SMEP : 0n) | (control.smap ? CR4_SMAP : 0n),
+      0x600n |
+        (pae ? CR4_PAE : 0n) |
+        (control.pse ? CR4_PSE : 0n) |
+        (control.pge ? CR4_PGE : 0n) |
+        (control.smep ? CR4_SMEP : 0n) |
+        (control.smap ? CR4_SMAP : 0n),
       true,
     );
-    state.setBigUint64(S.efer, (long || control.paging === '4-level' ? 0x500n : 0n) | (control.nxe ? EFER_NXE : 0n) | 1n, true);
+    state.setBigUint64(
+      S.efer,
+      (long || control.paging === '4-level' ? 0x500n : 0n) | (control.nxe ? EFER_NXE : 0n) | 1n,
+      true,
+    );
     state.setBigUint64(S.cr3, BigInt(cr3), true);
-    if (control.paging === 'pae') for (let i = 0; i < 4; i++) state.setBigUint64(S.pdpte + i * 8, this.view.getBigUint64(cr3 + i * 8, true), true);
+    if (control.paging === 'pae')
+      for (let i = 0; i < 4; i++)
+        state.setBigUint64(S.pdpte + i * 8, this.view.getBigUint64(cr3 + i * 8, true), true);
     const cpl = control.cpl ?? 0;
     state.setUint32(S.cpl, cpl, true);
     const dpl = cpl << 5;
     const width = long ? 0x2000 : control.code === 16 ? 0 : 0x4000;
     this.#segment(CS, 0x8 | cpl, 0x809b | dpl | width);
-    for (const index of [ES, SS, DS, FS, GS, FLAT]) this.#segment(index, 0x10 | cpl, (control.code === 16 ? 0x8093 : 0xc093) | dpl);
+    for (const index of [ES, SS, DS, FS, GS, FLAT])
+      this.#segment(index, 0x10 | cpl, (control.code === 16 ? 0x8093 : 0xc093) | dpl);
     state.setUint32(S.idtrLimit, 0, true);
     state.setUint32(S.halted, 0, true);
     state.setBigUint64(S.cr2, 0n, true);

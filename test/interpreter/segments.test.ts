@@ -1,10 +1,14 @@
 // Segment checks of data accesses outside of 64-bit mode, and 16-bit stacks (SDM vol. 3, chapter 5).
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { DS, S, SEG, segment, SS } from '../../src/hypervisor/cpu/layout.ts';
+import { DS, S, SEG, SS, segment } from '../../src/hypervisor/cpu/layout.ts';
 import { Rig } from './rig.ts';
 
-const HLT = 0xf4, RAX = 0, RBX = 3, RSP = 4, RBP = 5;
+const HLT = 0xf4,
+  RAX = 0,
+  RBX = 3,
+  RSP = 4,
+  RBP = 5;
 
 function protectedMode(): Rig {
   const rig = new Rig();
@@ -32,9 +36,17 @@ function outcome(rig: Rig, ...code: number[]): string {
   return `#${rig.fault.vector}(${rig.fault.errorCode})`;
 }
 
-const READ4 = [0x8b, 0x03], WRITE4 = [0x89, 0x03], READ1 = [0x8a, 0x03];
+const READ4 = [0x8b, 0x03],
+  WRITE4 = [0x89, 0x03],
+  READ1 = [0x8a, 0x03];
 /** Attribute bits as in a descriptor: present data, writable, expand-down, code. */
-const RW = 0x4093, RO = 0x4091, DOWN = 0x4097, DOWN16 = 0x0097, CODE_READ = 0x409b, CODE_ONLY = 0x4099, NONE = 0x4013;
+const RW = 0x4093,
+  RO = 0x4091,
+  DOWN = 0x4097,
+  DOWN16 = 0x0097,
+  CODE_READ = 0x409b,
+  CODE_ONLY = 0x4099,
+  NONE = 0x4013;
 
 describe('data segments', () => {
   it('end at their limit, the last byte included', () => {
@@ -42,8 +54,13 @@ describe('data segments', () => {
     setSegment(rig, DS, 0x10_0000, 0xfff, RW);
     rig.view.setUint32(0x10_0ffc, 0x1234_5678, true);
     for (const [offset, code, expected] of [
-      [0xffc, READ4, 'ok'], [0xffd, READ4, '#13(0)'], [0xffc, WRITE4, 'ok'], [0xffe, WRITE4, '#13(0)'], [0xfff, READ1, 'ok'],
-      [0x1000, READ1, '#13(0)'], [0xffff_fffe, READ4, '#13(0)'],
+      [0xffc, READ4, 'ok'],
+      [0xffd, READ4, '#13(0)'],
+      [0xffc, WRITE4, 'ok'],
+      [0xffe, WRITE4, '#13(0)'],
+      [0xfff, READ1, 'ok'],
+      [0x1000, READ1, '#13(0)'],
+      [0xffff_fffe, READ4, '#13(0)'],
     ] as const) {
       rig.setGpr(RBX, offset);
       assert.equal(outcome(rig, ...code), expected, `${offset.toString(16)}`);
@@ -53,7 +70,12 @@ describe('data segments', () => {
   it('that expand down begin behind their limit', () => {
     const rig = protectedMode();
     for (const [attributes, offset, expected] of [
-      [DOWN, 0xfff, '#13(0)'], [DOWN, 0x1000, 'ok'], [DOWN, 0x1_0000, 'ok'], [DOWN16, 0x1000, 'ok'], [DOWN16, 0xfffc, 'ok'], [DOWN16, 0xfffd, '#13(0)'],
+      [DOWN, 0xfff, '#13(0)'],
+      [DOWN, 0x1000, 'ok'],
+      [DOWN, 0x1_0000, 'ok'],
+      [DOWN16, 0x1000, 'ok'],
+      [DOWN16, 0xfffc, 'ok'],
+      [DOWN16, 0xfffd, '#13(0)'],
     ] as const) {
       setSegment(rig, DS, 0x10_0000, 0xfff, attributes);
       rig.setGpr(RBX, offset);
@@ -65,8 +87,13 @@ describe('data segments', () => {
     const rig = protectedMode();
     rig.setGpr(RBX, 0x100);
     for (const [attributes, code, expected] of [
-      [RO, READ4, 'ok'], [RO, WRITE4, '#13(0)'], [CODE_READ, READ4, 'ok'], [CODE_READ, WRITE4, '#13(0)'], [CODE_ONLY, READ4, '#13(0)'],
-      [NONE, READ4, '#13(0)'], [NONE, WRITE4, '#13(0)'],
+      [RO, READ4, 'ok'],
+      [RO, WRITE4, '#13(0)'],
+      [CODE_READ, READ4, 'ok'],
+      [CODE_READ, WRITE4, '#13(0)'],
+      [CODE_ONLY, READ4, '#13(0)'],
+      [NONE, READ4, '#13(0)'],
+      [NONE, WRITE4, '#13(0)'],
     ] as const) {
       setSegment(rig, DS, 0x10_0000, 0xffff, attributes);
       assert.equal(outcome(rig, ...code), expected, `${attributes.toString(16)}`);

@@ -2,13 +2,22 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { readRflags } from '../../src/hypervisor/cpu/flags.ts';
-import { CS, DS, ES, FS, GS, S, SEG, segment, SS } from '../../src/hypervisor/cpu/layout.ts';
+import { CS, DS, ES, FS, GS, S, SEG, SS, segment } from '../../src/hypervisor/cpu/layout.ts';
 import { Rig } from './rig.ts';
 
 const HLT = 0xf4;
-const RAX = 0, RCX = 1, RDX = 2, RSP = 4;
-const CODE = 0x1000, GDT = 0x800, IDT = 0x900, STACK = 0x9000;
-const CODE_SELECTOR = 0x08, FLAT_SELECTOR = 0x10, BASED_SELECTOR = 0x18, BASE = 0x2_0000;
+const RAX = 0,
+  RCX = 1,
+  RDX = 2,
+  RSP = 4;
+const CODE = 0x1000,
+  GDT = 0x800,
+  IDT = 0x900,
+  STACK = 0x9000;
+const CODE_SELECTOR = 0x08,
+  FLAT_SELECTOR = 0x10,
+  BASED_SELECTOR = 0x18,
+  BASE = 0x2_0000;
 const ALL = -1n;
 
 /** A processor at CPL 0 with a GDT: flat code, flat data, data from BASE on. */
@@ -45,12 +54,18 @@ function fault(rig: Rig, ...bytes: number[]): number {
   return rig.fault.vector;
 }
 
-const selector = (rig: Rig, index: number): number => rig.state.getUint32(segment(index) + SEG.selector, true);
+const selector = (rig: Rig, index: number): number =>
+  rig.state.getUint32(segment(index) + SEG.selector, true);
 const base = (rig: Rig, index: number): bigint => rig.state.getBigUint64(segment(index) + SEG.base, true);
 const arithmeticFlags = (rig: Rig): number => readRflags(rig.state) & 0x8d5;
 
 describe('system rows', () => {
-  for (const [name, opcode, index] of [['ES', [0x07], ES], ['DS', [0x1f], DS], ['FS', [0x0f, 0xa1], FS], ['GS', [0x0f, 0xa9], GS]] as const) {
+  for (const [name, opcode, index] of [
+    ['ES', [0x07], ES],
+    ['DS', [0x1f], DS],
+    ['FS', [0x0f, 0xa1], FS],
+    ['GS', [0x0f, 0xa9], GS],
+  ] as const) {
     it(`POP ${name} loads the descriptor`, () => {
       const rig = machine(32);
       run(rig, 0x6a, BASED_SELECTOR, ...opcode);
@@ -99,9 +114,15 @@ describe('system rows', () => {
     rig.code(0x5000, 0xeb, 0xfe);
     rig.jump(0x4000);
     rig.engine.run(1);
-    assert.deepEqual([rig.rip, rig.gpr(RSP), selector(rig, CS), selector(rig, SS)], [0x3000n, 0x8000n, CODE_SELECTOR, CODE_SELECTOR + 8]);
+    assert.deepEqual(
+      [rig.rip, rig.gpr(RSP), selector(rig, CS), selector(rig, SS)],
+      [0x3000n, 0x8000n, CODE_SELECTOR, CODE_SELECTOR + 8],
+    );
     rig.engine.run(1);
-    assert.deepEqual([rig.rip, rig.gpr(RSP), selector(rig, CS), selector(rig, SS)], [0x5000n, 0x7000n, (CODE_SELECTOR + 16) | 3, (CODE_SELECTOR + 24) | 3]);
+    assert.deepEqual(
+      [rig.rip, rig.gpr(RSP), selector(rig, CS), selector(rig, SS)],
+      [0x5000n, 0x7000n, (CODE_SELECTOR + 16) | 3, (CODE_SELECTOR + 24) | 3],
+    );
     assert.equal(rig.state.getUint32(S.cpl, true), 3);
   });
 
@@ -116,7 +137,10 @@ describe('system rows', () => {
     assert.deepEqual([rig.gpr(RAX), rig.gpr(RCX), rig.gpr(RDX)], [0n, 7n, 0n]);
   });
 
-  for (const [name, modrm] of [['RDRAND', 0xf0], ['RDSEED', 0xf8]] as const) {
+  for (const [name, modrm] of [
+    ['RDRAND', 0xf0],
+    ['RDSEED', 0xf8],
+  ] as const) {
     it(`${name} takes its number from the platform, with CF alone set`, () => {
       const rig = machine(64);
       rig.setGpr(RAX, ALL);
@@ -135,14 +159,40 @@ describe('system rows', () => {
     const rig = machine(64);
     rig.setGpr(RAX, 0x1234_5678_9abcn);
     // wrfsbase rax; wrgsbase rax; rdfsbase rcx; rdfsbase edx
-    run(rig, 0xf3, 0x48, 0x0f, 0xae, 0xd0, 0xf3, 0x48, 0x0f, 0xae, 0xd8, 0xf3, 0x48, 0x0f, 0xae, 0xc1, 0xf3, 0x0f, 0xae, 0xc2);
+    run(
+      rig,
+      0xf3,
+      0x48,
+      0x0f,
+      0xae,
+      0xd0,
+      0xf3,
+      0x48,
+      0x0f,
+      0xae,
+      0xd8,
+      0xf3,
+      0x48,
+      0x0f,
+      0xae,
+      0xc1,
+      0xf3,
+      0x0f,
+      0xae,
+      0xc2,
+    );
     assert.deepEqual([base(rig, FS), base(rig, GS)], [0x1234_5678_9abcn, 0x1234_5678_9abcn]);
     assert.deepEqual([rig.gpr(RCX), rig.gpr(RDX)], [0x1234_5678_9abcn, 0x5678_9abcn]);
   });
 
   it('XSETBV sets XCR0, but not without x87', () => {
     const rig = machine(64);
-    for (const [n, value] of [[RAX, 1], [RCX, 0], [RDX, 0]] as const) rig.setGpr(n, value);
+    for (const [n, value] of [
+      [RAX, 1],
+      [RCX, 0],
+      [RDX, 0],
+    ] as const)
+      rig.setGpr(n, value);
     run(rig, 0x0f, 0x01, 0xd1);
     assert.equal(rig.state.getBigUint64(S.xcr0, true), 1n);
     rig.setGpr(RAX, 0);

@@ -1,5 +1,5 @@
 import { type Encoding, operandBits } from '../../src/hypervisor/cpu/decode/encoding.ts';
-import { encode, type EncodingChoice, type MemoryChoice, type MemoryChoice16 } from './encoder.ts';
+import { type EncodingChoice, encode, type MemoryChoice, type MemoryChoice16 } from './encoder.ts';
 import { CODE_AREA, GS_BASE, HOST_CODE, SCRATCH, SCRATCH_BYTES } from './places.ts';
 import type { Random } from './random.ts';
 
@@ -22,7 +22,14 @@ export interface Case {
   readonly count: number;
 }
 
-const RAX = 0, RCX = 1, RDX = 2, RBX = 3, RSP = 4, RBP = 5, RSI = 6, RDI = 7;
+const RAX = 0,
+  RCX = 1,
+  RDX = 2,
+  RBX = 3,
+  RSP = 4,
+  RBP = 5,
+  RSI = 6,
+  RDI = 7;
 const STRINGS = /^(movs|cmps|stos|lods|scas)b?$/;
 const STACK = /^(push|pop|call|ret|enter|leave)/;
 const SHIFTS = /^(rol|ror|rcl|rcr|shl|shr|sar|shld|shrd)$/;
@@ -36,11 +43,24 @@ const FILLER = { 64: [0x4d, 0x8d, 0x7f, 0x01], 32: [0x8d, 0x40, 0x01] } as const
 
 /** The operand sizes that an encoding can have in a mode. */
 export function operandSizes(encoding: Encoding, mode: 32 | 64): (16 | 32 | 64)[] {
-  const all: (16 | 32 | 64)[] = mode === 32 ? [32, 16] : encoding.size64 === 'f64' ? [64] : encoding.size64 === 'd64' ? [64, 16] : [32, 64, 16];
+  const all: (16 | 32 | 64)[] =
+    mode === 32
+      ? [32, 16]
+      : encoding.size64 === 'f64'
+        ? [64]
+        : encoding.size64 === 'd64'
+          ? [64, 16]
+          : [32, 64, 16];
   return all.filter((size) => {
     if (encoding.onlySize !== undefined && encoding.onlySize !== size) return false;
-    if (size === 16 && (encoding.vex !== undefined || encoding.prefix === 'none' || encoding.prefix === '66')) return false;
-    if (encoding.rexW !== undefined && encoding.size64 === undefined && (encoding.rexW === 1) !== (size === 64)) return false;
+    if (size === 16 && (encoding.vex !== undefined || encoding.prefix === 'none' || encoding.prefix === '66'))
+      return false;
+    if (
+      encoding.rexW !== undefined &&
+      encoding.size64 === undefined &&
+      (encoding.rexW === 1) !== (size === 64)
+    )
+      return false;
     return true;
   });
 }
@@ -48,7 +68,8 @@ export function operandSizes(encoding: Encoding, mode: 32 | 64): (16 | 32 | 64)[
 export function memoryForms(encoding: Encoding): boolean[] {
   const rm = encoding.operands.find((o) => o.what.kind === 'modrm-rm')?.what;
   const out: boolean[] = [];
-  if (rm?.kind === 'modrm-rm' ? rm.register && encoding.mod !== 'mem' : encoding.mod !== 'mem') out.push(false);
+  if (rm?.kind === 'modrm-rm' ? rm.register && encoding.mod !== 'mem' : encoding.mod !== 'mem')
+    out.push(false);
   if (rm?.kind === 'modrm-rm' ? rm.memory && encoding.mod !== 'reg' : encoding.mod === 'mem') out.push(true);
   return out;
 }
@@ -58,7 +79,14 @@ export function memoryForms(encoding: Encoding): boolean[] {
  * `based`: DS and ES begin at the scratch memory and end with it, so that
  * 16-bit addresses reach it (32-bit mode only).
  */
-export function makeCase(rng: Random, encoding: Encoding, mode: 32 | 64, opsize: 16 | 32 | 64, memory: boolean, based = false): Case | undefined {
+export function makeCase(
+  rng: Random,
+  encoding: Encoding,
+  mode: 32 | 64,
+  opsize: 16 | 32 | 64,
+  memory: boolean,
+  based = false,
+): Case | undefined {
   return new CaseMaker(rng, encoding, mode, opsize, memory, based).make();
 }
 
@@ -86,7 +114,14 @@ class CaseMaker {
   #choice16: MemoryChoice16 | undefined;
   readonly #based: boolean;
 
-  constructor(rng: Random, encoding: Encoding, mode: 32 | 64, opsize: 16 | 32 | 64, memory: boolean, based: boolean) {
+  constructor(
+    rng: Random,
+    encoding: Encoding,
+    mode: 32 | 64,
+    opsize: 16 | 32 | 64,
+    memory: boolean,
+    based: boolean,
+  ) {
     this.#rng = rng;
     this.#e = encoding;
     this.#name = encoding.instruction.name;
@@ -154,7 +189,10 @@ class CaseMaker {
   #segmentBase(register?: number): bigint {
     if (this.#gs) return BigInt(GS_BASE);
     if (!this.#based || this.#prefixes.includes(0x36)) return 0n;
-    const stack = (register === RSP || register === RBP) && !this.#prefixes.includes(0x26) && !this.#prefixes.includes(0x3e);
+    const stack =
+      (register === RSP || register === RBP) &&
+      !this.#prefixes.includes(0x26) &&
+      !this.#prefixes.includes(0x3e);
     return stack ? 0n : BigInt(SCRATCH);
   }
 
@@ -165,7 +203,8 @@ class CaseMaker {
       this.#gpr[n] = (rng.u64() & 0xffff_0000n) | BigInt.asUintN(16, value);
       return;
     }
-    if (this.#mode === 64 && this.#addressOverride) this.#gpr[n] = (rng.u64() & ~0xffff_ffffn & MASK64) | BigInt.asUintN(32, value);
+    if (this.#mode === 64 && this.#addressOverride)
+      this.#gpr[n] = (rng.u64() & ~0xffff_ffffn & MASK64) | BigInt.asUintN(32, value);
     else this.#gpr[n] = BigInt.asUintN(this.#mode === 64 ? 64 : 32, value);
   }
 
@@ -195,15 +234,28 @@ class CaseMaker {
     const chosen = kind === 1 ? undefined : rng.below(this.#registers);
     const offset = BigInt(this.#target) - this.#segmentBase(chosen);
     if (this.#mode === 64 && kind === 0) {
-      this.#choice = { base: undefined, index: undefined, scale: 0, displacement: Number(offset), displacementBytes: 4, ripRelative: true };
+      this.#choice = {
+        base: undefined,
+        index: undefined,
+        scale: 0,
+        displacement: Number(offset),
+        displacementBytes: 4,
+        ripRelative: true,
+      };
       return;
     }
     const base = chosen;
     let index = kind <= 4 && kind !== 1 ? undefined : rng.below(this.#registers);
     if (index === RSP || index === base || (kind === 1 && rng.chance(0.3))) index = undefined;
-    const scale = index === undefined ? 0 : rng.below(4) as 0 | 1 | 2 | 3;
-    const displacementBytes = base === undefined ? 4 : (rng.pick((base & 7) === 5 ? [1, 4] : [0, 1, 4]) as 0 | 1 | 4);
-    let displacement = displacementBytes === 0 ? 0 : displacementBytes === 1 ? rng.below(256) - 128 : Number(BigInt.asIntN(32, rng.value()));
+    const scale = index === undefined ? 0 : (rng.below(4) as 0 | 1 | 2 | 3);
+    const displacementBytes =
+      base === undefined ? 4 : (rng.pick((base & 7) === 5 ? [1, 4] : [0, 1, 4]) as 0 | 1 | 4);
+    let displacement =
+      displacementBytes === 0
+        ? 0
+        : displacementBytes === 1
+          ? rng.below(256) - 128
+          : Number(BigInt.asIntN(32, rng.value()));
     if (base === RSP && STACK.test(this.#name)) displacement = displacementBytes === 0 ? 0 : rng.below(128);
     if (base === undefined) {
       if (index === undefined) displacement = Number(offset);
@@ -215,10 +267,24 @@ class CaseMaker {
     } else {
       const added = index === undefined ? 0n : (this.#gpr[index] ?? 0n) << BigInt(scale);
       if (base === RSP && STACK.test(this.#name)) index = undefined;
-      if (!anywhere) this.#setAddress(base, offset - (index === undefined ? 0n : added) - BigInt(displacement));
+      if (!anywhere)
+        this.#setAddress(base, offset - (index === undefined ? 0n : added) - BigInt(displacement));
     }
-    this.#choice = { base, index, scale: index === undefined ? 0 : scale, displacement, displacementBytes, ripRelative: false };
-    if (this.#mode === 64 && !this.#addressOverride && base !== undefined && base !== RSP && rng.chance(0.01)) {
+    this.#choice = {
+      base,
+      index,
+      scale: index === undefined ? 0 : scale,
+      displacement,
+      displacementBytes,
+      ripRelative: false,
+    };
+    if (
+      this.#mode === 64 &&
+      !this.#addressOverride &&
+      base !== undefined &&
+      base !== RSP &&
+      rng.chance(0.01)
+    ) {
       // A non-canonical address.
       this.#gpr[base] = (this.#gpr[base] ?? 0n) ^ 0x4000_0000_0000_0000n;
     }
@@ -260,12 +326,22 @@ class CaseMaker {
   #special(): void {
     const rng = this.#rng;
     const name = this.#name;
-    if (SHIFTS.test(name) && rng.chance(0.7)) this.#set(RCX, ((this.#gpr[RCX] ?? 0n) & ~0xffn) | BigInt(rng.below(72)));
+    if (SHIFTS.test(name) && rng.chance(0.7))
+      this.#set(RCX, ((this.#gpr[RCX] ?? 0n) & ~0xffn) | BigInt(rng.below(72)));
     if (STRINGS.test(name)) {
       const source = this.#segmentBase();
       const destination = this.#based ? BigInt(SCRATCH) : 0n;
       this.#setAddress(RSI, BigInt(SCRATCH + this.#middle()) - source);
-      this.#setAddress(RDI, -destination + BigInt(SCRATCH + (rng.chance(0.3) ? Number((this.#gpr[RSI] ?? 0n) & 0xffffn) + rng.below(17) - 8 : this.#middle())));
+      this.#setAddress(
+        RDI,
+        -destination +
+          BigInt(
+            SCRATCH +
+              (rng.chance(0.3)
+                ? Number((this.#gpr[RSI] ?? 0n) & 0xffffn) + rng.below(17) - 8
+                : this.#middle()),
+          ),
+      );
       // Into a page that is not there, perhaps after some repetitions.
       const edge = BigInt(SCRATCH + (rng.chance(0.5) ? SCRATCH_BYTES - rng.below(100) : rng.below(40) - 20));
       if (rng.chance(0.08)) this.#setAddress(RDI, edge - destination);
@@ -273,13 +349,21 @@ class CaseMaker {
       this.#setAddress(RCX, BigInt(rng.chance(0.2) ? rng.below(600) : rng.below(12)));
       if (rng.chance(0.5)) this.#set(RAX, 0n);
     }
-    if (/^v?maskmov/.test(name)) this.#setAddress(RDI, BigInt(SCRATCH + this.#middle()) - this.#segmentBase());
-    if (name === 'xlat') this.#setAddress(RBX, BigInt(SCRATCH + this.#middle()) - ((this.#gpr[RAX] ?? 0n) & 0xffn) - this.#segmentBase());
+    if (/^v?maskmov/.test(name))
+      this.#setAddress(RDI, BigInt(SCRATCH + this.#middle()) - this.#segmentBase());
+    if (name === 'xlat')
+      this.#setAddress(
+        RBX,
+        BigInt(SCRATCH + this.#middle()) - ((this.#gpr[RAX] ?? 0n) & 0xffn) - this.#segmentBase(),
+      );
     if (name === 'enter' || name === 'leave') this.#gpr[RBP] = BigInt(SCRATCH + this.#middle());
     if ((name === 'div' || name === 'idiv') && rng.chance(0.7)) this.#smallDividend(name === 'idiv');
     if (/^bt[src]?$/.test(name) && this.#memory) {
       while (this.#isPinned(this.#reg)) this.#reg = rng.below(this.#registers);
-      this.#set(this.#reg, BigInt(rng.below(0x8000) - 0x4000) ^ ((rng.u64() << 32n) & (this.#opsize === 64 ? 0n : MASK64)));
+      this.#set(
+        this.#reg,
+        BigInt(rng.below(0x8000) - 0x4000) ^ ((rng.u64() << 32n) & (this.#opsize === 64 ? 0n : MASK64)),
+      );
     }
     if (/^cmpxchg/.test(name) && this.#memory && rng.chance(0.6)) this.#matchAccumulator();
     if (/^(lar|lsl|verr|verw)$/.test(name)) this.#selector();
@@ -311,7 +395,10 @@ class CaseMaker {
     const rng = this.#rng;
     const operand = this.#e.operands[0];
     if (operand && operandBits(operand, this.#opsize) === 8) {
-      this.#set(RAX, ((this.#gpr[RAX] ?? 0n) & ~0xff00n) | (rng.chance(0.5) ? 0n : BigInt(rng.below(256) << 8) & 0xf00n));
+      this.#set(
+        RAX,
+        ((this.#gpr[RAX] ?? 0n) & ~0xff00n) | (rng.chance(0.5) ? 0n : BigInt(rng.below(256) << 8) & 0xf00n),
+      );
       return;
     }
     const negative = signed && rng.chance(0.5);
@@ -325,7 +412,8 @@ class CaseMaker {
     const wide = this.#name === 'cmpxchg16b';
     view.setBigUint64(0, this.#gpr[RAX] ?? 0n, true);
     if (wide) view.setBigUint64(8, this.#gpr[RDX] ?? 0n, true);
-    else if (this.#name === 'cmpxchg8b') view.setUint32(4, Number((this.#gpr[RDX] ?? 0n) & 0xffff_ffffn), true);
+    else if (this.#name === 'cmpxchg8b')
+      view.setUint32(4, Number((this.#gpr[RDX] ?? 0n) & 0xffff_ffffn), true);
     this.#patch(this.#target, bytes);
   }
 
@@ -353,18 +441,39 @@ class CaseMaker {
     const rng = this.#rng;
     const at = CODE_AREA + 0x800 + rng.below(64) + (rng.chance(0.15) ? 0x7c0 + rng.below(64) : 0);
     const choice: EncodingChoice = {
-      mode: this.#mode, opsize: this.#opsize, addressOverride: this.#addressOverride, prefixes: this.#prefixes,
-      rex: this.#mode === 64 && rng.chance(0.3), reg: this.#reg, rm: this.#rm, third: this.#third, memory: this.#choice, memory16: this.#choice16, immediates: this.#immediates(),
+      mode: this.#mode,
+      opsize: this.#opsize,
+      addressOverride: this.#addressOverride,
+      prefixes: this.#prefixes,
+      rex: this.#mode === 64 && rng.chance(0.3),
+      reg: this.#reg,
+      rm: this.#rm,
+      third: this.#third,
+      memory: this.#choice,
+      memory16: this.#choice16,
+      immediates: this.#immediates(),
     };
     const { bytes } = encode(this.#e, choice, at);
     const code = flow ? Uint8Array.from([...bytes, ...FILLER[this.#mode]]) : bytes;
     if (flow) this.#aim(at + code.length);
     const stringy = STRINGS.test(this.#name);
-    const count = this.#e.operands.some((o) => o.text === 'CL') ? Number((this.#gpr[RCX] ?? 0n) & 0xffn)
-      : this.#e.operands.at(-1)?.what.kind === 'constant' ? 1 : Number((choice.immediates.at(-1) ?? 0n) & 0xffn);
+    const count = this.#e.operands.some((o) => o.text === 'CL')
+      ? Number((this.#gpr[RCX] ?? 0n) & 0xffn)
+      : this.#e.operands.at(-1)?.what.kind === 'constant'
+        ? 1
+        : Number((choice.immediates.at(-1) ?? 0n) & 0xffn);
     return {
-      encoding: this.#e, mode: this.#mode, opsize: this.#opsize, memory: this.#memory, at, code, gpr: this.#gpr,
-      rflags: (rng.below(0x1000) & (stringy || rng.chance(0.1) ? 0xcd5 : 0x8d5)) | 2, fx: randomFx(rng), patches: this.#patches, count,
+      encoding: this.#e,
+      mode: this.#mode,
+      opsize: this.#opsize,
+      memory: this.#memory,
+      at,
+      code,
+      gpr: this.#gpr,
+      rflags: (rng.below(0x1000) & (stringy || rng.chance(0.1) ? 0xcd5 : 0x8d5)) | 2,
+      fx: randomFx(rng),
+      patches: this.#patches,
+      count,
     };
   }
 

@@ -7,13 +7,44 @@ import { shiftInstructions } from '../../src/hypervisor/cpu/isa/integer/shift.ts
 import { stringInstructions } from '../../src/hypervisor/cpu/isa/integer/string.ts';
 
 const INTEGER = new Set(
-  [...arithmeticInstructions, ...bmiInstructions, ...flowInstructions, ...moveInstructions, ...shiftInstructions, ...stringInstructions].map((i) => i.name),
+  [
+    ...arithmeticInstructions,
+    ...bmiInstructions,
+    ...flowInstructions,
+    ...moveInstructions,
+    ...shiftInstructions,
+    ...stringInstructions,
+  ].map((i) => i.name),
 );
 
 /** System instructions that a program may use, or that fault in the same way whatever the system has set up. */
 const USER = new Set([
-  'mov-from-sreg', 'push-es', 'push-cs', 'push-ss', 'push-ds', 'push-fs', 'push-gs', 'pushf', 'popf', 'cli', 'sti', 'arpl', 'lar',
-  'lsl', 'verr', 'verw', 'int', 'int3', 'into', 'in', 'out', 'insb', 'ins', 'outsb', 'outs', 'rdgsbase',
+  'mov-from-sreg',
+  'push-es',
+  'push-cs',
+  'push-ss',
+  'push-ds',
+  'push-fs',
+  'push-gs',
+  'pushf',
+  'popf',
+  'cli',
+  'sti',
+  'arpl',
+  'lar',
+  'lsl',
+  'verr',
+  'verw',
+  'int',
+  'int3',
+  'into',
+  'in',
+  'out',
+  'insb',
+  'ins',
+  'outsb',
+  'outs',
+  'rdgsbase',
 ]);
 
 const VECTOR_STATE = /^(f?x(save|rstor)|ldmxcsr|stmxcsr|xgetbv|emms|rcp|rsqrt)/;
@@ -24,16 +55,24 @@ export const isVectorState = (name: string): boolean => VECTOR_STATE.test(name);
 const VENDOR = new Set(['swapgs', 'invlpg']);
 
 /** What processors of different makers do differently: the register form of PREFETCHW is #UD on AMD's, a NOP on Intel's. */
-export const differsByVendor = (e: Encoding, memory: boolean): boolean => e.map === 1 && e.opcode === 0x0d && !memory;
+export const differsByVendor = (e: Encoding, memory: boolean): boolean =>
+  e.map === 1 && e.opcode === 0x0d && !memory;
 
 /** Why an encoding is not run by the tests against the host; undefined: it is. */
 export function reasonNotRun({ instruction, prefix }: Encoding): string | undefined {
   const { name, unit, privilege } = instruction;
   if (INTEGER.has(name) || USER.has(name)) return undefined;
   if (unit === 'x87') return 'x87 has tests of its own';
-  if (unit === 'mmx' || unit === 'sse') return VECTOR_STATE.test(name) ? 'vector state as a whole, and approximations: tests of its own' : undefined;
+  if (unit === 'mmx' || unit === 'sse')
+    return VECTOR_STATE.test(name)
+      ? 'vector state as a whole, and approximations: tests of its own'
+      : undefined;
   if (privilege === 0 && !VENDOR.has(name)) return undefined;
-  if (/^(prefetch|[lms]fence|movnti|crc32|clflush|pause)/.test(name) || prefix !== undefined && instruction.cpuid?.startsWith('SSE')) return undefined;
+  if (
+    /^(prefetch|[lms]fence|movnti|crc32|clflush|pause)/.test(name) ||
+    (prefix !== undefined && instruction.cpuid?.startsWith('SSE'))
+  )
+    return undefined;
   return 'system';
 }
 
@@ -72,12 +111,19 @@ export class Coverage {
       const why = reasonNotRun(encoding) ?? 'NO REASON';
       missing.set(why, [...(missing.get(why) ?? []), `${encoding.instruction.name} (${encoding.text})`]);
     }
-    const lines = [...missing].map(([why, names]) => `not run (${why}), ${names.length}: ${names.join('; ')}`);
-    return [`${this.#encodings.size} of ${table.encodings.length} encodings, in ${this.#forms.size} forms`, ...lines].join('\n');
+    const lines = [...missing].map(
+      ([why, names]) => `not run (${why}), ${names.length}: ${names.join('; ')}`,
+    );
+    return [
+      `${this.#encodings.size} of ${table.encodings.length} encodings, in ${this.#forms.size} forms`,
+      ...lines,
+    ].join('\n');
   }
 
   /** Encodings that should have been run and were not. */
   missing(table: OpcodeTable): string[] {
-    return table.encodings.filter((e) => !this.#encodings.has(e) && reasonNotRun(e) === undefined).map((e) => `${e.instruction.name} (${e.text})`);
+    return table.encodings
+      .filter((e) => !this.#encodings.has(e) && reasonNotRun(e) === undefined)
+      .map((e) => `${e.instruction.name} (${e.text})`);
   }
 }

@@ -28,10 +28,34 @@ export interface Allowance {
   readonly x87?: string;
 }
 
-export type Outcome = { readonly kind: 'equal'; readonly fault: HostFault | undefined } | { readonly kind: 'skipped'; readonly why: string } | { readonly kind: 'different'; readonly what: string; /** The interpreter did not come to the end, so the host was not tried. */ readonly unfinished?: true };
+export type Outcome =
+  | { readonly kind: 'equal'; readonly fault: HostFault | undefined }
+  | { readonly kind: 'skipped'; readonly why: string }
+  | {
+      readonly kind: 'different';
+      readonly what: string /** The interpreter did not come to the end, so the host was not tried. */;
+      readonly unfinished?: true;
+    };
 
 const FLAGS = 0xcd5;
-const NAMES = ['rax', 'rcx', 'rdx', 'rbx', 'rsp', 'rbp', 'rsi', 'rdi', 'r8', 'r9', 'r10', 'r11', 'r12', 'r13', 'r14', 'r15'];
+const NAMES = [
+  'rax',
+  'rcx',
+  'rdx',
+  'rbx',
+  'rsp',
+  'rbp',
+  'rsi',
+  'rdi',
+  'r8',
+  'r9',
+  'r10',
+  'r11',
+  'r12',
+  'r13',
+  'r14',
+  'r15',
+];
 const hex = (value: bigint | number): string => value.toString(16);
 
 /** Runs programs on the host's processor and on the interpreter, and compares all that they did. */
@@ -46,13 +70,20 @@ export class Differential {
 
   /** Throws when the host cannot; `hostCpuUnavailable` says why. */
   constructor() {
-    const host = createHostCpu({ codeAddress: HOST_CODE, memoryAddress: SCRATCH, memoryBytes: SCRATCH_BYTES });
+    const host = createHostCpu({
+      codeAddress: HOST_CODE,
+      memoryAddress: SCRATCH,
+      memoryBytes: SCRATCH_BYTES,
+    });
     if (!host) throw new Error('the host processor is not available');
     this.#host = host;
     this.#hostCode = mapHostPages(CODE_AREA, CODE_AREA_BYTES);
     this.guest = new GuestMachine({
       ramBytes: SCRATCH + SCRATCH_BYTES,
-      user: [{ address: CODE_AREA, bytes: CODE_AREA_BYTES }, { address: SCRATCH, bytes: SCRATCH_BYTES }],
+      user: [
+        { address: CODE_AREA, bytes: CODE_AREA_BYTES },
+        { address: SCRATCH, bytes: SCRATCH_BYTES },
+      ],
     });
     this.#guestCode = this.guest.ram.subarray(CODE_AREA, CODE_AREA + CODE_AREA_BYTES);
     this.#guestMemory = this.guest.ram.subarray(SCRATCH, SCRATCH + SCRATCH_BYTES);
@@ -107,13 +138,25 @@ export class Differential {
       `${host === interpreter ? ' ' : '*'} ${name.padEnd(6)} ${host.padEnd(32)} ${interpreter}`;
     const [a, b] = [this.#afterHost, this.#afterGuest];
     const lines = [line('', 'host', 'interpreter').replace('*', ' ')];
-    for (let n = 0; n < (mode === 64 ? 16 : 8); n++) lines.push(line(NAMES[n] ?? '', hex(a.gpr[n] ?? 0n), hex(b.gpr[n] ?? 0n)));
+    for (let n = 0; n < (mode === 64 ? 16 : 8); n++)
+      lines.push(line(NAMES[n] ?? '', hex(a.gpr[n] ?? 0n), hex(b.gpr[n] ?? 0n)));
     lines.push(line('flags', flagText(a.rflags), flagText(b.rflags)));
-    const bytes = (fx: Uint8Array, from: number, to: number): string => Buffer.from(fx.subarray(from, to)).reverse().toString('hex');
-    lines.push(line('fcw', bytes(a.fx, 0, 2), bytes(b.fx, 0, 2)), line('fsw', bytes(a.fx, 2, 4), bytes(b.fx, 2, 4)), line('tags', bytes(a.fx, 4, 5), bytes(b.fx, 4, 5)));
+    const bytes = (fx: Uint8Array, from: number, to: number): string =>
+      Buffer.from(fx.subarray(from, to)).reverse().toString('hex');
+    lines.push(
+      line('fcw', bytes(a.fx, 0, 2), bytes(b.fx, 0, 2)),
+      line('fsw', bytes(a.fx, 2, 4), bytes(b.fx, 2, 4)),
+      line('tags', bytes(a.fx, 4, 5), bytes(b.fx, 4, 5)),
+    );
     lines.push(line('mxcsr', bytes(a.fx, 24, 28), bytes(b.fx, 24, 28)));
-    for (let n = 0; n < 8; n++) lines.push(line(`st${n}`, bytes(a.fx, 32 + n * 16, 42 + n * 16), bytes(b.fx, 32 + n * 16, 42 + n * 16)));
-    for (let n = 0; n < 16; n++) lines.push(line(`xmm${n}`, bytes(a.fx, 160 + n * 16, 176 + n * 16), bytes(b.fx, 160 + n * 16, 176 + n * 16)));
+    for (let n = 0; n < 8; n++)
+      lines.push(
+        line(`st${n}`, bytes(a.fx, 32 + n * 16, 42 + n * 16), bytes(b.fx, 32 + n * 16, 42 + n * 16)),
+      );
+    for (let n = 0; n < 16; n++)
+      lines.push(
+        line(`xmm${n}`, bytes(a.fx, 160 + n * 16, 176 + n * 16), bytes(b.fx, 160 + n * 16, 176 + n * 16)),
+      );
     return lines.join('\n');
   }
 
@@ -128,10 +171,17 @@ export class Differential {
     this.#guestCode.set(program.code, inArea);
     this.#guestCode.set([0xeb, 0xfe], inArea + program.code.length);
     const before: HostState = program;
-    const ran = guest.run(program.mode, program.at, end, before, this.#afterGuest, { gsBase: BigInt(GS_BASE), data: this.#data });
+    const ran = guest.run(program.mode, program.at, end, before, this.#afterGuest, {
+      gsBase: BigInt(GS_BASE),
+      data: this.#data,
+    });
     if (!ran.fault && !ran.ended) {
       this.#restore();
-      return { kind: 'different', what: `the interpreter stands at ${hex(ran.rip)}, not at the end\n${describe(program)}`, unfinished: true };
+      return {
+        kind: 'different',
+        what: `the interpreter stands at ${hex(ran.rip)}, not at the end\n${describe(program)}`,
+        unfinished: true,
+      };
     }
     if (ran.fault && !this.#isHarmless(ran.fault)) {
       this.#restore();
@@ -183,12 +233,19 @@ export class Differential {
     return fault;
   }
 
-  #compare(program: Program, guest: HostFault | undefined, host: HostFault | undefined, allowance: Allowance): Outcome {
+  #compare(
+    program: Program,
+    guest: HostFault | undefined,
+    host: HostFault | undefined,
+    allowance: Allowance,
+  ): Outcome {
     const found: string[] = [];
     const a = this.#afterHost;
     const b = this.#afterGuest;
     const faultText = (f: HostFault | undefined): string =>
-      f ? `#${f.vector}(${hex(f.errorCode)}) at ${hex(f.rip)}${f.address === undefined ? '' : ` address ${hex(f.address)}`}` : 'none';
+      f
+        ? `#${f.vector}(${hex(f.errorCode)}) at ${hex(f.rip)}${f.address === undefined ? '' : ` address ${hex(f.address)}`}`
+        : 'none';
     const hostFault = faultText(host);
     const guestFault = faultText(guest);
     if (hostFault !== guestFault) found.push(`fault: host ${hostFault}, interpreter ${guestFault}`);
@@ -197,19 +254,28 @@ export class Differential {
     for (let n = 0; n < registers; n++) {
       const x = (a.gpr[n] ?? 0n) & mask;
       const y = (b.gpr[n] ?? 0n) & mask;
-      if (x !== y && !allowance.undefinedRegisters?.includes(n)) found.push(`${NAMES[n]}: host ${hex(x)}, interpreter ${hex(y)}, before ${hex(program.gpr[n] ?? 0n)}`);
+      if (x !== y && !allowance.undefinedRegisters?.includes(n))
+        found.push(`${NAMES[n]}: host ${hex(x)}, interpreter ${hex(y)}, before ${hex(program.gpr[n] ?? 0n)}`);
     }
-    const free = allowance.x87 !== undefined && comparisonEnded(allowance.x87, b) ? FLAGS : (allowance.undefinedFlags ?? 0);
+    const free =
+      allowance.x87 !== undefined && comparisonEnded(allowance.x87, b)
+        ? FLAGS
+        : (allowance.undefinedFlags ?? 0);
     const flags = FLAGS & ~free;
     if (((a.rflags ^ b.rflags) & flags) !== 0) {
-      found.push(`flags: host ${flagText(a.rflags)}, interpreter ${flagText(b.rflags)}, before ${flagText(program.rflags)}`);
+      found.push(
+        `flags: host ${flagText(a.rflags)}, interpreter ${flagText(b.rflags)}, before ${flagText(program.rflags)}`,
+      );
     }
     if (allowance.x87 !== undefined) found.push(...x87Differences(allowance.x87, a, b));
     if (allowance.vectors) compareVectors(a.fx, b.fx, found);
     const memory = firstDifference(this.#host.memory, this.#guestMemory);
     if (memory !== undefined) {
-      const show = (bytes: Uint8Array): string => Buffer.from(bytes.subarray(memory, memory + 16)).toString('hex');
-      found.push(`memory at ${hex(SCRATCH + memory)}: host ${show(this.#host.memory)}, interpreter ${show(this.#guestMemory)}`);
+      const show = (bytes: Uint8Array): string =>
+        Buffer.from(bytes.subarray(memory, memory + 16)).toString('hex');
+      found.push(
+        `memory at ${hex(SCRATCH + memory)}: host ${show(this.#host.memory)}, interpreter ${show(this.#guestMemory)}`,
+      );
       this.#restore();
     }
     const code = firstDifference(this.#hostCode, this.#guestCode);
@@ -229,7 +295,8 @@ function firstDifference(a: Uint8Array, b: Uint8Array): number | undefined {
 }
 
 function compareVectors(a: Uint8Array, b: Uint8Array, found: string[]): void {
-  const text = (fx: Uint8Array, from: number, to: number): string => Buffer.from(fx.subarray(from, to)).toString('hex');
+  const text = (fx: Uint8Array, from: number, to: number): string =>
+    Buffer.from(fx.subarray(from, to)).toString('hex');
   const compare = (name: string, from: number, to: number): void => {
     if (Buffer.compare(a.subarray(from, to), b.subarray(from, to)) === 0) return;
     const x = text(a, from, to);
@@ -243,7 +310,15 @@ function compareVectors(a: Uint8Array, b: Uint8Array, found: string[]): void {
 }
 
 function flagText(flags: number): string {
-  const bits: [number, string][] = [[0x800, 'O'], [0x400, 'D'], [0x80, 'S'], [0x40, 'Z'], [0x10, 'A'], [4, 'P'], [1, 'C']];
+  const bits: [number, string][] = [
+    [0x800, 'O'],
+    [0x400, 'D'],
+    [0x80, 'S'],
+    [0x40, 'Z'],
+    [0x10, 'A'],
+    [4, 'P'],
+    [1, 'C'],
+  ];
   return bits.map(([bit, letter]) => ((flags & bit) !== 0 ? letter : '-')).join('');
 }
 
@@ -256,7 +331,11 @@ export function disassemble(code: Uint8Array, bits: 16 | 32 | 64, address: numbe
   while (decoder.canDecode) {
     const instruction = decoder.decode();
     const from = Number(instruction.ip) - address;
-    lines.push(`  ${instruction.ip.toString(16)}  ${Buffer.from(code.subarray(from, from + instruction.length)).toString('hex').padEnd(22)} ${formatter.format(instruction)}`);
+    lines.push(
+      `  ${instruction.ip.toString(16)}  ${Buffer.from(code.subarray(from, from + instruction.length))
+        .toString('hex')
+        .padEnd(22)} ${formatter.format(instruction)}`,
+    );
     instruction.free();
   }
   formatter.free();
@@ -266,6 +345,13 @@ export function disassemble(code: Uint8Array, bits: 16 | 32 | 64, address: numbe
 
 export function describe(program: Program): string {
   const registers = [...program.gpr].map((value, n) => `${NAMES[n]}=${hex(value)}`).join(' ');
-  const patches = program.patches.map(({ offset, bytes }) => `  [${hex(SCRATCH + offset)}] = ${Buffer.from(bytes).toString('hex')}`);
-  return [`${program.mode}-bit at ${hex(program.at)}:`, disassemble(program.code, program.mode, program.at), registers, ...patches].join('\n');
+  const patches = program.patches.map(
+    ({ offset, bytes }) => `  [${hex(SCRATCH + offset)}] = ${Buffer.from(bytes).toString('hex')}`,
+  );
+  return [
+    `${program.mode}-bit at ${hex(program.at)}:`,
+    disassemble(program.code, program.mode, program.at),
+    registers,
+    ...patches,
+  ].join('\n');
 }

@@ -44,7 +44,7 @@ export interface Encoded {
   readonly immediateBytes: readonly number[];
 }
 
-const PREFIX_BYTE = { 'none': undefined, '66': 0x66, 'F3': 0xf3, 'F2': 0xf2 } as const;
+const PREFIX_BYTE = { none: undefined, '66': 0x66, F3: 0xf3, F2: 0xf2 } as const;
 
 function pushNumber(out: number[], value: bigint, bytes: number): void {
   for (let i = 0; i < bytes; i++) out.push(Number((value >> BigInt(8 * i)) & 0xffn));
@@ -69,13 +69,13 @@ function modrmBytes(reg: number, c: EncodingChoice): { bytes: number[]; ripAt: n
   if (m.base === undefined) {
     // In 64-bit mode an address without base and index has a SIB byte too, for rm 5 is RIP-relative.
     if (m.index === undefined && c.mode === 32) out.push(field | 5);
-    else out.push(field | 4, (m.scale << 6) | ((m.index ?? 4) & 7) << 3 | 5);
+    else out.push(field | 4, (m.scale << 6) | (((m.index ?? 4) & 7) << 3) | 5);
     pushNumber(out, BigInt(m.displacement), 4);
     return { bytes: out, ripAt: undefined };
   }
   if ((m.base & 7) === 5 && mod === 0) throw new RangeError('a base of rBP or R13 needs a displacement');
   if (m.index !== undefined || (m.base & 7) === 4) {
-    out.push((mod << 6) | field | 4, (m.scale << 6) | ((m.index ?? 4) & 7) << 3 | (m.base & 7));
+    out.push((mod << 6) | field | 4, (m.scale << 6) | (((m.index ?? 4) & 7) << 3) | (m.base & 7));
   } else {
     out.push((mod << 6) | field | (m.base & 7));
   }
@@ -95,7 +95,7 @@ function rexOf(encoding: Encoding, c: EncodingChoice): number {
   return bits !== 0 || c.rex ? 0x40 | bits : 0;
 }
 
-const PREFIX_BITS = { 'none': 0, '66': 1, 'F3': 2, 'F2': 3 } as const;
+const PREFIX_BITS = { none: 0, '66': 1, F3: 2, F2: 3 } as const;
 
 /** The VEX prefix, in two bytes where they suffice and no `rex` is asked for. */
 function vexBytes(encoding: Encoding, c: EncodingChoice): number[] {

@@ -1,7 +1,24 @@
-import { Interpreter } from '../../src/hypervisor/cpu/interpret/engine.ts';
 import { readRflags, writeRflags } from '../../src/hypervisor/cpu/flags.ts';
-import { CS, DS, ES, FLAT, FS, gpr, GS, RAM, S, SEG, segment, SS, TR, xmm } from '../../src/hypervisor/cpu/layout.ts';
-import { CpuidTable, type CpuPlatform, resetState } from '../../src/hypervisor/cpu/system/index.ts';
+import { Interpreter } from '../../src/hypervisor/cpu/interpret/engine.ts';
+import {
+  CS,
+  DS,
+  ES,
+  FLAT,
+  FS,
+  GS,
+  gpr,
+  RAM,
+  S,
+  SEG,
+  SS,
+  segment,
+  TR,
+  xmm,
+} from '../../src/hypervisor/cpu/layout.ts';
+import type { CpuPlatform } from '../../src/hypervisor/cpu/system/context.ts';
+import { CpuidTable } from '../../src/hypervisor/cpu/system/cpuid.ts';
+import { resetState } from '../../src/hypervisor/cpu/system/reset.ts';
 import type { AccessSize, Bus, BusDevice, BusRange } from '../../src/hypervisor/machine/bus.ts';
 import type { HostFault, HostState } from './host-cpu.ts';
 
@@ -10,7 +27,11 @@ export const emptyBus: Bus = {
   read: (_offset: number, size: AccessSize) => (size === 4 ? 0xffff_ffff : size === 2 ? 0xffff : 0xff),
   write: () => undefined,
   claim: (name: string, base: number | undefined, length: number, _device: BusDevice): BusRange => ({
-    name, base, length, move: () => undefined, disable: () => undefined,
+    name,
+    base,
+    length,
+    move: () => undefined,
+    disable: () => undefined,
   }),
 };
 
@@ -29,11 +50,18 @@ export const barePlatform: CpuPlatform = {
 };
 
 /** An interpreter over RAM of its own. */
-export function createInterpreter(ramBytes: number, mmio: Bus = emptyBus): { engine: Interpreter; ram: Uint8Array; view: DataView } {
+export function createInterpreter(
+  ramBytes: number,
+  mmio: Bus = emptyBus,
+): { engine: Interpreter; ram: Uint8Array; view: DataView } {
   const pages = (RAM + ramBytes) / 65536;
   const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
   const engine = new Interpreter({
-    memory, ramBytes, mmio, platform: barePlatform, interrupts: { poll: () => 'none', acknowledge: () => 0 },
+    memory,
+    ramBytes,
+    mmio,
+    platform: barePlatform,
+    interrupts: { poll: () => 'none', acknowledge: () => 0 },
   });
   resetState(engine.view);
   return {
@@ -44,8 +72,21 @@ export function createInterpreter(ramBytes: number, mmio: Bus = emptyBus): { eng
 }
 
 /** Where the tables of the test machine lie; all in the first 2 MiB, which user mode cannot touch. */
-const T = { pml4: 0x1000, pdpt: 0x2000, pd: 0x3000, low: 0x4000, tables: 0x10000, gdt: 0x8000, idt: 0x9000, tss: 0xa000, handlers: 0xb000, stack: 0xe000 } as const;
-const PRESENT = 1, WRITE = 2, USER = 4;
+const T = {
+  pml4: 0x1000,
+  pdpt: 0x2000,
+  pd: 0x3000,
+  low: 0x4000,
+  tables: 0x10000,
+  gdt: 0x8000,
+  idt: 0x9000,
+  tss: 0xa000,
+  handlers: 0xb000,
+  stack: 0xe000,
+} as const;
+const PRESENT = 1,
+  WRITE = 2,
+  USER = 4;
 
 export interface GuestOptions {
   /** Linear ranges, whole pages, that user mode may read, write and execute; physical is the same. */
@@ -75,7 +116,9 @@ export interface GuestRun {
 }
 
 /** Selectors as Linux has them for programs. */
-export const USER_CS64 = 0x33, USER_CS32 = 0x23, USER_DS = 0x2b;
+export const USER_CS64 = 0x33,
+  USER_CS32 = 0x23,
+  USER_DS = 0x2b;
 const KERNEL_CS = 0x08;
 
 /**
@@ -138,7 +181,11 @@ export class GuestMachine {
       this.ram.set([0xeb, 0xfe], handler);
       const at = T.idt + vector * 16;
       this.view.setUint32(at, (KERNEL_CS << 16) | (handler & 0xffff), true);
-      this.view.setUint32(at + 4, ((handler & 0xffff_0000) | (vector === 3 || vector === 4 ? 0xee00 : 0x8e00)) >>> 0, true);
+      this.view.setUint32(
+        at + 4,
+        ((handler & 0xffff_0000) | (vector === 3 || vector === 4 ? 0xee00 : 0x8e00)) >>> 0,
+        true,
+      );
       this.view.setBigUint64(at + 8, 0n, true);
     }
   }
@@ -187,10 +234,18 @@ export class GuestMachine {
   }
 
   /** Runs from `start` until `end`, where the code stands still, or a fault. */
-  run(mode: 32 | 64, start: number, end: number, before: HostState, after: HostState, options: RunOptions = {}): GuestRun {
+  run(
+    mode: 32 | 64,
+    start: number,
+    end: number,
+    before: HostState,
+    after: HostState,
+    options: RunOptions = {},
+  ): GuestRun {
     const { state } = this;
     this.#enterUser(mode, options.gsBase ?? 0n, options.data);
-    for (let n = 0; n < 16; n++) state.setBigUint64(gpr(n), mode === 32 && n > 7 ? 0n : (before.gpr[n] ?? 0n), true);
+    for (let n = 0; n < 16; n++)
+      state.setBigUint64(gpr(n), mode === 32 && n > 7 ? 0n : (before.gpr[n] ?? 0n), true);
     writeRflags(state, (before.rflags & 0xcd5) | 0x202);
     this.#loadFx(before.fx);
     state.setBigUint64(S.rip, BigInt(start), true);
@@ -210,7 +265,13 @@ export class GuestMachine {
       rip = this.view.getBigUint64(at, true);
       rflags = Number(this.view.getBigUint64(at + 16, true));
       rsp = this.view.getBigUint64(at + 24, true);
-      fault = { signal: 0, vector, errorCode, rip, ...(vector === 14 ? { address: state.getBigUint64(S.cr2, true) } : {}) };
+      fault = {
+        signal: 0,
+        vector,
+        errorCode,
+        rip,
+        ...(vector === 14 ? { address: state.getBigUint64(S.cr2, true) } : {}),
+      };
     }
     for (let n = 0; n < 16; n++) after.gpr[n] = state.getBigUint64(gpr(n), true);
     after.gpr[4] = rsp;

@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
 import { CODE32, CODE64, Decoder } from '../../src/hypervisor/cpu/decode/decoder.ts';
-import { type Encoding, operandBits, OpcodeTable } from '../../src/hypervisor/cpu/decode/encoding.ts';
+import { type Encoding, OpcodeTable, operandBits } from '../../src/hypervisor/cpu/decode/encoding.ts';
 import { allInstructions } from '../../src/hypervisor/cpu/isa/index.ts';
 import { type Case, makeCase, memoryForms, operandSizes } from './cases.ts';
 import { Coverage, differsByVendor, reasonNotRun } from './coverage.ts';
@@ -30,7 +30,16 @@ function makeDifferential(): Differential | string {
 const made = makeDifferential();
 const skip = typeof made === 'string' ? made : false;
 
-function runForm(differential: Differential, rng: Random, e: Encoding, mode: 32 | 64, opsize: 16 | 32 | 64, memory: boolean, based: boolean, failures: string[]): void {
+function runForm(
+  differential: Differential,
+  rng: Random,
+  e: Encoding,
+  mode: 32 | 64,
+  opsize: 16 | 32 | 64,
+  memory: boolean,
+  based: boolean,
+  failures: string[],
+): void {
   const { name, undefinedFlags } = e.instruction;
   if (differsByVendor(e, memory)) return;
   const first = e.operands[0];
@@ -39,10 +48,15 @@ function runForm(differential: Differential, rng: Random, e: Encoding, mode: 32 
     const c: Case | undefined = makeCase(rng, e, mode, opsize, memory, based);
     if (!c) continue;
     // Another row may have a better claim to these bytes.
-    if (decoder.decode(c.code, 0, c.code.length, mode === 64 ? CODE64 : CODE32) === 'ok' && decoder.encoding !== e) continue;
+    if (
+      decoder.decode(c.code, 0, c.code.length, mode === 64 ? CODE64 : CODE32) === 'ok' &&
+      decoder.encoding !== e
+    )
+      continue;
     if (undefinedResult(name, c.count, size)) continue;
     const outcome = differential.run(c, {
-      undefinedFlags: undefinedFlagsMask(name, undefinedFlags, c.count, size), vectors: e.instruction.unit !== undefined,
+      undefinedFlags: undefinedFlagsMask(name, undefinedFlags, c.count, size),
+      vectors: e.instruction.unit !== undefined,
     });
     if (outcome.kind === 'skipped') continue;
     coverage.note(e, mode, opsize, memory);
@@ -55,20 +69,28 @@ function runForm(differential: Differential, rng: Random, e: Encoding, mode: 32 
 
 describe('instructions against the host processor', { skip }, () => {
   const differential = made as Differential;
-  const names = [...new Set(table.encodings.filter((e) => reasonNotRun(e) === undefined).map((e) => e.instruction.name))];
+  const names = [
+    ...new Set(table.encodings.filter((e) => reasonNotRun(e) === undefined).map((e) => e.instruction.name)),
+  ];
   const everyForm = (t: TestContext, mode: 32 | 64, based: boolean): void => {
     const rng = new Random(seed * 4 + mode + (based ? 1 : 0));
     differential.fillScratch(rng);
     const failures: string[] = [];
     for (const e of table.encodings) {
-      if (!names.includes(e.instruction.name) || (only !== undefined && e.instruction.name !== only)) continue;
+      if (!names.includes(e.instruction.name) || (only !== undefined && e.instruction.name !== only))
+        continue;
       if (reasonNotRun(e) !== undefined || e.mode === (mode === 64 ? 'i64' : 'o64')) continue;
       for (const opsize of operandSizes(e, mode)) {
-        for (const memory of memoryForms(e)) runForm(differential, rng, e, mode, opsize, memory, based, failures);
+        for (const memory of memoryForms(e))
+          runForm(differential, rng, e, mode, opsize, memory, based, failures);
       }
     }
     t.diagnostic(`seed ${seed}, ${count} runs of a form`);
-    assert.equal(failures.length, 0, `${failures.length} forms differ:\n\n${failures.slice(0, 20).join('\n\n')}`);
+    assert.equal(
+      failures.length,
+      0,
+      `${failures.length} forms differ:\n\n${failures.slice(0, 20).join('\n\n')}`,
+    );
   };
 
   it('every form in 64-bit mode', (t) => everyForm(t, 64, false));

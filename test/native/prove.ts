@@ -2,8 +2,8 @@
 // and on the interpreter. `--trial T` runs one trial of a seed again. `--no-tests` leaves out the run of the
 // project's own tests by which rows that no program can run are counted.
 import { parseArgs } from 'node:util';
-import { rowName, rowsOfTests } from './prove/tested-rows.ts';
 import { type Failure, Prover } from './prove/prover.ts';
+import { rowName, rowsOfTests } from './prove/tested-rows.ts';
 
 const PROGRESS_MILLISECONDS = 5000;
 const MOST_FAILURES = 5;
@@ -24,7 +24,8 @@ interface Options {
 
 function wholeNumber(name: string, text: string, most: number): number {
   const value = Number(text);
-  if (!/^\d+$/.test(text) || value > most) throw new Error(`--${name} is a whole number up to ${most}, not "${text}"`);
+  if (!/^\d+$/.test(text) || value > most)
+    throw new Error(`--${name} is a whole number up to ${most}, not "${text}"`);
   return value;
 }
 
@@ -33,8 +34,11 @@ function readOptions(args: string[]): Options {
   const { values } = parseArgs({
     args,
     options: {
-      seed: { type: 'string' }, count: { type: 'string', default: '100000' }, trial: { type: 'string' },
-      tests: { type: 'boolean', default: true }, help: { type: 'boolean', short: 'h' },
+      seed: { type: 'string' },
+      count: { type: 'string', default: '100000' },
+      trial: { type: 'string' },
+      tests: { type: 'boolean', default: true },
+      help: { type: 'boolean', short: 'h' },
     },
     allowNegative: true,
   });
@@ -43,7 +47,11 @@ function readOptions(args: string[]): Options {
     process.exit(0);
   }
   return {
-    seed: wholeNumber('seed', values.seed ?? String(Math.floor(Math.random() * 1_000_000)), Number.MAX_SAFE_INTEGER),
+    seed: wholeNumber(
+      'seed',
+      values.seed ?? String(Math.floor(Math.random() * 1_000_000)),
+      Number.MAX_SAFE_INTEGER,
+    ),
     count: wholeNumber('count', values.count, 1e10),
     trial: values.trial === undefined ? undefined : wholeNumber('trial', values.trial, 1e10),
     tests: values.tests,
@@ -51,7 +59,9 @@ function readOptions(args: string[]): Options {
 }
 
 function show(failure: Failure, seed: number): void {
-  console.log(`\nDIFFERENT: ${failure.title}\nagain with: npm run prove -- --seed ${seed} --trial ${failure.trial}\n${failure.report}\n`);
+  console.log(
+    `\nDIFFERENT: ${failure.title}\nagain with: npm run prove -- --seed ${seed} --trial ${failure.trial}\n${failure.report}\n`,
+  );
 }
 
 function runTrials(prover: Prover, options: Options): number {
@@ -59,8 +69,10 @@ function runTrials(prover: Prover, options: Options): number {
   const { tally } = prover;
   const line = (): string => {
     const seconds = (performance.now() - started) / 1000;
-    return `${tally.instructions} of ${options.count} instructions in ${seconds.toFixed(1)} s (${Math.round((tally.instructions / seconds) * 60)} a minute): ` +
-      `${tally.single} alone, ${tally.sequences} sequences, ${tally.faults} ended in a fault, ${tally.skipped} skipped`;
+    return (
+      `${tally.instructions} of ${options.count} instructions in ${seconds.toFixed(1)} s (${Math.round((tally.instructions / seconds) * 60)} a minute): ` +
+      `${tally.single} alone, ${tally.sequences} sequences, ${tally.faults} ended in a fault, ${tally.skipped} skipped`
+    );
   };
   let failures = 0;
   let shown = started;
@@ -76,7 +88,11 @@ function runTrials(prover: Prover, options: Options): number {
     }
   }
   console.log(line());
-  console.log(failures === 0 ? 'no difference' : `${failures} differences${failures === MOST_FAILURES ? ', then stopped' : ''}`);
+  console.log(
+    failures === 0
+      ? 'no difference'
+      : `${failures} differences${failures === MOST_FAILURES ? ', then stopped' : ''}`,
+  );
   return failures;
 }
 
@@ -91,10 +107,14 @@ async function showCoverage(prover: Prover, tests: boolean): Promise<void> {
   const percent = (((encodings.length - none.length) / encodings.length) * 100).toFixed(1);
   console.log(
     `table: ${encodings.length - none.length} of ${encodings.length} rows executed (${percent} %): ${here.length} here against the host, ` +
-      `${prover.coverage.forms} of ${prover.forms} forms` + (tests ? `; ${byTests.length} by other tests` : '; other tests not run'),
+      `${prover.coverage.forms} of ${prover.forms} forms` +
+      (tests ? `; ${byTests.length} by other tests` : '; other tests not run'),
   );
   const forms = prover.missingForms();
-  if (forms.length > 0) console.log(`forms not run here, ${forms.length}: ${forms.slice(0, MOST_FORMS).join('; ')}${forms.length > MOST_FORMS ? '; …' : ''}`);
+  if (forms.length > 0)
+    console.log(
+      `forms not run here, ${forms.length}: ${forms.slice(0, MOST_FORMS).join('; ')}${forms.length > MOST_FORMS ? '; …' : ''}`,
+    );
   if (none.length > 0) console.log(`not executed, ${none.length}: ${none.map(rowName).join('; ')}`);
 }
 
@@ -110,7 +130,9 @@ async function main(): Promise<number> {
   try {
     prover = new Prover(options.seed);
   } catch (error) {
-    console.error(`The host's processor cannot be used: ${error instanceof Error ? error.message : String(error)}`);
+    console.error(
+      `The host's processor cannot be used: ${error instanceof Error ? error.message : String(error)}`,
+    );
     return 1;
   }
   console.log(`seed ${options.seed}, ${prover.forms} forms of ${prover.table.encodings.length} rows`);

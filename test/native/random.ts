@@ -17,7 +17,7 @@ export class Random {
 
   /** 0 … limit - 1, limit at most 2^32. */
   below(limit: number): number {
-    return Number((this.u64() >> 32n) * BigInt(limit) >> 32n);
+    return Number(((this.u64() >> 32n) * BigInt(limit)) >> 32n);
   }
 
   chance(probability: number): boolean {
@@ -42,6 +42,23 @@ export class Random {
 }
 
 const EDGES: readonly bigint[] = [
-  0n, 1n, -1n, 0x7fn, 0x80n, 0xffn, 0x7fffn, 0x8000n, 0xffffn, 0x7fff_ffffn, 0x8000_0000n, 0xffff_ffffn,
-  0x7fff_ffff_ffff_ffffn, -0x8000_0000_0000_0000n, 0x8080_8080_8080_8080n, 0x0123_4567_89ab_cdefn, -128n, -0x8000n, -0x8000_0000n,
+  0n,
+  1n,
+  -1n,
+  0x7fn,
+  0x80n,
+  0xffn,
+  0x7fffn,
+  0x8000n,
+  0xffffn,
+  0x7fff_ffffn,
+  0x8000_0000n,
+  0xffff_ffffn,
+  0x7fff_ffff_ffff_ffffn,
+  -0x8000_0000_0000_0000n,
+  0x8080_8080_8080_8080n,
+  0x0123_4567_89ab_cdefn,
+  -128n,
+  -0x8000n,
+  -0x8000_0000n,
 ];

@@ -1,4 +1,4 @@
-import { type Encoding, operandBits, type OpcodeTable } from '../../src/hypervisor/cpu/decode/encoding.ts';
+import { type Encoding, type OpcodeTable, operandBits } from '../../src/hypervisor/cpu/decode/encoding.ts';
 import { memoryForms, operandSizes, randomFx } from './cases.ts';
 import { isVectorState } from './coverage.ts';
 import type { Program } from './differential.ts';
@@ -6,12 +6,17 @@ import { encode, type MemoryChoice } from './encoder.ts';
 import { CODE_AREA, SCRATCH } from './places.ts';
 import type { Random } from './random.ts';
 
-const RBX = 3, RSP = 4, R10 = 10, R12 = 12, R14 = 14;
+const RBX = 3,
+  RSP = 4,
+  R10 = 10,
+  R12 = 12,
+  R14 = 14;
 /** Registers that hold neither an address nor a count, by mode. */
 const FREE = { 64: [0, 1, 2, 5, 6, 7, 8, 9, 11, 13, 15], 32: [0, 1, 2, 5, 6] } as const;
 
 /** Instructions whose result is fully defined and that stay where they may, in a row. */
-const PLAIN = /^(add|or|adc|sbb|and|sub|xor|cmp|test|not|neg|inc|dec|mov|mov-immediate|movzx|movsx|movsxd|lea|xchg|bswap|cbw|cwd|xadd|cmpxchg|set[a-z]+|cmov[a-z]+|clc|stc|cmc|lahf|sahf|rol|ror|nop|popcnt|mulx|pdep|pext|rorx|s[ah][lr]x|ad[co]x|movbe)$/;
+const PLAIN =
+  /^(add|or|adc|sbb|and|sub|xor|cmp|test|not|neg|inc|dec|mov|mov-immediate|movzx|movsx|movsxd|lea|xchg|bswap|cbw|cwd|xadd|cmpxchg|set[a-z]+|cmov[a-z]+|clc|stc|cmc|lahf|sahf|rol|ror|nop|popcnt|mulx|pdep|pext|rorx|s[ah][lr]x|ad[co]x|movbe)$/;
 
 /** Vector instructions that address by a register of their own choice. */
 const IMPLICIT = /^(maskmov|clflush|prefetch)/;
@@ -24,8 +29,15 @@ interface Chunk {
 
 /** Rows that may stand anywhere in a sequence of a mode. */
 export function plainEncodings(table: OpcodeTable, mode: 32 | 64): Encoding[] {
-  return table.encodings.filter((e) => PLAIN.test(e.instruction.name) && e.mode !== (mode === 64 ? 'i64' : 'o64') && !e.text.includes('O') &&
-    e.prefix !== 'none' && e.size64 === undefined && !/^8[CE]|^82|^0F 0D/.test(e.text));
+  return table.encodings.filter(
+    (e) =>
+      PLAIN.test(e.instruction.name) &&
+      e.mode !== (mode === 64 ? 'i64' : 'o64') &&
+      !e.text.includes('O') &&
+      e.prefix !== 'none' &&
+      e.size64 === undefined &&
+      !/^8[CE]|^82|^0F 0D/.test(e.text),
+  );
 }
 
 /** MMX and SSE rows that may stand anywhere in a sequence of a mode. */
@@ -33,7 +45,12 @@ function vectorEncodings(table: OpcodeTable, mode: 32 | 64): Encoding[] {
   return table.encodings.filter((e) => {
     const { name, unit } = e.instruction;
     const anywhere = (unit === 'mmx' || unit === 'sse') && !isVectorState(name) && !IMPLICIT.test(name);
-    return anywhere && e.mode !== (mode === 64 ? 'i64' : 'o64') && operandSizes(e, mode).length > 0 && memoryForms(e).length > 0;
+    return (
+      anywhere &&
+      e.mode !== (mode === 64 ? 'i64' : 'o64') &&
+      operandSizes(e, mode).length > 0 &&
+      memoryForms(e).length > 0
+    );
   });
 }
 
@@ -73,7 +90,13 @@ export class SequenceMaker {
     gpr[this.#second] = BigInt(SCRATCH + 0x5000 - rng.below(24));
     gpr[R14] = BigInt(rng.below(64));
     return {
-      mode: this.#mode, at: CODE_AREA + page + offset, code, gpr, rflags: (rng.below(0x1000) & 0x8d5) | 2, fx: randomFx(rng), patches: [],
+      mode: this.#mode,
+      at: CODE_AREA + page + offset,
+      code,
+      gpr,
+      rflags: (rng.below(0x1000) & 0x8d5) | 2,
+      fx: randomFx(rng),
+      patches: [],
     };
   }
 
@@ -98,8 +121,13 @@ export class SequenceMaker {
     const d32 = (n: number): number[] => [n & 0xff, (n >> 8) & 0xff, (n >> 16) & 0xff, (n >> 24) & 0xff];
     const outside = d32(0x8000 - this.#rng.below(8));
     return this.#rng.pick([
-      [0x0f, 0x0b], [0x31, 0xc9, 0xf7, 0xf1], [0xf4],
-      [0x8b, 0x83, ...outside], [0x01, 0x83, ...outside], [0xff, 0xb3, ...outside], [0xc7, 0x83, ...outside, 1, 2, 3, 4],
+      [0x0f, 0x0b],
+      [0x31, 0xc9, 0xf7, 0xf1],
+      [0xf4],
+      [0x8b, 0x83, ...outside],
+      [0x01, 0x83, ...outside],
+      [0xff, 0xb3, ...outside],
+      [0xc7, 0x83, ...outside, 1, 2, 3, 4],
     ]);
   }
 
@@ -112,8 +140,12 @@ export class SequenceMaker {
     const index = this.#mode === 64 && rng.chance(0.4) ? R14 : undefined;
     const displacementBytes = rng.pick([1, 4] as const);
     return {
-      base: rng.chance(0.5) ? RBX : this.#second, index, scale: index === undefined ? 0 : (rng.below(4) as 0 | 1 | 2 | 3),
-      displacement: displacementBytes === 1 ? rng.below(256) - 128 : rng.below(0x2000) - 0x1000, displacementBytes, ripRelative: false,
+      base: rng.chance(0.5) ? RBX : this.#second,
+      index,
+      scale: index === undefined ? 0 : (rng.below(4) as 0 | 1 | 2 | 3),
+      displacement: displacementBytes === 1 ? rng.below(256) - 128 : rng.below(0x2000) - 0x1000,
+      displacementBytes,
+      ripRelative: false,
     };
   }
 
@@ -121,7 +153,11 @@ export class SequenceMaker {
     const rng = this.#rng;
     for (;;) {
       const e = rng.pick(this.#plain);
-      const opsizes = e.onlySize ? [e.onlySize] : this.#mode === 64 ? ([16, 32, 64] as const) : ([16, 32] as const);
+      const opsizes = e.onlySize
+        ? [e.onlySize]
+        : this.#mode === 64
+          ? ([16, 32, 64] as const)
+          : ([16, 32] as const);
       const opsize = rng.pick(opsizes);
       const rm = e.operands.find((o) => o.what.kind === 'modrm-rm')?.what;
       const memory = rm?.kind === 'modrm-rm' && rm.memory && (!rm.register || rng.chance(0.5));
@@ -135,10 +171,24 @@ export class SequenceMaker {
       const reg = pick();
       const rmRegister = pick();
       if (avoidCount && (reg === R10 || rmRegister === R10)) continue;
-      return [...encode(e, {
-        mode: this.#mode, opsize, addressOverride: false, prefixes: [], rex: this.#mode === 64 && narrow, reg, rm: rmRegister, third: pick(),
-        memory: memory ? this.#memory() : undefined, immediates: e.immediates.map(() => rng.value()),
-      }, 0).bytes];
+      return [
+        ...encode(
+          e,
+          {
+            mode: this.#mode,
+            opsize,
+            addressOverride: false,
+            prefixes: [],
+            rex: this.#mode === 64 && narrow,
+            reg,
+            rm: rmRegister,
+            third: pick(),
+            memory: memory ? this.#memory() : undefined,
+            immediates: e.immediates.map(() => rng.value()),
+          },
+          0,
+        ).bytes,
+      ];
     }
   }
 
@@ -148,17 +198,38 @@ export class SequenceMaker {
     const e = rng.pick(this.#vectors);
     const opsize = rng.pick(operandSizes(e, this.#mode));
     const memory: MemoryChoice = {
-      base: RBX, index: undefined, scale: 0, displacement: (rng.below(0x200) - 0x100) * 16, displacementBytes: 4, ripRelative: false,
+      base: RBX,
+      index: undefined,
+      scale: 0,
+      displacement: (rng.below(0x200) - 0x100) * 16,
+      displacementBytes: 4,
+      ripRelative: false,
     };
-    return [...encode(e, {
-      mode: this.#mode, opsize, addressOverride: false, prefixes: [], rex: false, reg: this.#free(), rm: this.#free(),
-      memory: rng.pick(memoryForms(e)) ? memory : undefined, immediates: e.immediates.map(() => rng.value()),
-    }, 0).bytes];
+    return [
+      ...encode(
+        e,
+        {
+          mode: this.#mode,
+          opsize,
+          addressOverride: false,
+          prefixes: [],
+          rex: false,
+          reg: this.#free(),
+          rm: this.#free(),
+          memory: rng.pick(memoryForms(e)) ? memory : undefined,
+          immediates: e.immediates.map(() => rng.value()),
+        },
+        0,
+      ).bytes,
+    ];
   }
 
   #branch(): Chunk {
     const rng = this.#rng;
-    return { bytes: [], skip: { over: 1 + rng.below(4), opcode: rng.chance(0.15) ? 0xeb : 0x70 + rng.below(16) } };
+    return {
+      bytes: [],
+      skip: { over: 1 + rng.below(4), opcode: rng.chance(0.15) ? 0xeb : 0x70 + rng.below(16) },
+    };
   }
 
   /** Addresses and a count, then a string instruction, perhaps backwards and repeated. */
@@ -176,9 +247,15 @@ export class SequenceMaker {
     const from = [...wide, 0x8d, 0xb3, ...d32(near)];
     const restore = this.#mode === 64 ? [] : [0x8d, 0xbb, ...d32(-0x3000 - rng.below(24))];
     return [
-      ...from, ...to, 0xb9, ...d32(count), backwards ? 0xfd : 0xfc,
-      ...(size[0] === 0x48 ? [...repeat, ...size] : [...size, ...repeat]), rng.pick([0xa4, 0xa5, 0xa6, 0xa7, 0xaa, 0xab, 0xac, 0xad, 0xae, 0xaf]),
-      0xfc, ...restore,
+      ...from,
+      ...to,
+      0xb9,
+      ...d32(count),
+      backwards ? 0xfd : 0xfc,
+      ...(size[0] === 0x48 ? [...repeat, ...size] : [...size, ...repeat]),
+      rng.pick([0xa4, 0xa5, 0xa6, 0xa7, 0xaa, 0xab, 0xac, 0xad, 0xae, 0xaf]),
+      0xfc,
+      ...restore,
     ];
   }
 
@@ -186,14 +263,22 @@ export class SequenceMaker {
     const rng = this.#rng;
     const n = this.#rng.pick([0, 1, 2, 5, 6] as const);
     switch (rng.below(6)) {
-      case 0: return [0x50 + n];
-      case 1: return [0x58 + n];
-      case 2: return [0x66, 0x50 + n, 0x66, 0x58 + this.#rng.pick([0, 1, 2] as const)];
-      case 3: return [0x9c, 0x58 + n];
+      case 0:
+        return [0x50 + n];
+      case 1:
+        return [0x58 + n];
+      case 2:
+        return [0x66, 0x50 + n, 0x66, 0x58 + this.#rng.pick([0, 1, 2] as const)];
+      case 3:
+        return [0x9c, 0x58 + n];
       // A call of what lies behind it, whose address is then popped away.
-      case 4: return this.#mode === 64 ? [0xe8, 0, 0, 0, 0, 0x48, 0x8d, 0x64, 0x24, 8] : [0xe8, 0, 0, 0, 0, 0x8d, 0x64, 0x24, 4];
+      case 4:
+        return this.#mode === 64
+          ? [0xe8, 0, 0, 0, 0, 0x48, 0x8d, 0x64, 0x24, 8]
+          : [0xe8, 0, 0, 0, 0, 0x8d, 0x64, 0x24, 4];
       // call +2; jmp +1; ret
-      default: return [0xe8, 2, 0, 0, 0, 0xeb, 1, 0xc3];
+      default:
+        return [0xe8, 2, 0, 0, 0, 0xeb, 1, 0xc3];
     }
   }
 
@@ -223,10 +308,10 @@ export class SequenceMaker {
     if (this.#mode === 64) {
       for (let i = rng.below(3); i >= 0; i--) body.push(...this.#instruction(true));
       const back = body.length + 3 + 2;
-      return [0x41, 0xba, count, 0, 0, 0, ...body, 0x41, 0xff, 0xca, 0x75, (-back) & 0xff];
+      return [0x41, 0xba, count, 0, 0, 0, ...body, 0x41, 0xff, 0xca, 0x75, -back & 0xff];
     }
     body.push(0x01, 0xca, 0xd1, 0xc0, 0x13, 0x13); // add edx, ecx; rol eax, 1; adc edx, [ebx]
-    return [0xb9, count, 0, 0, 0, ...body, 0x49, 0x75, (-(body.length + 3)) & 0xff];
+    return [0xb9, count, 0, 0, 0, ...body, 0x49, 0x75, -(body.length + 3) & 0xff];
   }
 }
 

@@ -2,7 +2,7 @@
 // TEREMOK_TEST_SEED and TEREMOK_TEST_DECODES (byte strings of each mode) ask for others and for more.
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { Code, CpuidFeature, Decoder as Iced, DecoderOptions, Mnemonic } from 'iced-x86';
+import { Code, CpuidFeature, DecoderOptions, Decoder as Iced, Mnemonic } from 'iced-x86';
 import { CODE16, CODE32, CODE64, Decoder } from '../../src/hypervisor/cpu/decode/decoder.ts';
 import { OpcodeTable } from '../../src/hypervisor/cpu/decode/encoding.ts';
 import { allInstructions } from '../../src/hypervisor/cpu/isa/index.ts';
@@ -15,9 +15,14 @@ const table = new OpcodeTable(allInstructions);
 const decoder = new Decoder(table);
 const rows = table.encodings.filter((e) => e.vex !== undefined);
 const features = new Set(rows.map((e) => e.instruction.cpuid?.toUpperCase()));
-const nameOf = (names: object, value: number): string => (names as Readonly<Record<number, string>>)[value] ?? String(value);
+const nameOf = (names: object, value: number): string =>
+  (names as Readonly<Record<number, string>>)[value] ?? String(value);
 
-const MODES = [[16, CODE16], [32, CODE32], [64, CODE64]] as const;
+const MODES = [
+  [16, CODE16],
+  [32, CODE32],
+  [64, CODE64],
+] as const;
 const BEFORE = [0x66, 0xf2, 0xf3, 0xf0, 0x67, 0x2e, 0x65];
 const REX = [0x40, 0x48];
 
@@ -28,7 +33,11 @@ function randomVex(rng: Random, bits: 16 | 32 | 64): Uint8Array {
   const out = rng.chance(0.2) ? [rng.pick(bits === 64 ? [...BEFORE, ...REX] : BEFORE)] : [];
   const map = rng.chance(0.9) ? e.map : rng.below(32);
   const vvvv = rng.chance(0.3) ? 15 : rng.below(16);
-  const last = (rng.below(2) << 7) | (vvvv << 3) | ((rng.chance(0.9) ? 0 : 1) << 2) | (rng.chance(0.9) ? pp : rng.below(4));
+  const last =
+    (rng.below(2) << 7) |
+    (vvvv << 3) |
+    ((rng.chance(0.9) ? 0 : 1) << 2) |
+    (rng.chance(0.9) ? pp : rng.below(4));
   if (rng.chance(0.1)) out.push(0xc5, last);
   else out.push(0xc4, ((rng.chance(0.5) ? 7 : rng.below(8)) << 5) | map, last);
   const opcode = rng.chance(0.95) ? e.opcode : rng.below(256);
@@ -44,10 +53,14 @@ function expected(bytes: Uint8Array, bits: 16 | 32 | 64): { name: string; length
   const instruction = iced.decode();
   try {
     if (instruction.code === Code.INVALID) return undefined;
-    const known = [...instruction.cpuidFeatures()].some((f) => features.has(nameOf(CpuidFeature, f).toUpperCase()));
+    const known = [...instruction.cpuidFeatures()].some((f) =>
+      features.has(nameOf(CpuidFeature, f).toUpperCase()),
+    );
     // LES and LDS outside 64-bit mode.
     const legacy = bits !== 64 && /^(Les|Lds)$/.test(nameOf(Mnemonic, instruction.mnemonic));
-    return known || legacy ? { name: nameOf(Mnemonic, instruction.mnemonic).toLowerCase(), length: instruction.length } : undefined;
+    return known || legacy
+      ? { name: nameOf(Mnemonic, instruction.mnemonic).toLowerCase(), length: instruction.length }
+      : undefined;
   } finally {
     instruction.free();
     iced.free();
@@ -64,21 +77,32 @@ describe('VEX prefixes against iced-x86', () => {
         const bytes = randomVex(rng, bits);
         const wanted = expected(bytes, bits);
         const result = decoder.decode(bytes, 0, bytes.length, mode);
-        const got = result === 'ok' ? { name: decoder.encoding?.instruction.name ?? '', length: decoder.length } : undefined;
+        const got =
+          result === 'ok'
+            ? { name: decoder.encoding?.instruction.name ?? '', length: decoder.length }
+            : undefined;
         if (wanted) seen.add(wanted.name);
         if (got?.name !== wanted?.name || got?.length !== wanted?.length) {
-          found.add(`${JSON.stringify(got)} for ${JSON.stringify(wanted)}: ${Buffer.from(bytes.subarray(0, 15)).toString('hex')}`);
+          found.add(
+            `${JSON.stringify(got)} for ${JSON.stringify(wanted)}: ${Buffer.from(bytes.subarray(0, 15)).toString('hex')}`,
+          );
         }
       }
       assert.deepEqual([...found].slice(0, 10), [], `${found.size} differ, seed ${seed}`);
-      for (const { instruction } of rows) assert.ok(seen.has(instruction.name), `${instruction.name} was never made`);
+      for (const { instruction } of rows)
+        assert.ok(seen.has(instruction.name), `${instruction.name} was never made`);
     });
   }
 
   const invalid: readonly (readonly [string, string])[] = [
-    ['66 before it', '66c4e270f2c0'], ['F3 before it', 'f3c4e270f2c0'], ['F2 before it', 'f2c4e270f2c0'],
-    ['LOCK before it', 'f0c4e270f200'], ['REX before it', '48c4e270f2c0'], ['VEX.L for a scalar', 'c4e274f2c0'],
-    ['a reserved map', 'c4e070f2c0'], ['VEX.vvvv where no operand uses it', 'c4e373f0c001'],
+    ['66 before it', '66c4e270f2c0'],
+    ['F3 before it', 'f3c4e270f2c0'],
+    ['F2 before it', 'f2c4e270f2c0'],
+    ['LOCK before it', 'f0c4e270f200'],
+    ['REX before it', '48c4e270f2c0'],
+    ['VEX.L for a scalar', 'c4e274f2c0'],
+    ['a reserved map', 'c4e070f2c0'],
+    ['VEX.vvvv where no operand uses it', 'c4e373f0c001'],
   ];
   for (const [what, hex] of invalid) {
     it(`#UD: ${what}`, () => {
@@ -107,6 +131,7 @@ describe('VEX prefixes against iced-x86', () => {
 
   it('goes on behind the bytes that there are', () => {
     const bytes = Buffer.from('c4e270f201', 'hex');
-    for (let n = 1; n < bytes.length; n++) assert.equal(decoder.decode(bytes, 0, n, CODE64), 'short', `${n} bytes`);
+    for (let n = 1; n < bytes.length; n++)
+      assert.equal(decoder.decode(bytes, 0, n, CODE64), 'short', `${n} bytes`);
   });
 });

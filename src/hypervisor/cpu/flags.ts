@@ -12,9 +12,23 @@ import { S } from './layout.ts';
  * An addition stores its result and its carry vector's top bits and bit 3, so
  * that no reader needs to know which operation set the flags.
  */
-export const CF = 0x0001, PF = 0x0004, AF = 0x0010, ZF = 0x0040, SF = 0x0080, OF = 0x0800;
-export const TF = 0x0100, IF = 0x0200, DF = 0x0400, IOPL = 0x3000, NT = 0x4000;
-export const RF = 0x1_0000, VM = 0x2_0000, AC = 0x4_0000, VIF = 0x8_0000, VIP = 0x10_0000, ID = 0x20_0000;
+export const CF = 0x0001,
+  PF = 0x0004,
+  AF = 0x0010,
+  ZF = 0x0040,
+  SF = 0x0080,
+  OF = 0x0800;
+export const TF = 0x0100,
+  IF = 0x0200,
+  DF = 0x0400,
+  IOPL = 0x3000,
+  NT = 0x4000;
+export const RF = 0x1_0000,
+  VM = 0x2_0000,
+  AC = 0x4_0000,
+  VIF = 0x8_0000,
+  VIP = 0x10_0000,
+  ID = 0x20_0000;
 export const ARITHMETIC = CF | PF | AF | ZF | SF | OF;
 
 /** Aux bits. */

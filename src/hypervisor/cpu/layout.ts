@@ -151,7 +151,15 @@ export const SEG = {
   /** 0 when an access needs no check but paging's (flat, writable, present); else the slow check decides. */
   checked: 20,
 } as const;
-export const ES = 0, CS = 1, SS = 2, DS = 3, FS = 4, GS = 5, LDTR = 6, TR = 7, FLAT = 8;
+export const ES = 0,
+  CS = 1,
+  SS = 2,
+  DS = 3,
+  FS = 4,
+  GS = 5,
+  LDTR = 6,
+  TR = 7,
+  FLAT = 8;
 
 export const segment = (index: number): number => S.segments + index * SEG.stride;
 export const gpr = (index: number): number => S.gpr + index * 8;
@@ -166,7 +174,16 @@ export const SCRATCH = 0x3000;
  * An entry: read tag (i64), write tag (i64), addend (i32: linear memory address = low 32 bits of the
  * guest-linear address + addend), physical page (u32). A tag is the page's linear address, or -1.
  */
-export const TLB = { base: 0x10000, entries: 1024, stride: 32, views: 3, readTag: 0, writeTag: 8, addend: 16, physical: 20 } as const;
+export const TLB = {
+  base: 0x10000,
+  entries: 1024,
+  stride: 32,
+  views: 3,
+  readTag: 0,
+  writeTag: 8,
+  addend: 16,
+  physical: 20,
+} as const;
 export const TLB_VIEW_BYTES = TLB.entries * TLB.stride;
 
 /** A view whose entries never match and are never filled: every access takes the slow path, which S.watch then looks at. */
@@ -175,7 +192,12 @@ export const WATCH_VIEW = 0x30000;
 export const WATCH = { alignment: 1, data: 2, io: 4 } as const;
 
 /** The fetch TLB: two views (supervisor, user) of 256 entries of 16 bytes: tag (i64; linear page), slot table (u32), physical page (u32). */
-export const FETCH = { base: TLB.base + TLB.views * TLB_VIEW_BYTES, entries: 256, stride: 16, views: 2 } as const;
+export const FETCH = {
+  base: TLB.base + TLB.views * TLB_VIEW_BYTES,
+  entries: 256,
+  stride: 16,
+  views: 2,
+} as const;
 export const FETCH_VIEW_BYTES = FETCH.entries * FETCH.stride;
 
 /** Indices of filled TLB entries, so that a flush costs what the fills did: u32 each; bit 31 set for a global page. */
@@ -191,7 +213,11 @@ export const MAX_RAM_PAGES = 0xc0000;
 export const CODE_PAGES = { base: CODE_MASK + MAX_RAM_PAGES * 8, count: 2048, bytes: 4096 * 4 } as const;
 
 /** Pre-decoded instructions, 32 bytes each: see RECORD. */
-export const RECORDS = { base: CODE_PAGES.base + CODE_PAGES.count * CODE_PAGES.bytes, count: 1 << 20, bytes: 32 } as const;
+export const RECORDS = {
+  base: CODE_PAGES.base + CODE_PAGES.count * CODE_PAGES.bytes,
+  count: 1 << 20,
+  bytes: 32,
+} as const;
 
 export const RECORD = {
   /** u16: element of the interpreter's table. */

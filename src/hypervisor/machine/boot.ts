@@ -1,7 +1,7 @@
-import { CS, DS, ES, FS, gpr, GS, LDTR, S, SS, TR } from '../cpu/layout.ts';
 import { writeRflags } from '../cpu/flags.ts';
+import { CS, DS, ES, FS, GS, gpr, LDTR, S, SS, TR } from '../cpu/layout.ts';
 import { writeSegment } from '../cpu/system/registers.ts';
-import { resetState } from '../cpu/system/index.ts';
+import { resetState } from '../cpu/system/reset.ts';
 import type { BootSegment, BootState } from '../firmware/boot-state.ts';
 
 const cache = (s: BootSegment): Parameters<typeof writeSegment>[2] => ({

@@ -1,17 +1,17 @@
-import { readFile } from 'node:fs/promises';
 import { randomFillSync } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
 import type { DiskBackend } from '../backends/disk.ts';
 import { openRawDisk } from '../backends/disk-raw.ts';
 import { type ByteSink, NullSink } from '../backends/streams.ts';
+import { Interpreter } from '../cpu/interpret/engine.ts';
+import { CS, RAM, S, SEG, segment } from '../cpu/layout.ts';
 import type { CpuPlatform } from '../cpu/system/context.ts';
 import { CpuidTable } from '../cpu/system/cpuid.ts';
-import { Interpreter } from '../cpu/interpret/engine.ts';
-import { CS, RAM, S, segment, SEG } from '../cpu/layout.ts';
 import { debugExitStatus } from '../devices/debug-exit.ts';
 import { installAcpi } from '../firmware/acpi/tables.ts';
+import type { BootRequest } from '../firmware/boot-state.ts';
 import { detectKernel, loadKernel } from '../firmware/detect.ts';
 import { parseModuleList } from '../firmware/multiboot.ts';
-import type { BootRequest } from '../firmware/boot-state.ts';
 import { applyBootState } from './boot.ts';
 import { type LogSink, RateLimitedLog } from './guest-log.ts';
 import { KvmClock } from './kvm-clock.ts';
@@ -85,8 +85,12 @@ async function bootRequest(boot: MachineConfig['boot'], rsdp: number): Promise<B
     rsdp,
   };
   if (boot.initrd === undefined) return request;
-  if (detectKernel(request.kernel) !== 'multiboot') return { ...request, initrd: await readBootFile('initrd', boot.initrd) };
-  const modules = parseModuleList(boot.initrd).map(async ({ path, cmdline }) => ({ data: await readBootFile('initrd', path), cmdline }));
+  if (detectKernel(request.kernel) !== 'multiboot')
+    return { ...request, initrd: await readBootFile('initrd', boot.initrd) };
+  const modules = parseModuleList(boot.initrd).map(async ({ path, cmdline }) => ({
+    data: await readBootFile('initrd', path),
+    cmdline,
+  }));
   return { ...request, modules: await Promise.all(modules) };
 }
 
@@ -95,7 +99,9 @@ function allocate(ramBytes: number): WebAssembly.Memory {
   try {
     return new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
   } catch {
-    throw new MachineConfigError(`the host has no ${ramBytes / MIB} MiB of address space for this machine's memory`);
+    throw new MachineConfigError(
+      `the host has no ${ramBytes / MIB} MiB of address space for this machine's memory`,
+    );
   }
 }
 
@@ -128,7 +134,9 @@ function cpuPlatform(pc: Pc, door: MachineDoor, tsc: Tsc, clock: KvmClock): CpuP
 function checkConfig(config: MachineConfig): void {
   const { memoryMiB } = config;
   if (!Number.isInteger(memoryMiB) || memoryMiB < MEMORY_MIB.least || memoryMiB > MEMORY_MIB.most) {
-    throw new MachineConfigError(`a machine has ${MEMORY_MIB.least} to ${MEMORY_MIB.most} MiB of memory, not ${memoryMiB}`);
+    throw new MachineConfigError(
+      `a machine has ${MEMORY_MIB.least} to ${MEMORY_MIB.most} MiB of memory, not ${memoryMiB}`,
+    );
   }
 }
 
@@ -144,16 +152,22 @@ export async function createMachine(config: MachineConfig, backends: MachineBack
   const ram = new Ram(memory.buffer, RAM, ramBytes);
   const door = new MachineDoor(backends.host ?? REAL_HOST);
   const tsc = new Tsc(door.clock, config.tscHz ?? 1e9);
-  const sink: LogSink = ({ message, details }) => backends.log?.(details ? `${message} ${JSON.stringify(details)}` : message);
+  const sink: LogSink = ({ message, details }) =>
+    backends.log?.(details ? `${message} ${JSON.stringify(details)}` : message);
   const log = new RateLimitedLog(sink, () => door.clock.now() / 1e6);
   const clock = new KvmClock(door, ram, tsc);
   const disks: DiskBackend[] = [];
   try {
-    for (const disk of config.disks ?? []) disks.push(await openRawDisk(disk.path, { readOnly: disk.readonly ?? false }));
+    for (const disk of config.disks ?? [])
+      disks.push(await openRawDisk(disk.path, { readOnly: disk.readonly ?? false }));
     let engine: Interpreter | undefined;
     let machine: Machine | undefined;
     const pc = buildPc({
-      door, memory: ram, tsc, log, disks,
+      door,
+      memory: ram,
+      tsc,
+      log,
+      disks,
       serial: backends.serial ?? new NullSink(),
       console: backends.console,
       debugExit: config.debugExit ?? false,
@@ -167,7 +181,11 @@ export async function createMachine(config: MachineConfig, backends: MachineBack
       },
     });
     engine = new Interpreter({
-      memory, ramBytes, mmio: pc.mmio, interrupts: pc.lapic, platform: cpuPlatform(pc, door, tsc, clock),
+      memory,
+      ramBytes,
+      mmio: pc.mmio,
+      interrupts: pc.lapic,
+      platform: cpuPlatform(pc, door, tsc, clock),
     });
     const processor = engine;
     ram.onWritten((gpa, length) => processor.memoryWritten(gpa, length));
@@ -177,7 +195,10 @@ export async function createMachine(config: MachineConfig, backends: MachineBack
     engine.context.msrs.set(MTRR_DEF_TYPE, 0xc06n);
     engine.stateChanged();
     machine = new Machine({
-      door, pc, engine, disks,
+      door,
+      pc,
+      engine,
+      disks,
       onResume: () => clock.refresh(),
       whereabouts: () => whereabouts(processor.view),
     });

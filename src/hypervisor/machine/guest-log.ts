@@ -4,7 +4,11 @@ import type { GuestLog } from './log.ts';
 const LINES_PER_SECOND = 5;
 
 /** Where log lines go. */
-export type LogSink = (line: { readonly message: string; readonly details?: Record<string, unknown>; readonly guest: boolean }) => void;
+export type LogSink = (line: {
+  readonly message: string;
+  readonly details?: Record<string, unknown>;
+  readonly guest: boolean;
+}) => void;
 
 /** Passes a guest's lines on at a bounded rate; tells how many it held back. */
 export class RateLimitedLog implements GuestLog {
@@ -29,7 +33,8 @@ export class RateLimitedLog implements GuestLog {
       this.#held = 0;
     }
     this.#lines += 1;
-    if (this.#lines <= LINES_PER_SECOND) this.#sink({ message, guest: true, ...(details ? { details } : {}) });
+    if (this.#lines <= LINES_PER_SECOND)
+      this.#sink({ message, guest: true, ...(details ? { details } : {}) });
     else this.#held += 1;
   }
 

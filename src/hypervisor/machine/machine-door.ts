@@ -126,7 +126,8 @@ export class MachineDoor implements Door {
     if (this.#next === 'unknown') {
       this.#next = undefined;
       for (const { deadline } of this.#timers) {
-        if (deadline !== undefined && (this.#next === undefined || deadline < this.#next)) this.#next = deadline;
+        if (deadline !== undefined && (this.#next === undefined || deadline < this.#next))
+          this.#next = deadline;
       }
     }
     return this.#next;

@@ -1,5 +1,5 @@
-import type { ByteInput } from '../backends/streams.ts';
 import type { DiskBackend } from '../backends/disk.ts';
+import type { ByteInput } from '../backends/streams.ts';
 import type { CpuEngine, SliceEnd } from '../cpu/engine.ts';
 import type { MachineDoor } from './machine-door.ts';
 import type { Pc } from './pc.ts';
@@ -150,11 +150,16 @@ export class Machine {
     this.#state = 'running';
     this.#parts.door.resume();
     this.#parts.onResume();
-    this.#loop = this.#turns().catch((error: unknown) => {
-      this.#exit ??= { kind: 'error', message: error instanceof Error ? (error.stack ?? error.message) : String(error) };
-    }).then(() => {
-      if (this.#exit) this.#finish(this.#exit);
-    });
+    this.#loop = this.#turns()
+      .catch((error: unknown) => {
+        this.#exit ??= {
+          kind: 'error',
+          message: error instanceof Error ? (error.stack ?? error.message) : String(error),
+        };
+      })
+      .then(() => {
+        if (this.#exit) this.#finish(this.#exit);
+      });
   }
 
   #finish(exit: MachineExit): void {
@@ -199,7 +204,10 @@ export class Machine {
     const done = engine.instructions - retired;
     if (end === 'budget' && took > 0.01) this.#rate += (done / took - this.#rate) / 8;
     if (end === 'triple-fault') {
-      this.end({ kind: 'triple-fault', detail: `a fault could not be delivered, nor the double fault; ${this.#parts.whereabouts()}` });
+      this.end({
+        kind: 'triple-fault',
+        detail: `a fault could not be delivered, nor the double fault; ${this.#parts.whereabouts()}`,
+      });
     }
     return end;
   }
@@ -215,7 +223,8 @@ export class Machine {
     const left = deadline === undefined ? undefined : (deadline - door.clock.now()) / 1e6;
     // Host timers have whole milliseconds; what is nearer than that waits for the next turn of the event loop.
     const near = left !== undefined && left < 0.5 ? setImmediate(resolve) : undefined;
-    const timer = left !== undefined && !near ? setTimeout(resolve, Math.min(Math.ceil(left), 0x7fff_ffff)) : undefined;
+    const timer =
+      left !== undefined && !near ? setTimeout(resolve, Math.min(Math.ceil(left), 0x7fff_ffff)) : undefined;
     // Without a timer nothing would keep the process up for a guest that only waits for input.
     const alive = left === undefined ? setInterval(() => {}, 0x7fff_ffff) : undefined;
     try {

@@ -1,12 +1,12 @@
-import type { ByteInput, ByteSink } from '../backends/streams.ts';
 import type { DiskBackend } from '../backends/disk.ts';
+import type { ByteInput, ByteSink } from '../backends/streams.ts';
 import { AcpiPm } from '../chipset/acpi.ts';
 import { InterruptBus } from '../chipset/apicbus.ts';
 import { IoApic } from '../chipset/ioapic.ts';
 import { LocalApic } from '../chipset/lapic.ts';
 import { fanOut, WiredOr } from '../chipset/lines.ts';
-import { DescribedFunction } from '../chipset/pci-described.ts';
 import { assignResources, HostBridge, IsaBridge, PciRoot } from '../chipset/pci.ts';
+import { DescribedFunction } from '../chipset/pci-described.ts';
 import { PicPair } from '../chipset/pic.ts';
 import { Pit } from '../chipset/pit.ts';
 import { Rtc } from '../chipset/rtc.ts';
@@ -79,7 +79,13 @@ export function buildPc(options: PcOptions): Pc {
   const mmio = new AddressSpace();
   const bus = new InterruptBus();
   const lapic = new LocalApic({
-    id: 0, bootstrap: true, bus, clock: door.clock, tsc, onWake: events.wake, physicalBits: PHYSICAL_ADDRESS_BITS,
+    id: 0,
+    bootstrap: true,
+    bus,
+    clock: door.clock,
+    tsc,
+    onWake: events.wake,
+    physicalBits: PHYSICAL_ADDRESS_BITS,
   });
   lapic.attach(mmio);
   bus.addLocalApic(lapic);
@@ -89,7 +95,10 @@ export function buildPc(options: PcOptions): Pc {
   const pic = new PicPair({ output: lapic.lint0, levelIrqs: [9, 10, 11] });
   pic.attach(pio);
   bus.connectPic(pic);
-  const wires = Array.from({ length: 16 }, (_, irq) => new WiredOr(fanOut(pic.line(irq), ioapic.line(irq === 0 ? 2 : irq))));
+  const wires = Array.from(
+    { length: 16 },
+    (_, irq) => new WiredOr(fanOut(pic.line(irq), ioapic.line(irq === 0 ? 2 : irq))),
+  );
   const isaIrq = (irq: number): IrqLine => {
     const wire = wires[irq];
     if (!wire) throw new RangeError(`no ISA interrupt ${irq}`);
@@ -102,7 +111,12 @@ export function buildPc(options: PcOptions): Pc {
   new FwCfg({ memory: options.memory, vcpus: 1 }).attach(pio);
 
   const isa = new IsaBridge({ isaLine: isaIrq });
-  const pci = new PciRoot({ io: pio, memory: mmio, pirq: (i) => isa.pirq(i), resetControl: control.resetControl });
+  const pci = new PciRoot({
+    io: pio,
+    memory: mmio,
+    pirq: (i) => isa.pirq(i),
+    resetControl: control.resetControl,
+  });
   const acpi = new AcpiPm({ clock: door.clock, sci: isaIrq(9), onPowerOff: () => events.powerOff() });
   const powerButton = door.port<null>('power-button', () => acpi.pressPowerButton());
   pci.add(0, 0, new HostBridge());
@@ -128,7 +142,12 @@ export function buildPc(options: PcOptions): Pc {
     plug('virtio-console0', console);
   }
   if (options.debugExit) {
-    pio.claim('debug-exit', DEBUG_EXIT_BASE, DEBUG_EXIT_LENGTH, new DebugExit((value) => events.debugExit(value)));
+    pio.claim(
+      'debug-exit',
+      DEBUG_EXIT_BASE,
+      DEBUG_EXIT_LENGTH,
+      new DebugExit((value) => events.debugExit(value)),
+    );
   }
   if (options.testDevice) {
     const lines = Array.from({ length: 24 }, (_, i) => (i < 16 ? isaIrq(i) : ioapic.line(i)));
@@ -137,7 +156,12 @@ export function buildPc(options: PcOptions): Pc {
   // There is no firmware to do it.
   assignResources(pci, { io: PCI_IO, memory: PCI_MEMORY });
   return {
-    pio, mmio, lapic, powerButton, serial, consoleInput: console?.input,
+    pio,
+    mmio,
+    lapic,
+    powerButton,
+    serial,
+    consoleInput: console?.input,
     flush: () => {
       serial.flush();
       console?.flush();

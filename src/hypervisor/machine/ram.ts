@@ -79,7 +79,8 @@ export class Ram implements GuestMemory {
   }
 
   writeBytes(gpa: number, source: Uint8Array): boolean {
-    const there = Number.isInteger(gpa) && gpa >= 0 && gpa < this.size ? Math.min(source.length, this.size - gpa) : 0;
+    const there =
+      Number.isInteger(gpa) && gpa >= 0 && gpa < this.size ? Math.min(source.length, this.size - gpa) : 0;
     if (there > 0) {
       this.#bytes.set(there === source.length ? source : source.subarray(0, there), gpa);
       this.#onWritten(gpa, there);

@@ -1,5 +1,5 @@
 import { CODE32, CODE64, Decoder } from '../../../src/hypervisor/cpu/decode/decoder.ts';
-import { type Encoding, operandBits, OpcodeTable } from '../../../src/hypervisor/cpu/decode/encoding.ts';
+import { type Encoding, OpcodeTable, operandBits } from '../../../src/hypervisor/cpu/decode/encoding.ts';
 import { allInstructions } from '../../../src/hypervisor/cpu/isa/index.ts';
 import { makeCase, memoryForms, operandSizes } from '../cases.ts';
 import { Coverage, differsByVendor, reasonNotRun } from '../coverage.ts';
@@ -7,7 +7,7 @@ import { type Allowance, Differential, type Program } from '../differential.ts';
 import { Random } from '../random.ts';
 import { SequenceMaker } from '../sequences.ts';
 import { undefinedFlagsMask, undefinedResult } from '../undefined-flags.ts';
-import { Random as X87Random, randomState } from '../x87-cases.ts';
+import { randomState, Random as X87Random } from '../x87-cases.ts';
 import { isUndefinedX87 } from '../x87-compare.ts';
 import { countInstructions, shrinkProgram } from './shrink.ts';
 
@@ -44,13 +44,15 @@ const NOP_LINES = /^ *[0-9a-f]+ +90 +nop\n/gm;
  * that processors keep differently, and FBLD of digits above nine is undefined.
  */
 const X87_APART = /^(fnstenv|fldenv|fnsave|frstor|fbld)$/;
-const isProvenX87 = (e: Encoding): boolean => e.instruction.unit === 'x87' && !X87_APART.test(e.instruction.name);
+const isProvenX87 = (e: Encoding): boolean =>
+  e.instruction.unit === 'x87' && !X87_APART.test(e.instruction.name);
 
 /**
  * Near branches with 16-bit operands in 32-bit code: they go below 64 KiB,
  * where a program of the host has no memory. test/interpreter/near-branches.test.ts runs them.
  */
-const leadsBelow = (e: Encoding, mode: 32 | 64, opsize: number): boolean => mode === 32 && opsize === 16 && e.size64 === 'f64';
+const leadsBelow = (e: Encoding, mode: 32 | 64, opsize: number): boolean =>
+  mode === 32 && opsize === 16 && e.size64 === 'f64';
 
 /** An FXSAVE image with x87 numbers, control and status, and the XMM registers of another. */
 function x87Fx(rng: Random, vectors: Uint8Array): Uint8Array {
@@ -104,7 +106,9 @@ export class Prover {
   }
 
   #formsOf(mode: 32 | 64): Form[] {
-    const rows = this.table.encodings.filter((e) => (reasonNotRun(e) === undefined || isProvenX87(e)) && e.mode !== (mode === 64 ? 'i64' : 'o64'));
+    const rows = this.table.encodings.filter(
+      (e) => (reasonNotRun(e) === undefined || isProvenX87(e)) && e.mode !== (mode === 64 ? 'i64' : 'o64'),
+    );
     return rows.flatMap((encoding) =>
       operandSizes(encoding, mode).flatMap((opsize) =>
         memoryForms(encoding)
@@ -139,7 +143,10 @@ export class Prover {
     const first = encoding.operands[0];
     const size = first ? operandBits(first, opsize) : opsize;
     if (undefinedResult(name, c.count, size)) return undefined;
-    const allowance = { undefinedFlags: undefinedFlagsMask(name, undefinedFlags, c.count, size), ...(x87 ? { x87: name } : { vectors: unit !== undefined }) };
+    const allowance = {
+      undefinedFlags: undefinedFlagsMask(name, undefinedFlags, c.count, size),
+      ...(x87 ? { x87: name } : { vectors: unit !== undefined }),
+    };
     this.tally.single += 1;
     const done = this.#compare(c, allowance);
     if (done === 'skipped') return undefined;

@@ -16,6 +16,9 @@ if (directory !== undefined) {
   };
   process.on('exit', () => {
     if (seen.size === 0) return;
-    writeFileSync(join(directory, `${process.pid}.json`), JSON.stringify([...new Set([...seen].map(rowName))]));
+    writeFileSync(
+      join(directory, `${process.pid}.json`),
+      JSON.stringify([...new Set([...seen].map(rowName))]),
+    );
   });
 }

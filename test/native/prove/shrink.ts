@@ -44,5 +44,7 @@ export function shrinkProgram(program: Program, fails: (smaller: Program) => boo
 
 /** Instructions of a program, NOPs not counted. */
 export function countInstructions(program: Program): number {
-  return instructionsOf(program).filter(({ at, bytes }) => !program.code.subarray(at, at + bytes).every((byte) => byte === NOP)).length;
+  return instructionsOf(program).filter(
+    ({ at, bytes }) => !program.code.subarray(at, at + bytes).every((byte) => byte === NOP),
+  ).length;
 }

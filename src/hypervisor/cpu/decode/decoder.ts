@@ -1,7 +1,17 @@
-import { FLAT, FS, GS, gpr, RECORD, S, segment, SS, DS, xmm } from '../layout.ts';
-import { type Encoding, FORM, type FormKind, handlerKey, immediateBytes, operandBits, type OpcodeTable } from './encoding.ts';
+import { DS, FLAT, FS, GS, gpr, RECORD, S, SS, segment, xmm } from '../layout.ts';
+import {
+  type Encoding,
+  FORM,
+  type FormKind,
+  handlerKey,
+  immediateBytes,
+  type OpcodeTable,
+  operandBits,
+} from './encoding.ts';
 
-export const CODE16 = 0, CODE32 = 1, CODE64 = 2;
+export const CODE16 = 0,
+  CODE32 = 1,
+  CODE64 = 2;
 export type CodeMode = 0 | 1 | 2;
 
 /** SDM vol. 2, 2.3.11: longer instructions raise #GP. */
@@ -11,7 +21,14 @@ export type DecodeResult = 'ok' | 'short' | 'invalid' | 'too-long';
 
 /** The addresses of 16-bit ModRM forms (SDM vol. 2, table 2-1): base and index register, -1 for none. */
 const MODRM16: readonly (readonly [number, number])[] = [
-  [3, 6], [3, 7], [5, 6], [5, 7], [6, -1], [7, -1], [5, -1], [3, -1],
+  [3, 6],
+  [3, 7],
+  [5, 6],
+  [5, 7],
+  [6, -1],
+  [7, -1],
+  [5, -1],
+  [3, -1],
 ];
 
 /**
@@ -124,15 +141,31 @@ export class Decoder {
     for (;;) {
       const byte = this.#byte();
       switch (byte) {
-        case 0x26: case 0x2e: case 0x36: case 0x3e:
+        case 0x26:
+        case 0x2e:
+        case 0x36:
+        case 0x3e:
           if (mode !== CODE64) this.#segment = (byte >> 3) & 3;
           break;
-        case 0x64: case 0x65: this.#segment = byte === 0x64 ? FS : GS; break;
-        case 0x66: this.#operandOverride = true; break;
-        case 0x67: addressOverride = true; break;
-        case 0xf0: this.lock = true; break;
-        case 0xf2: this.rep = 1; break;
-        case 0xf3: this.rep = 2; break;
+        case 0x64:
+        case 0x65:
+          this.#segment = byte === 0x64 ? FS : GS;
+          break;
+        case 0x66:
+          this.#operandOverride = true;
+          break;
+        case 0x67:
+          addressOverride = true;
+          break;
+        case 0xf0:
+          this.lock = true;
+          break;
+        case 0xf2:
+          this.rep = 1;
+          break;
+        case 0xf3:
+          this.rep = 2;
+          break;
         default:
           if (mode === CODE64 && (byte & 0xf0) === 0x40) {
             this.#rex = byte;
@@ -200,9 +233,11 @@ export class Decoder {
       if (e.map === 0 && e.opcode === 0x90 && !e.opcodeRegister && (this.#rex & 1) !== 0) continue;
       if (e.hasModrm) {
         if (!this.#hasModrm) this.#readModrm();
-        if (e.modrm !== undefined && e.modrm !== (e.modrmRegister ? this.#modrm & 0xf8 : this.#modrm)) continue;
+        if (e.modrm !== undefined && e.modrm !== (e.modrmRegister ? this.#modrm & 0xf8 : this.#modrm))
+          continue;
         if (e.extension !== undefined && e.extension !== ((this.#modrm >> 3) & 7)) continue;
-        if (e.mod !== undefined && (e.mod === 'reg') !== this.#modrm >= 0xc0 && !isMoveSystemRegister(e)) continue;
+        if (e.mod !== undefined && (e.mod === 'reg') !== this.#modrm >= 0xc0 && !isMoveSystemRegister(e))
+          continue;
       }
       if (e.onlySize !== undefined) {
         this.#sizes(e, mode);
@@ -346,7 +381,8 @@ export class Decoder {
       else if (spec.what.kind === 'opcode-reg') number = this.#opcodeRegister() | ((this.#rex & 1) << 3);
       else if (spec.what.kind === 'vex-reg') number = this.#vexRegister;
       else if (spec.what.kind === 'fixed-reg') number = spec.what.number;
-      else if (spec.what.kind === 'modrm-rm' && this.form === FORM.register) number = (this.#modrm & 7) | ((this.#rex & 1) << 3);
+      else if (spec.what.kind === 'modrm-rm' && this.form === FORM.register)
+        number = (this.#modrm & 7) | ((this.#rex & 1) << 3);
       else continue;
       const address = this.#registerAddress(spec.file, number, operandBits(spec, this.opsize));
       view.setUint16(record + (REGISTER_SLOTS[slot] ?? RECORD.r3), address, true);
@@ -363,11 +399,16 @@ export class Decoder {
       case 'gpr':
         if (bits === 8 && this.#rex === 0 && number >= 4 && number < 8) return gpr(number - 4) + 1;
         return gpr(number);
-      case 'xmm': return xmm(number);
-      case 'mmx': return S.fpr + (number & 7) * 16;
-      case 'x87': return number & 7;
-      case 'segment': return segment(number & 7);
-      default: return number;
+      case 'xmm':
+        return xmm(number);
+      case 'mmx':
+        return S.fpr + (number & 7) * 16;
+      case 'x87':
+        return number & 7;
+      case 'segment':
+        return segment(number & 7);
+      default:
+        return number;
     }
   }
 }
@@ -381,9 +422,20 @@ const outOfBytes = new Error('out of bytes');
 
 function isPrefix(byte: number): boolean {
   switch (byte) {
-    case 0x26: case 0x2e: case 0x36: case 0x3e: case 0x64: case 0x65: case 0x66: case 0x67:
-    case 0xf0: case 0xf2: case 0xf3: return true;
-    default: return (byte & 0xf0) === 0x40;
+    case 0x26:
+    case 0x2e:
+    case 0x36:
+    case 0x3e:
+    case 0x64:
+    case 0x65:
+    case 0x66:
+    case 0x67:
+    case 0xf0:
+    case 0xf2:
+    case 0xf3:
+      return true;
+    default:
+      return (byte & 0xf0) === 0x40;
   }
 }
 

@@ -75,11 +75,30 @@ export function handlerKey(long: boolean, opsize: 16 | 32 | 64, form: FormKind):
 export const HANDLER_KEYS = 24;
 
 const FIXED: Readonly<Record<string, readonly [number, Width]>> = {
-  AL: [0, 8], CL: [1, 8], AX: [0, 16], DX: [2, 16], EAX: [0, 32], rAX: [0, 'v'], RAX: [0, 64], rDX: [2, 'v'],
+  AL: [0, 8],
+  CL: [1, 8],
+  AX: [0, 16],
+  DX: [2, 16],
+  EAX: [0, 32],
+  rAX: [0, 'v'],
+  RAX: [0, 64],
+  rDX: [2, 'v'],
 };
 
 const WIDTHS: Readonly<Record<string, Width>> = {
-  b: 8, w: 16, d: 32, q: 64, t: 80, v: 'v', z: 'z', y: 'y', x: 128, u: 128, ss: 'ss', sd: 'sd', '': 'none',
+  b: 8,
+  w: 16,
+  d: 32,
+  q: 64,
+  t: 80,
+  v: 'v',
+  z: 'z',
+  y: 'y',
+  x: 128,
+  u: 128,
+  ss: 'ss',
+  sd: 'sd',
+  '': 'none',
 };
 
 const LETTERS: Readonly<Record<string, readonly [OperandKind, RegisterFile]>> = {
@@ -150,7 +169,8 @@ export function parseEncoding(instruction: Instruction, text: string): Encoding 
       if (vexWord[4]) rexW = vexWord[4] === 'W1' ? 1 : 0;
     } else if (word === 'NP') prefix = 'none';
     else if (word === 'NFx') noRepeat = true;
-    else if (index === 0 && HEX.test(words[1] ?? '') && (word === '66' || word === 'F3' || word === 'F2')) prefix = word;
+    else if (index === 0 && HEX.test(words[1] ?? '') && (word === '66' || word === 'F3' || word === 'F2'))
+      prefix = word;
     else if (HEX.test(word)) bytes.push(Number.parseInt(word, 16));
     else if (/^[0-9A-F]{2}\+[ri]$/.test(word)) {
       bytes.push(Number.parseInt(word.slice(0, 2), 16));
@@ -163,16 +183,17 @@ export function parseEncoding(instruction: Instruction, text: string): Encoding 
     else if (word === 'd64' || word === 'f64') size64 = word;
     else if (word === 'lock') lock = true;
     else if (word === 'w0' || word === 'w1') rexW = word === 'w0' ? 0 : 1;
-    else if (word === 'os16' || word === 'os32' || word === 'os64') onlySize = Number(word.slice(2)) as 16 | 32 | 64;
+    else if (word === 'os16' || word === 'os32' || word === 'os64')
+      onlySize = Number(word.slice(2)) as 16 | 32 | 64;
     else operands = word.split(',').map((operand, i) => parseOperand(operand, i === 0));
   }
   if (vex === undefined && bytes[0] === 0x0f && bytes.length > 1) {
     bytes.shift();
     map = 1;
-    const escape: number | undefined = bytes[0];
-    if (bytes.length > 1 && (escape === 0x38 || escape === 0x3a)) {
+    const escapeByte: number | undefined = bytes[0];
+    if (bytes.length > 1 && (escapeByte === 0x38 || escapeByte === 0x3a)) {
       bytes.shift();
-      map = escape === 0x38 ? 2 : 3;
+      map = escapeByte === 0x38 ? 2 : 3;
     }
   }
   const [opcode, second, ...rest] = bytes;
@@ -183,14 +204,32 @@ export function parseEncoding(instruction: Instruction, text: string): Encoding 
   }
   const usesModrm = operands.some((o) => o.what.kind === 'modrm-reg' || o.what.kind === 'modrm-rm');
   const rm = operands.find((o) => o.what.kind === 'modrm-rm')?.what;
-  if (rm?.kind === 'modrm-rm' && mod === undefined && rm.memory !== rm.register) mod = rm.memory ? 'mem' : 'reg';
+  if (rm?.kind === 'modrm-rm' && mod === undefined && rm.memory !== rm.register)
+    mod = rm.memory ? 'mem' : 'reg';
   const immediates = operands.flatMap((o, i) =>
     o.what.kind === 'immediate' || o.what.kind === 'relative' || o.what.kind === 'moffs' ? [i] : [],
   );
   return {
-    instruction, text, map, opcode, prefix, opcodeRegister: opcodeRegister && second === undefined,
+    instruction,
+    text,
+    map,
+    opcode,
+    prefix,
+    opcodeRegister: opcodeRegister && second === undefined,
     hasModrm: usesModrm || extension !== undefined || modrm !== undefined || mod !== undefined,
-    extension, modrm, modrmRegister: opcodeRegister && second !== undefined, mod, operands, mode, size64, lock, rexW, onlySize, immediates, vex, noRepeat,
+    extension,
+    modrm,
+    modrmRegister: opcodeRegister && second !== undefined,
+    mod,
+    operands,
+    mode,
+    size64,
+    lock,
+    rexW,
+    onlySize,
+    immediates,
+    vex,
+    noRepeat,
     handlers: new Uint16Array(HANDLER_KEYS),
   };
 }
@@ -198,14 +237,22 @@ export function parseEncoding(instruction: Instruction, text: string): Encoding 
 /** Bits of an operand in a form with this operand size. */
 export function operandBits(spec: OperandSpec, opsize: 16 | 32 | 64): Size {
   switch (spec.width) {
-    case 'v': return opsize;
-    case 'z': return opsize === 16 ? 16 : opsize;
-    case 'y': return opsize === 64 ? 64 : 32;
-    case 'ss': return 32;
-    case 'sd': return 64;
-    case 80: return 128;
-    case 'none': return opsize;
-    default: return spec.width;
+    case 'v':
+      return opsize;
+    case 'z':
+      return opsize === 16 ? 16 : opsize;
+    case 'y':
+      return opsize === 64 ? 64 : 32;
+    case 'ss':
+      return 32;
+    case 'sd':
+      return 64;
+    case 80:
+      return 128;
+    case 'none':
+      return opsize;
+    default:
+      return spec.width;
   }
 }
 
@@ -213,13 +260,20 @@ export function operandBits(spec: OperandSpec, opsize: 16 | 32 | 64): Size {
 export function immediateBytes(spec: OperandSpec, opsize: 16 | 32 | 64, addressSize: number): number {
   if (spec.what.kind === 'moffs') return addressSize / 8;
   switch (spec.width) {
-    case 8: return 1;
-    case 16: return 2;
-    case 32: return 4;
-    case 64: return 8;
-    case 'z': return opsize === 16 ? 2 : 4;
-    case 'v': return opsize / 8;
-    default: throw new Error(`an immediate ${spec.text}`);
+    case 8:
+      return 1;
+    case 16:
+      return 2;
+    case 32:
+      return 4;
+    case 64:
+      return 8;
+    case 'z':
+      return opsize === 16 ? 2 : 4;
+    case 'v':
+      return opsize / 8;
+    default:
+      throw new Error(`an immediate ${spec.text}`);
   }
 }
 
@@ -234,13 +288,17 @@ export class OpcodeTable {
     this.encodings = instructions.flatMap((i) => i.encodings.map((text) => parseEncoding(i, text)));
     for (const encoding of this.encodings) {
       const count = encoding.opcodeRegister ? 8 : 1;
-      for (let i = 0; i < count; i++) this.#add(indexKey(encoding.vex !== undefined, encoding.map, encoding.opcode + i), encoding);
+      for (let i = 0; i < count; i++)
+        this.#add(indexKey(encoding.vex !== undefined, encoding.map, encoding.opcode + i), encoding);
     }
     // Rows that ask for more are tried first.
     const rank = (e: Encoding): number =>
-      (e.modrm !== undefined ? 8 : 0) + (e.prefix !== undefined && e.prefix !== 'none' ? 4 : 0) +
-      (e.rexW !== undefined || e.onlySize !== undefined ? 2 : 0) + (e.mode !== undefined ? 1 : 0) +
-      (e.extension !== undefined ? 0.5 : 0) + (e.mod !== undefined ? 0.25 : 0);
+      (e.modrm !== undefined ? 8 : 0) +
+      (e.prefix !== undefined && e.prefix !== 'none' ? 4 : 0) +
+      (e.rexW !== undefined || e.onlySize !== undefined ? 2 : 0) +
+      (e.mode !== undefined ? 1 : 0) +
+      (e.extension !== undefined ? 0.5 : 0) +
+      (e.mod !== undefined ? 0.25 : 0);
     for (const list of this.#index) list?.sort((a, b) => rank(b) - rank(a));
   }
 

@@ -150,7 +150,8 @@ export class CodeCache {
       bytes.fill(0, page.slots, page.slots + CODE_PAGES.bytes);
       this.#view.setBigInt64(CODE_MASK + (page.physical >>> 12) * 8, 0n, true);
     }
-    for (const tail of this.#crossings.keys()) this.#view.setBigInt64(CODE_MASK + (tail >>> 12) * 8, 0n, true);
+    for (const tail of this.#crossings.keys())
+      this.#view.setBigInt64(CODE_MASK + (tail >>> 12) * 8, 0n, true);
     bytes.fill(0xff, FETCH.base, FETCH.base + FETCH.views * FETCH_VIEW_BYTES);
     this.#view.setBigInt64(S.pageBase, 1n, true);
     this.#pages.length = 0;

@@ -1,5 +1,5 @@
-import { PHYSICAL_ADDRESS_BITS } from '../system/cpuid.ts';
 import { RAM, S } from '../layout.ts';
+import { PHYSICAL_ADDRESS_BITS } from '../system/cpuid.ts';
 import type { FunctionBuilder, FunctionRef } from '../wasm/function.ts';
 import type { ModuleBuilder } from '../wasm/module.ts';
 import { I32, I64 } from '../wasm/opcodes.ts';
@@ -14,7 +14,15 @@ export const PHYSICAL_BITS = PHYSICAL_ADDRESS_BITS;
 const CR0_WP = 1 << 16;
 const CR4 = { pse: 1 << 4, pae: 1 << 5, pge: 1 << 7, smep: 1 << 20 } as const;
 const EFER = { lma: 1 << 10, nxe: 1 << 11 } as const;
-const PTE = { present: 1, write: 2, user: 4, accessed: 0x20, dirty: 0x40, large: 0x80, global: 0x100 } as const;
+const PTE = {
+  present: 1,
+  write: 2,
+  user: 4,
+  accessed: 0x20,
+  dirty: 0x40,
+  large: 0x80,
+  global: 0x100,
+} as const;
 const ADDRESS_MASK = ((1n << BigInt(PHYSICAL_BITS)) - 1n) & ~0xfffn;
 const RESERVED_HIGH = ((1n << 52n) - 1n) & ~((1n << BigInt(PHYSICAL_BITS)) - 1n);
 
@@ -56,37 +64,53 @@ export function addPaging(m: ModuleBuilder): { translate: FunctionRef } {
    * (linear, access, entry, entryAddress, us, rw, nx, wide) → i64 0 when the access is
    * permitted, else -1. Sets accessed and dirty in the leaf.
    */
-  const permit = m.fn('permit', [I64, I32, I64, I64, I32, I32, I32, I32], [I64], (f, linear, access, entry, at, us, rw, nx, wide) => {
-    const user = f.let(access.and(ACCESS.user));
-    const write = f.let(access.and(ACCESS.write));
-    const fetch = f.let(access.and(ACCESS.fetch));
-    const deny = (): void => f.returnCall(pageFault, linear, access, i32(1));
-    f.if(user.ne(0).and(us.eqz()), deny);
-    const mayWrite = f.let(rw.ne(0).or(user.eqz().and(load32(f, S.cr0).and(CR0_WP).eqz())));
-    f.if(write.ne(0).and(mayWrite.eqz()), deny);
-    f.if(fetch, () => {
-      f.if(nx, deny);
-      f.if(user.eqz().and(us).and(load32(f, S.cr4).and(CR4.smep).ne(0)), deny);
-    });
-    f.if(access.and(ACCESS.smap).ne(0).and(fetch.eqz()).and(us), deny);
-    const dirty = f.let(select(write.ne(0), i64(PTE.accessed | PTE.dirty), i64(PTE.accessed)));
-    f.if(entry.and(dirty).ne(dirty), () => {
-      f.if(
-        wide,
-        () => f.store('i64.store', at.wrap(), entry.or(dirty), RAM),
-        () => f.store('i32.store', at.wrap(), entry.or(dirty).wrap(), RAM),
+  const permit = m.fn(
+    'permit',
+    [I64, I32, I64, I64, I32, I32, I32, I32],
+    [I64],
+    (f, linear, access, entry, at, us, rw, nx, wide) => {
+      const user = f.let(access.and(ACCESS.user));
+      const write = f.let(access.and(ACCESS.write));
+      const fetch = f.let(access.and(ACCESS.fetch));
+      const deny = (): void => f.returnCall(pageFault, linear, access, i32(1));
+      f.if(user.ne(0).and(us.eqz()), deny);
+      const mayWrite = f.let(rw.ne(0).or(user.eqz().and(load32(f, S.cr0).and(CR0_WP).eqz())));
+      f.if(write.ne(0).and(mayWrite.eqz()), deny);
+      f.if(fetch, () => {
+        f.if(nx, deny);
+        f.if(user.eqz().and(us).and(load32(f, S.cr4).and(CR4.smep).ne(0)), deny);
+      });
+      f.if(access.and(ACCESS.smap).ne(0).and(fetch.eqz()).and(us), deny);
+      const dirty = f.let(select(write.ne(0), i64(PTE.accessed | PTE.dirty), i64(PTE.accessed)));
+      f.if(entry.and(dirty).ne(dirty), () => {
+        f.if(
+          wide,
+          () => f.store('i64.store', at.wrap(), entry.or(dirty), RAM),
+          () => f.store('i32.store', at.wrap(), entry.or(dirty).wrap(), RAM),
+        );
+      });
+      const global = entry.shrU(8).wrap().and(load32(f, S.cr4).shrU(7)).and(1);
+      const writeToo = mayWrite.and(entry.or(dirty).shrU(6).wrap()).and(1);
+      f.store(
+        'i32.store',
+        S.walkFlags,
+        f.load('i32.load', S.walkFlags).and(4).or(global).or(writeToo.shl(1)),
       );
-    });
-    const global = entry.shrU(8).wrap().and(load32(f, S.cr4).shrU(7)).and(1);
-    const writeToo = mayWrite.and(entry.or(dirty).shrU(6).wrap()).and(1);
-    f.store('i32.store', S.walkFlags, f.load('i32.load', S.walkFlags).and(4).or(global).or(writeToo.shl(1)));
-    f.return(i64(0));
-  });
+      f.return(i64(0));
+    },
+  );
 
   const clampPhysical = (page: Value): Value => select(page.gtU(0xffff_f000n), i64(0xffff_f000), page);
 
   /** Walks 64-bit entries from `levels` down, starting at table. */
-  const emitWide = (f: FunctionBuilder, linear: Value, access: Value, root: Value, levels: number, seed: { us: number; rw: number }): void => {
+  const emitWide = (
+    f: FunctionBuilder,
+    linear: Value,
+    access: Value,
+    root: Value,
+    levels: number,
+    seed: { us: number; rw: number },
+  ): void => {
     const table = f.local(I64, root);
     const us = f.local(I32, i32(seed.us));
     const rw = f.local(I32, i32(seed.rw));
@@ -110,7 +134,9 @@ export function addPaging(m: ModuleBuilder): { translate: FunctionRef } {
       f.return(gated(f, clampPhysical(frame.or(linear.and(offsetMask & ~0xfffn)))));
     };
     for (let level = levels - 1; level >= 0; level--) {
-      const index = linear.shrU(BigInt(12 + 9 * level)).and(level === 3 || levels === 4 || level < 2 ? 0x1ffn : 3n);
+      const index = linear
+        .shrU(BigInt(12 + 9 * level))
+        .and(level === 3 || levels === 4 || level < 2 ? 0x1ffn : 3n);
       f.set(at, gated(f, table.add(index.shl(3n))));
       f.set(entry, f.call(physLoad64, at));
       f.if(entry.and(BigInt(PTE.present)).eqz(), () => f.returnCall(pageFault, linear, access, i32(0)));
@@ -162,7 +188,10 @@ export function addPaging(m: ModuleBuilder): { translate: FunctionRef } {
     f.if(entry.and(1n).eqz(), absent);
     f.set(us, entry.shrU(2n).wrap().and(1));
     f.set(rw, entry.shrU(1n).wrap().and(1));
-    const large = load32(f, S.cr4).and(CR4.pse).ne(0).and(entry.and(BigInt(PTE.large)).ne(0n));
+    const large = load32(f, S.cr4)
+      .and(CR4.pse)
+      .ne(0)
+      .and(entry.and(BigInt(PTE.large)).ne(0n));
     f.if(large, () => {
       // PSE-36 (SDM vol. 3, 4.3): bits 13-16 are address bits 32-35, bits 17-21 reserved.
       f.if(entry.and(0x3e_0000n).ne(0n), () => f.returnCall(pageFault, linear, access, i32(9)));

@@ -1,6 +1,6 @@
-import type { Value } from '../wasm/value.ts';
-import type { LoadName, StoreName, ValType } from '../wasm/opcodes.ts';
 import type { Label, Local } from '../wasm/function.ts';
+import type { LoadName, StoreName, ValType } from '../wasm/opcodes.ts';
+import type { Value } from '../wasm/value.ts';
 
 /** A value of the semantics: a typed expression with arithmetic methods (see cpu/wasm/value.ts). */
 export type Val = Value;

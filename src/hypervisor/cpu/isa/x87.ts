@@ -107,7 +107,9 @@ function storeRow(
   const body: Body = (b) => {
     const linear = b.let(b.linear(0, bytes, 'w'));
     // Where an unmasked exception may forbid the store, the address faults first.
-    b.if(b.state('i32.load', S.fpuControl).and(MASKS).ne(MASKS), () => b.callFaulting('probeWrite', linear, i32(bytes)));
+    b.if(b.state('i32.load', S.fpuControl).and(MASKS).ne(MASKS), () =>
+      b.callFaulting('probeWrite', linear, i32(bytes)),
+    );
     pointers(b);
     b.if(b.call(target, ...(truncate === undefined ? [] : [i32(truncate)])), () => {
       const value = b.call('x87_result');

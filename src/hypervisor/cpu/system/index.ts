@@ -15,12 +15,3 @@ export const systemRoutines: Readonly<Record<string, SystemRoutine>> = {
   ...farRoutines,
   ...ioRoutines,
 };
-
-export { GuestFault, TripleFault, VECTOR, type CpuContext, type CpuPlatform } from './context.ts';
-export { CpuidTable, PHYSICAL_ADDRESS_BITS, PORTABLE_FEATURES, type CpuidOptions } from './cpuid.ts';
-export { enabledBreakpoints } from './control.ts';
-export { deliver, faultEvent, type DeliveredEvent } from './delivery.ts';
-export { SystemInstruction, type FormInfo, type OperandInfo, type SystemRoutine } from './instruction.ts';
-export { MsrStore } from './msr-store.ts';
-export { initState, resetState } from './reset.ts';
-export { restoreArchitecturalState, saveArchitecturalState, type ArchitecturalState } from './snapshot.ts';

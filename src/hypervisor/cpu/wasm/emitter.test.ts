@@ -2,16 +2,51 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { FunctionBuilder, Label, Local } from './function.ts';
 import { ModuleBuilder } from './module.ts';
-import { F32, F64, I32, I64, LANES, type LaneName, type LoadName, LOADS, NUMERIC, OP, SIMD, type StoreName, STORES, V128, type ValType } from './opcodes.ts';
-import { constant, extractLane, f32, f64, i32, i64, replaceLane, select, shuffle, simd, type Value, Value as ValueClass, vconst } from './value.ts';
+import {
+  F32,
+  F64,
+  I32,
+  I64,
+  LANES,
+  type LaneName,
+  LOADS,
+  type LoadName,
+  NUMERIC,
+  OP,
+  SIMD,
+  STORES,
+  type StoreName,
+  V128,
+  type ValType,
+} from './opcodes.ts';
+import {
+  constant,
+  extractLane,
+  f32,
+  f64,
+  i32,
+  i64,
+  replaceLane,
+  select,
+  shuffle,
+  simd,
+  type Value,
+  Value as ValueClass,
+  vconst,
+} from './value.ts';
 
 const TYPES: Readonly<Record<string, ValType>> = { i32: I32, i64: I64, f32: F32, f64: F64 };
-const sample = (type: ValType): Value => (type === V128 ? vconst(new Array<number>(16).fill(1)) : constant(type, 1));
+const sample = (type: ValType): Value =>
+  type === V128 ? vconst(new Array<number>(16).fill(1)) : constant(type, 1);
 
 type Body = (f: FunctionBuilder, ...params: Local[]) => void;
 
 /** A module with one exported function. */
-function moduleOf(params: readonly ValType[], results: readonly ValType[], body: Body): Uint8Array<ArrayBuffer> {
+function moduleOf(
+  params: readonly ValType[],
+  results: readonly ValType[],
+  body: Body,
+): Uint8Array<ArrayBuffer> {
   const m = new ModuleBuilder();
   m.importMemory('env', 'memory', 1, 1);
   m.export(m.fn('f', params, results, body));
@@ -65,7 +100,11 @@ describe('every operator of the tables is what the validator takes it for', () =
     if (/^(any_true|all_true|bitmask)$/.test(operator)) return { operands: [V128], result: I32 };
     if (/^(shl|shr_[su])$/.test(operator)) return { operands: [V128, I32], result: V128 };
     if (operator === 'bitselect') return { operands: [V128, V128, V128], result: V128 };
-    if (/^(not|abs|neg|popcnt|sqrt|ceil|floor|trunc|nearest|extend_|extadd_|convert_|trunc_sat|demote|promote)/.test(operator)) {
+    if (
+      /^(not|abs|neg|popcnt|sqrt|ceil|floor|trunc|nearest|extend_|extadd_|convert_|trunc_sat|demote|promote)/.test(
+        operator,
+      )
+    ) {
       return { operands: [V128], result: V128 };
     }
     return { operands: [V128, V128], result: V128 };
@@ -81,7 +120,10 @@ describe('every operator of the tables is what the validator takes it for', () =
     it(name, () => {
       const [, type, lanes] = LANES[name];
       const vector = sample(V128);
-      const of = (lane: number): Value => (name.includes('extract') ? extractLane(name, vector, lane) : replaceLane(name, vector, lane, sample(type)));
+      const of = (lane: number): Value =>
+        name.includes('extract')
+          ? extractLane(name, vector, lane)
+          : replaceLane(name, vector, lane, sample(type));
       assert.ok(valid([], [of(0).type], (f) => f.return(of(lanes - 1))));
       assert.throws(() => of(lanes), RangeError);
     });
@@ -96,9 +138,20 @@ describe('every operator of the tables is what the validator takes it for', () =
 
   it('and the rest: shuffle, select, constants, bulk memory', () => {
     const v = sample(V128);
-    assert.ok(valid([], [V128], (f) => f.return(shuffle(v, v, Array.from({ length: 16 }, (_, i) => 31 - i)))));
+    assert.ok(
+      valid([], [V128], (f) =>
+        f.return(
+          shuffle(
+            v,
+            v,
+            Array.from({ length: 16 }, (_, i) => 31 - i),
+          ),
+        ),
+      ),
+    );
     assert.ok(valid([], [V128], (f) => f.return(select(i32(1), v, v))));
-    for (const value of [i32(-1), i64(-1n), f32(0.5), f64(-0)]) assert.ok(valid([], [value.type], (f) => f.return(value)));
+    for (const value of [i32(-1), i64(-1n), f32(0.5), f64(-0)])
+      assert.ok(valid([], [value.type], (f) => f.return(value)));
     assert.ok(valid([], [], (f) => f.memoryCopy(0, 8, 8)));
     assert.ok(valid([], [], (f) => f.memoryFill(0, 0xff, 8)));
     assert.ok(OP.return_call > 0);
@@ -115,7 +168,14 @@ describe('every operator of the tables is what the validator takes it for', () =
 
 describe('values', () => {
   it('compute what they say', () => {
-    const add = run([I32, I32], [I32], (f, x, y) => f.return((x as Local).mul(3).add(y as Local).xor(-1)));
+    const add = run([I32, I32], [I32], (f, x, y) =>
+      f.return(
+        (x as Local)
+          .mul(3)
+          .add(y as Local)
+          .xor(-1),
+      ),
+    );
     assert.equal(add(5, 7), ~22);
     const wide = run([I64], [I64], (f, x) => f.return((x as Local).rotl(8n).not().neg()));
     assert.equal(wide(0x0102030405060708n), 0x0203040506070801n + 1n);
@@ -140,7 +200,11 @@ describe('control', () => {
     const f = run([I32], [I32], (b, x) => {
       const result = b.local(I32, 1);
       b.if(x as Local, () => b.set(result, 2));
-      b.if((x as Local).gtS(5), () => b.set(result, result.add(10)), () => b.set(result, result.add(20)));
+      b.if(
+        (x as Local).gtS(5),
+        () => b.set(result, result.add(10)),
+        () => b.set(result, result.add(20)),
+      );
       b.return(result);
     });
     assert.deepEqual([f(0), f(1), f(6)], [21, 22, 12]);
@@ -192,11 +256,7 @@ describe('control', () => {
       const result = b.local(I32, -1);
       b.switch(
         x as Local,
-        [
-          () => b.set(result, 100),
-          () => b.set(result, 200),
-          () => b.if(i32(1), () => b.return(300)),
-        ],
+        [() => b.set(result, 100), () => b.set(result, 200), () => b.if(i32(1), () => b.return(300))],
         () => b.set(result, 400),
       );
       b.return(result);
@@ -225,8 +285,19 @@ describe('control', () => {
       f.returnCallIndirect(odd, 0, i32(1), (n as Local).sub(1));
     });
     assert.deepEqual([m.element(even), m.element(odd), m.elementCount], [0, 1, 2]);
-    m.export(m.fn('f', [I32], [I32], (f, n) => f.return(f.call(even, n as Local).mul(10).add(f.callIndirect(odd, 0, i32(1), n as Local)))));
-    const instance = new WebAssembly.Instance(new WebAssembly.Module(m.finish({ names: true })), { env: { memory } });
+    m.export(
+      m.fn('f', [I32], [I32], (f, n) =>
+        f.return(
+          f
+            .call(even, n as Local)
+            .mul(10)
+            .add(f.callIndirect(odd, 0, i32(1), n as Local)),
+        ),
+      ),
+    );
+    const instance = new WebAssembly.Instance(new WebAssembly.Module(m.finish({ names: true })), {
+      env: { memory },
+    });
     const f = instance.exports['f'] as Callable;
     // A million calls that all end in another: the stack does not grow.
     assert.deepEqual([f(1_000_000), f(999_999)], [10, 1]);
@@ -243,10 +314,12 @@ describe('control', () => {
   it('globals keep their value between calls', () => {
     const m = new ModuleBuilder();
     const count = m.global(I64, 5);
-    m.export(m.fn('f', [], [I64], (f) => {
-      f.setGlobal(count, count.add(1n));
-      f.return(count);
-    }));
+    m.export(
+      m.fn('f', [], [I64], (f) => {
+        f.setGlobal(count, count.add(1n));
+        f.return(count);
+      }),
+    );
     const f = new WebAssembly.Instance(new WebAssembly.Module(m.finish())).exports['f'] as Callable;
     assert.deepEqual([f(), f()], [6n, 7n]);
   });

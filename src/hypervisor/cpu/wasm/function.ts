@@ -1,5 +1,18 @@
 import { uleb } from './encode.ts';
-import { F32, F64, I32, I64, type LoadName, LOADS, OP, type StoreName, STORES, TYPE_NAMES, V128, type ValType } from './opcodes.ts';
+import {
+  F32,
+  F64,
+  I32,
+  I64,
+  LOADS,
+  type LoadName,
+  OP,
+  STORES,
+  type StoreName,
+  TYPE_NAMES,
+  V128,
+  type ValType,
+} from './opcodes.ts';
 import { type Operand, toValue, Value } from './value.ts';
 
 export interface Signature {
@@ -86,15 +99,36 @@ export class FunctionBuilder {
   store(name: StoreName, address: Operand, value: Operand, offset = 0): void {
     const [op, type, align] = STORES[name];
     const page = op > 0xff ? [0xfd, ...uleb(op & 0xff)] : [op];
-    this.#push(toValue(address, I32), ...this.#typed(value, type).code, ...page, ...uleb(alignOf(align)), ...uleb(offset));
+    this.#push(
+      toValue(address, I32),
+      ...this.#typed(value, type).code,
+      ...page,
+      ...uleb(alignOf(align)),
+      ...uleb(offset),
+    );
   }
 
   memoryCopy(destination: Operand, source: Operand, length: Operand): void {
-    this.#push(toValue(destination, I32), ...toValue(source, I32).code, ...toValue(length, I32).code, 0xfc, 10, 0, 0);
+    this.#push(
+      toValue(destination, I32),
+      ...toValue(source, I32).code,
+      ...toValue(length, I32).code,
+      0xfc,
+      10,
+      0,
+      0,
+    );
   }
 
   memoryFill(destination: Operand, byte: Operand, length: Operand): void {
-    this.#push(toValue(destination, I32), ...toValue(byte, I32).code, ...toValue(length, I32).code, 0xfc, 11, 0);
+    this.#push(
+      toValue(destination, I32),
+      ...toValue(byte, I32).code,
+      ...toValue(length, I32).code,
+      0xfc,
+      11,
+      0,
+    );
   }
 
   if(condition: Value, then: (label: Label) => void, otherwise?: (label: Label) => void): void {
@@ -136,7 +170,13 @@ export class FunctionBuilder {
       const open = (remaining: number): void => {
         if (remaining < 0) {
           const targets = cases.map((_, i) => i);
-          this.#push(index, OP.br_table, ...uleb(targets.length), ...targets.flatMap(uleb), ...uleb(cases.length));
+          this.#push(
+            index,
+            OP.br_table,
+            ...uleb(targets.length),
+            ...targets.flatMap(uleb),
+            ...uleb(cases.length),
+          );
           return;
         }
         this.block(() => open(remaining - 1));
@@ -166,7 +206,12 @@ export class FunctionBuilder {
     const result = signature.results[0];
     if (result === undefined) throw new TypeError('call_indirect as an expression needs a result');
     const head = [...this.#args({ ...signature, name: 'call_indirect', index: -1 }, args), ...index.code];
-    return new Value(result, [...head, OP.call_indirect, ...uleb(this.#typeIndex(signature)), ...uleb(table)]);
+    return new Value(result, [
+      ...head,
+      OP.call_indirect,
+      ...uleb(this.#typeIndex(signature)),
+      ...uleb(table),
+    ]);
   }
 
   returnCall(target: FunctionRef, ...args: Operand[]): void {
@@ -175,7 +220,13 @@ export class FunctionBuilder {
 
   returnCallIndirect(signature: Signature, table: number, index: Value, ...args: Operand[]): void {
     const head = this.#args({ ...signature, name: 'return_call_indirect', index: -1 }, args);
-    this.#code.push(...head, ...index.code, OP.return_call_indirect, ...uleb(this.#typeIndex(signature)), ...uleb(table));
+    this.#code.push(
+      ...head,
+      ...index.code,
+      OP.return_call_indirect,
+      ...uleb(this.#typeIndex(signature)),
+      ...uleb(table),
+    );
   }
 
   return(...values: Operand[]): void {
@@ -220,7 +271,8 @@ export class FunctionBuilder {
 
   #typed(operand: Operand, type: ValType): Value {
     const value = toValue(operand, type);
-    if (value.type !== type) throw new TypeError(`a ${TYPE_NAMES[value.type]} where ${TYPE_NAMES[type]} is due`);
+    if (value.type !== type)
+      throw new TypeError(`a ${TYPE_NAMES[value.type]} where ${TYPE_NAMES[type]} is due`);
     return value;
   }
 

@@ -1,6 +1,6 @@
 import { nameBytes, sleb, sleb64, uleb } from './encode.ts';
 import { FunctionBuilder, type FunctionRef, Global, type Local, type Signature } from './function.ts';
-import { I32, I64, type ValType } from './opcodes.ts';
+import { type I32, I64, type ValType } from './opcodes.ts';
 
 interface DefinedFunction {
   readonly ref: FunctionRef;
@@ -25,10 +25,22 @@ export class ModuleBuilder {
 
   /** A shared memory import, limits in 64 KiB pages. */
   importMemory(module: string, name: string, initial: number, maximum: number): void {
-    this.#imports.push([...nameBytes(module), ...nameBytes(name), 0x02, 0x03, ...uleb(initial), ...uleb(maximum)]);
+    this.#imports.push([
+      ...nameBytes(module),
+      ...nameBytes(name),
+      0x02,
+      0x03,
+      ...uleb(initial),
+      ...uleb(maximum),
+    ]);
   }
 
-  importFunction(module: string, name: string, params: readonly ValType[], results: readonly ValType[]): FunctionRef {
+  importFunction(
+    module: string,
+    name: string,
+    params: readonly ValType[],
+    results: readonly ValType[],
+  ): FunctionRef {
     if (this.#functions.length > 0) throw new Error('imports come before functions');
     const signature = { params, results };
     this.#imports.push([...nameBytes(module), ...nameBytes(name), 0x00, ...uleb(this.typeIndex(signature))]);
@@ -116,9 +128,21 @@ export class ModuleBuilder {
       if (items.length === 0) return;
       const count = uleb(items.length);
       const size = items.reduce((sum, item) => sum + item.length, count.length);
-      chunks.push(Uint8Array.from([id, ...uleb(size), ...count]), ...items.map((item) => Uint8Array.from(item)));
+      chunks.push(
+        Uint8Array.from([id, ...uleb(size), ...count]),
+        ...items.map((item) => Uint8Array.from(item)),
+      );
     };
-    section(1, this.#types.map((t) => [0x60, ...uleb(t.params.length), ...t.params, ...uleb(t.results.length), ...t.results]));
+    section(
+      1,
+      this.#types.map((t) => [
+        0x60,
+        ...uleb(t.params.length),
+        ...t.params,
+        ...uleb(t.results.length),
+        ...t.results,
+      ]),
+    );
     section(2, this.#imports);
     section(3, signatures);
     const ownTable = this.#elements.length > 0 && this.#importedTables === 0;
@@ -132,7 +156,10 @@ export class ModuleBuilder {
       const indices = this.#elements.flatMap((ref) => uleb(ref.index));
       section(9, [[0x00, 0x41, 0x00, 0x0b, ...uleb(this.#elements.length), ...indices]]);
     }
-    section(10, bodies.map((body) => [...uleb(body.length), ...body]));
+    section(
+      10,
+      bodies.map((body) => [...uleb(body.length), ...body]),
+    );
     if (options.names) chunks.push(this.#nameSection());
     const length = chunks.reduce((sum, chunk) => sum + chunk.length, out.length);
     const bytes = new Uint8Array(length);

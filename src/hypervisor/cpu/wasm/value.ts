@@ -1,5 +1,18 @@
 import { f32Bytes, f64Bytes, sleb, sleb64, uleb } from './encode.ts';
-import { F32, F64, I32, I64, LANES, type LaneName, NUMERIC, OP, SIMD, TYPE_NAMES, V128, type ValType } from './opcodes.ts';
+import {
+  F32,
+  F64,
+  I32,
+  I64,
+  LANES,
+  type LaneName,
+  NUMERIC,
+  OP,
+  SIMD,
+  TYPE_NAMES,
+  V128,
+  type ValType,
+} from './opcodes.ts';
 
 /** An operand: a value, or a number that becomes a constant of the other operand's type. */
 export type Operand = Value | number | bigint;
@@ -18,58 +31,144 @@ export class Value {
     this.code = code;
   }
 
-  add(other: Operand): Value { return this.binary('add', other); }
-  sub(other: Operand): Value { return this.binary('sub', other); }
-  mul(other: Operand): Value { return this.binary('mul', other); }
-  divS(other: Operand): Value { return this.binary('div_s', other); }
-  divU(other: Operand): Value { return this.binary('div_u', other); }
-  remS(other: Operand): Value { return this.binary('rem_s', other); }
-  remU(other: Operand): Value { return this.binary('rem_u', other); }
-  and(other: Operand): Value { return this.binary('and', other); }
-  or(other: Operand): Value { return this.binary('or', other); }
-  xor(other: Operand): Value { return this.binary('xor', other); }
-  shl(other: Operand): Value { return this.binary('shl', other); }
-  shrS(other: Operand): Value { return this.binary('shr_s', other); }
-  shrU(other: Operand): Value { return this.binary('shr_u', other); }
-  rotl(other: Operand): Value { return this.binary('rotl', other); }
-  rotr(other: Operand): Value { return this.binary('rotr', other); }
-  eq(other: Operand): Value { return this.compare('eq', other); }
-  ne(other: Operand): Value { return this.compare('ne', other); }
-  ltS(other: Operand): Value { return this.compare('lt_s', other); }
-  ltU(other: Operand): Value { return this.compare('lt_u', other); }
-  gtS(other: Operand): Value { return this.compare('gt_s', other); }
-  gtU(other: Operand): Value { return this.compare('gt_u', other); }
-  leS(other: Operand): Value { return this.compare('le_s', other); }
-  leU(other: Operand): Value { return this.compare('le_u', other); }
-  geS(other: Operand): Value { return this.compare('ge_s', other); }
-  geU(other: Operand): Value { return this.compare('ge_u', other); }
+  add(other: Operand): Value {
+    return this.binary('add', other);
+  }
+  sub(other: Operand): Value {
+    return this.binary('sub', other);
+  }
+  mul(other: Operand): Value {
+    return this.binary('mul', other);
+  }
+  divS(other: Operand): Value {
+    return this.binary('div_s', other);
+  }
+  divU(other: Operand): Value {
+    return this.binary('div_u', other);
+  }
+  remS(other: Operand): Value {
+    return this.binary('rem_s', other);
+  }
+  remU(other: Operand): Value {
+    return this.binary('rem_u', other);
+  }
+  and(other: Operand): Value {
+    return this.binary('and', other);
+  }
+  or(other: Operand): Value {
+    return this.binary('or', other);
+  }
+  xor(other: Operand): Value {
+    return this.binary('xor', other);
+  }
+  shl(other: Operand): Value {
+    return this.binary('shl', other);
+  }
+  shrS(other: Operand): Value {
+    return this.binary('shr_s', other);
+  }
+  shrU(other: Operand): Value {
+    return this.binary('shr_u', other);
+  }
+  rotl(other: Operand): Value {
+    return this.binary('rotl', other);
+  }
+  rotr(other: Operand): Value {
+    return this.binary('rotr', other);
+  }
+  eq(other: Operand): Value {
+    return this.compare('eq', other);
+  }
+  ne(other: Operand): Value {
+    return this.compare('ne', other);
+  }
+  ltS(other: Operand): Value {
+    return this.compare('lt_s', other);
+  }
+  ltU(other: Operand): Value {
+    return this.compare('lt_u', other);
+  }
+  gtS(other: Operand): Value {
+    return this.compare('gt_s', other);
+  }
+  gtU(other: Operand): Value {
+    return this.compare('gt_u', other);
+  }
+  leS(other: Operand): Value {
+    return this.compare('le_s', other);
+  }
+  leU(other: Operand): Value {
+    return this.compare('le_u', other);
+  }
+  geS(other: Operand): Value {
+    return this.compare('ge_s', other);
+  }
+  geU(other: Operand): Value {
+    return this.compare('ge_u', other);
+  }
   /** Floating-point operators. */
-  div(other: Operand): Value { return this.binary('div', other); }
-  lt(other: Operand): Value { return this.compare('lt', other); }
-  gt(other: Operand): Value { return this.compare('gt', other); }
-  le(other: Operand): Value { return this.compare('le', other); }
-  ge(other: Operand): Value { return this.compare('ge', other); }
+  div(other: Operand): Value {
+    return this.binary('div', other);
+  }
+  lt(other: Operand): Value {
+    return this.compare('lt', other);
+  }
+  gt(other: Operand): Value {
+    return this.compare('gt', other);
+  }
+  le(other: Operand): Value {
+    return this.compare('le', other);
+  }
+  ge(other: Operand): Value {
+    return this.compare('ge', other);
+  }
 
-  eqz(): Value { return this.unary('eqz', I32); }
-  clz(): Value { return this.unary('clz', this.type); }
-  ctz(): Value { return this.unary('ctz', this.type); }
-  popcnt(): Value { return this.unary('popcnt', this.type); }
-  sqrt(): Value { return this.unary('sqrt', this.type); }
-  not(): Value { return this.xor(-1); }
+  eqz(): Value {
+    return this.unary('eqz', I32);
+  }
+  clz(): Value {
+    return this.unary('clz', this.type);
+  }
+  ctz(): Value {
+    return this.unary('ctz', this.type);
+  }
+  popcnt(): Value {
+    return this.unary('popcnt', this.type);
+  }
+  sqrt(): Value {
+    return this.unary('sqrt', this.type);
+  }
+  not(): Value {
+    return this.xor(-1);
+  }
   neg(): Value {
-    return this.type === I32 || this.type === I64 ? constant(this.type, 0).sub(this) : this.unary('neg', this.type);
+    return this.type === I32 || this.type === I64
+      ? constant(this.type, 0).sub(this)
+      : this.unary('neg', this.type);
   }
 
   /** i64 to i32, the low half; an i32 stays. */
-  wrap(): Value { return this.type === I32 ? this : this.convert('i32.wrap_i64', I32); }
+  wrap(): Value {
+    return this.type === I32 ? this : this.convert('i32.wrap_i64', I32);
+  }
   /** i32 to i64 by sign; an i64 stays. */
-  extendS(): Value { return this.type === I64 ? this : this.convert('i64.extend_i32_s', I64); }
+  extendS(): Value {
+    return this.type === I64 ? this : this.convert('i64.extend_i32_s', I64);
+  }
   /** i32 to i64 by zeroes; an i64 stays. */
-  extendU(): Value { return this.type === I64 ? this : this.convert('i64.extend_i32_u', I64); }
+  extendU(): Value {
+    return this.type === I64 ? this : this.convert('i64.extend_i32_u', I64);
+  }
   /** Sign-extends the low 8 bits in place. */
-  ext8(): Value { return this.convert(`${TYPE_NAMES[this.type]}.extend8_s`, this.type); }
-  ext16(): Value { return this.convert(`${TYPE_NAMES[this.type]}.extend16_s`, this.type); }
-  ext32(): Value { return this.convert('i64.extend32_s', I64); }
+  ext8(): Value {
+    return this.convert(`${TYPE_NAMES[this.type]}.extend8_s`, this.type);
+  }
+  ext16(): Value {
+    return this.convert(`${TYPE_NAMES[this.type]}.extend16_s`, this.type);
+  }
+  ext32(): Value {
+    return this.convert('i64.extend32_s', I64);
+  }
   /** Any conversion by its text-format name, such as `f64.promote_f32`. */
   convert(name: string, type: ValType): Value {
     return new Value(type, [...this.code, ...numericOp(name)]);
@@ -77,11 +176,16 @@ export class Value {
   /** Same bits as another type of the same width. */
   reinterpret(): Value {
     switch (this.type) {
-      case I32: return this.convert('f32.reinterpret_i32', F32);
-      case I64: return this.convert('f64.reinterpret_i64', F64);
-      case F32: return this.convert('i32.reinterpret_f32', I32);
-      case F64: return this.convert('i64.reinterpret_f64', I64);
-      default: throw new TypeError('v128 has no reinterpretation as a scalar');
+      case I32:
+        return this.convert('f32.reinterpret_i32', F32);
+      case I64:
+        return this.convert('f64.reinterpret_i64', F64);
+      case F32:
+        return this.convert('i32.reinterpret_f32', I32);
+      case F64:
+        return this.convert('i64.reinterpret_f64', I64);
+      default:
+        throw new TypeError('v128 has no reinterpretation as a scalar');
     }
   }
 
@@ -106,11 +210,19 @@ export class Value {
 
 export function constant(type: ValType, value: number | bigint): Value {
   switch (type) {
-    case I32: return new Value(I32, [OP['i32.const'], ...sleb(typeof value === 'number' ? value | 0 : Number(BigInt.asIntN(32, value)))]);
-    case I64: return new Value(I64, [OP['i64.const'], ...sleb64(BigInt(value))]);
-    case F32: return new Value(F32, [OP['f32.const'], ...f32Bytes(Number(value))]);
-    case F64: return new Value(F64, [OP['f64.const'], ...f64Bytes(Number(value))]);
-    default: throw new TypeError('use vconst for v128');
+    case I32:
+      return new Value(I32, [
+        OP['i32.const'],
+        ...sleb(typeof value === 'number' ? value | 0 : Number(BigInt.asIntN(32, value))),
+      ]);
+    case I64:
+      return new Value(I64, [OP['i64.const'], ...sleb64(BigInt(value))]);
+    case F32:
+      return new Value(F32, [OP['f32.const'], ...f32Bytes(Number(value))]);
+    case F64:
+      return new Value(F64, [OP['f64.const'], ...f64Bytes(Number(value))]);
+    default:
+      throw new TypeError('use vconst for v128');
   }
 }
 

@@ -10,5 +10,14 @@ import { addX87Runtime } from './x87.ts';
 
 /** All runtime functions that instruction semantics may call, by name. */
 export function addRuntime(m: ModuleBuilder, env: RuntimeEnv): ReadonlyMap<string, FunctionRef> {
-  return new Map(Object.entries({ ...addIntegerRuntime(m, env), ...addSystemRuntime(m, env), ...addBmiRuntime(m), ...addShaRuntime(m), ...addSseRuntime(m, env), ...addX87Runtime(m, env) }));
+  return new Map(
+    Object.entries({
+      ...addIntegerRuntime(m, env),
+      ...addSystemRuntime(m, env),
+      ...addBmiRuntime(m),
+      ...addShaRuntime(m),
+      ...addSseRuntime(m, env),
+      ...addX87Runtime(m, env),
+    }),
+  );
 }

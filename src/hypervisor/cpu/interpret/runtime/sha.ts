@@ -9,7 +9,10 @@ const lane = (v: Value, n: number): Value => extractLane('i32x4.extract_lane', v
 
 /** Words by lane, lowest first. */
 function words(...values: readonly Value[]): Value {
-  return values.reduce((v, word, n) => replaceLane('i32x4.replace_lane', v, n, word), simd('i32x4.splat', [i32(0)]));
+  return values.reduce(
+    (v, word, n) => replaceLane('i32x4.replace_lane', v, n, word),
+    simd('i32x4.splat', [i32(0)]),
+  );
 }
 
 const choose = (x: Value, y: Value, z: Value): Value => x.and(y).xor(x.not().and(z));
@@ -34,10 +37,16 @@ function defineSha1(m: ModuleBuilder): Record<string, FunctionRef> {
     let [d, c, b, a] = letLanes(f, state);
     const messages = [...letLanes(f, message)].reverse();
     const [k0, k1, k2, k3] = SHA1_K;
-    const k = f.let(select(kind.and(2), select(kind.and(1), i32(k3), i32(k2)), select(kind.and(1), i32(k1), i32(k0))));
+    const k = f.let(
+      select(kind.and(2), select(kind.and(1), i32(k3), i32(k2)), select(kind.and(1), i32(k1), i32(k0))),
+    );
     let e: Local | undefined;
     for (const word of messages) {
-      const mixed = select(kind.and(1), parity(b, c, d), select(kind.and(2), majority(b, c, d), choose(b, c, d)));
+      const mixed = select(
+        kind.and(1),
+        parity(b, c, d),
+        select(kind.and(2), majority(b, c, d), choose(b, c, d)),
+      );
       // The first word has E added already, by SHA1NEXTE.
       const sum = mixed.add(a.rotl(5)).add(word).add(k);
       const next = f.let(e ? sum.add(e) : sum);

@@ -32,7 +32,14 @@ export function source(b: Builder, index = 1, like = 0): Val {
 
 const typed = (size: Size, value: Val): Val => (size === 64 ? value.extendU() : value);
 
-function binary(name: string, base: number, extension: number, access: 'rw' | 'r', semantics: (b: Builder, x: Val, y: Val, size: Size) => void, undefinedFlags?: string): Instruction {
+function binary(
+  name: string,
+  base: number,
+  extension: number,
+  access: 'rw' | 'r',
+  semantics: (b: Builder, x: Val, y: Val, size: Size) => void,
+  undefinedFlags?: string,
+): Instruction {
   return instruction(
     name,
     classic(base, extension, access),
@@ -44,11 +51,13 @@ function binary(name: string, base: number, extension: number, access: 'rw' | 'r
   );
 }
 
-const logic = (operation: 'and' | 'or' | 'xor') => (b: Builder, x: Val, y: Val, size: Size): void => {
-  const r = b.let(x[operation](y));
-  b.write(0, r);
-  b.flagsLogic(size, r);
-};
+const logic =
+  (operation: 'and' | 'or' | 'xor') =>
+  (b: Builder, x: Val, y: Val, size: Size): void => {
+    const r = b.let(x[operation](y));
+    b.write(0, r);
+    b.flagsLogic(size, r);
+  };
 
 /** INC and DEC leave CF alone. */
 function step(b: Builder, delta: 1 | -1): void {
@@ -99,7 +108,8 @@ function multiply(b: Builder, signed: boolean): void {
 function multiplySigned(b: Builder, left: number, right: number): void {
   const size = b.operandSize(0);
   const x = b.let(b.operandSize(left) === size ? b.readSigned(left) : b.immediate(left));
-  const raw = b.operandSize(right) === size ? b.readSigned(right) : b.immediate(right, size === 64 ? I64 : I32);
+  const raw =
+    b.operandSize(right) === size ? b.readSigned(right) : b.immediate(right, size === 64 ? I64 : I32);
   const y = b.let(raw);
   if (size === 64) {
     const low = b.let(x.mul(y));
@@ -144,7 +154,9 @@ function divide(b: Builder, signed: boolean): void {
   const quotient = b.let(signed ? x.divS(divisor) : x.divU(divisor));
   const remainder = b.let(signed ? x.remS(divisor) : x.remU(divisor));
   const low = quotient.wrap();
-  const fits = signed ? quotient.eq((size === 8 ? low.ext8() : size === 16 ? low.ext16() : low).extendS()) : quotient.shrU(BigInt(size)).eqz();
+  const fits = signed
+    ? quotient.eq((size === 8 ? low.ext8() : size === 16 ? low.ext16() : low).extendS())
+    : quotient.shrU(BigInt(size)).eqz();
   b.if(fits.eqz(), () => b.raise(0));
   if (size === 8) {
     b.setGpr(0, 16, low.and(0xff).or(remainder.wrap().and(0xff).shl(8)));
@@ -185,7 +197,12 @@ function decimalAdjust(b: Builder, sign: 1 | -1): void {
   const cf = b.cf();
   const low = b.let(al.and(0xf).gtU(9).or(b.af()));
   const high = b.let(al.gtU(0x99).or(cf));
-  const r = b.let(al.add(low.mul(6 * sign)).add(high.mul(0x60 * sign)).and(0xff));
+  const r = b.let(
+    al
+      .add(low.mul(6 * sign))
+      .add(high.mul(0x60 * sign))
+      .and(0xff),
+  );
   const borrow = sign === 1 ? i32(0) : low.and(al.ltU(6));
   b.setGpr(0, 8, r);
   b.flagsResult(8, r, { cf: b.let(high.or(borrow)), of: i32(0), af: low });
@@ -227,10 +244,24 @@ export const arithmeticInstructions: readonly Instruction[] = [
   binary('cmp', 0x38, 7, 'r', (b, x, y, size) => {
     b.flagsSub(size, b.let(x.sub(y)), x, y);
   }),
-  instruction('test', ['84 Eb:r,Gb', '85 Ev:r,Gv', 'A8 AL:r,Ib', 'A9 rAX:r,Iz', 'F6 /0 Eb:r,Ib', 'F6 /1 Eb:r,Ib', 'F7 /0 Ev:r,Iz', 'F7 /1 Ev:r,Iz'], (b) => {
-    const x = b.read(0);
-    b.flagsLogic(b.operandSize(0), b.let(x.and(source(b))));
-  }, { undefinedFlags: 'A' }),
+  instruction(
+    'test',
+    [
+      '84 Eb:r,Gb',
+      '85 Ev:r,Gv',
+      'A8 AL:r,Ib',
+      'A9 rAX:r,Iz',
+      'F6 /0 Eb:r,Ib',
+      'F6 /1 Eb:r,Ib',
+      'F7 /0 Ev:r,Iz',
+      'F7 /1 Ev:r,Iz',
+    ],
+    (b) => {
+      const x = b.read(0);
+      b.flagsLogic(b.operandSize(0), b.let(x.and(source(b))));
+    },
+    { undefinedFlags: 'A' },
+  ),
   instruction('not', ['F6 /2 Eb lock', 'F7 /2 Ev lock'], (b) => b.write(0, b.read(0).not())),
   instruction('neg', ['F6 /3 Eb lock', 'F7 /3 Ev lock'], (b) => {
     const size = b.operandSize(0);
@@ -245,7 +276,9 @@ export const arithmeticInstructions: readonly Instruction[] = [
   instruction('mul', ['F6 /4 Eb:r', 'F7 /4 Ev:r'], (b) => multiply(b, false), { undefinedFlags: 'SZAP' }),
   instruction('imul', ['F6 /5 Eb:r', 'F7 /5 Ev:r'], (b) => multiply(b, true), { undefinedFlags: 'SZAP' }),
   instruction('imul2', '0F AF Gv,Ev', (b) => multiplySigned(b, 0, 1), { undefinedFlags: 'SZAP' }),
-  instruction('imul3', ['69 Gv:w,Ev,Iz', '6B Gv:w,Ev,Ib'], (b) => multiplySigned(b, 1, 2), { undefinedFlags: 'SZAP' }),
+  instruction('imul3', ['69 Gv:w,Ev,Iz', '6B Gv:w,Ev,Ib'], (b) => multiplySigned(b, 1, 2), {
+    undefinedFlags: 'SZAP',
+  }),
   instruction('div', ['F6 /6 Eb:r', 'F7 /6 Ev:r'], (b) => divide(b, false), { undefinedFlags: 'OSZAPC' }),
   instruction('idiv', ['F6 /7 Eb:r', 'F7 /7 Ev:r'], (b) => divide(b, true), { undefinedFlags: 'OSZAPC' }),
   instruction('xadd', ['0F C0 Eb,Gb:rw lock', '0F C1 Ev,Gv:rw lock'], (b) => {
@@ -275,29 +308,52 @@ export const arithmeticInstructions: readonly Instruction[] = [
       b.if(same.eqz(), () => b.setGpr(0, size, x));
     } else {
       // A 32-bit accumulator that matched keeps its upper half.
-      b.if(same, () => b.write(0, y), () => b.setGpr(0, size, x));
+      b.if(
+        same,
+        () => b.write(0, y),
+        () => b.setGpr(0, size, x),
+      );
     }
     b.flagsSub(size, r, a, x);
   }),
-  instruction('cmpxchg8b', '0F C7 /1 mem Mq:rw w0 lock', (b) => compareExchangePair(b, false), { cpuid: 'CX8' }),
-  instruction('cmpxchg16b', '0F C7 /1 mem Mx:rw w1 o64 lock', (b) => compareExchangePair(b, true), { cpuid: 'CX16' }),
+  instruction('cmpxchg8b', '0F C7 /1 mem Mq:rw w0 lock', (b) => compareExchangePair(b, false), {
+    cpuid: 'CX8',
+  }),
+  instruction('cmpxchg16b', '0F C7 /1 mem Mx:rw w1 o64 lock', (b) => compareExchangePair(b, true), {
+    cpuid: 'CX16',
+  }),
   instruction('daa', '27 i64', (b) => decimalAdjust(b, 1), { undefinedFlags: 'O' }),
   instruction('das', '2F i64', (b) => decimalAdjust(b, -1), { undefinedFlags: 'O' }),
   instruction('aaa', '37 i64', (b) => asciiAdjust(b, 1), { undefinedFlags: 'OSZP' }),
   instruction('aas', '3F i64', (b) => asciiAdjust(b, -1), { undefinedFlags: 'OSZP' }),
   // Undocumented by Intel, and there since the 8086: AL from CF.
   instruction('salc', 'D6 i64', (b) => b.setGpr(0, 8, b.cf().mul(-1))),
-  instruction('aam', 'D4 Ib:r i64', (b) => {
-    const base = b.let(b.read(0));
-    b.if(base.eqz(), () => b.raise(0));
-    const al = b.gpr(0, 8);
-    const rest = b.let(al.remU(base));
-    b.setState('i32.store16', gpr(0), al.divU(base).shl(8).or(rest));
-    b.flagsLogic(8, rest);
-  }, { undefinedFlags: 'OAC' }),
-  instruction('aad', 'D5 Ib:r i64', (b) => {
-    const r = b.let(b.gpr(0, 8).add(b.gpr(0, 16).shrU(8).mul(b.read(0))).and(0xff));
-    b.setGpr(0, 16, r);
-    b.flagsLogic(8, r);
-  }, { undefinedFlags: 'OAC' }),
+  instruction(
+    'aam',
+    'D4 Ib:r i64',
+    (b) => {
+      const base = b.let(b.read(0));
+      b.if(base.eqz(), () => b.raise(0));
+      const al = b.gpr(0, 8);
+      const rest = b.let(al.remU(base));
+      b.setState('i32.store16', gpr(0), al.divU(base).shl(8).or(rest));
+      b.flagsLogic(8, rest);
+    },
+    { undefinedFlags: 'OAC' },
+  ),
+  instruction(
+    'aad',
+    'D5 Ib:r i64',
+    (b) => {
+      const r = b.let(
+        b
+          .gpr(0, 8)
+          .add(b.gpr(0, 16).shrU(8).mul(b.read(0)))
+          .and(0xff),
+      );
+      b.setGpr(0, 16, r);
+      b.flagsLogic(8, r);
+    },
+    { undefinedFlags: 'OAC' },
+  ),
 ];

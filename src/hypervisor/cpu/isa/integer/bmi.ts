@@ -132,12 +132,27 @@ export const bmiInstructions: readonly Instruction[] = [
   instruction('lzcnt', 'F3 0F BD Gv:w,Ev', countZeroes(true), { cpuid: 'LZCNT', undefinedFlags: 'OSAP' }),
   instruction('tzcnt', 'F3 0F BC Gv:w,Ev', countZeroes(false), { ...BMI1, undefinedFlags: 'OSAP' }),
   instruction('andn', 'VEX.LZ.0F38 F2 Gy:w,By,Ey', andNot, { ...BMI1, undefinedFlags: 'AP' }),
-  instruction('blsr', 'VEX.LZ.0F38 F3 /1 By:w,Ey', lowestBit((x) => x.and(x.sub(1)), true), { ...BMI1, undefinedFlags: 'AP' }),
-  instruction('blsmsk', 'VEX.LZ.0F38 F3 /2 By:w,Ey', lowestBit((x) => x.xor(x.sub(1)), true), { ...BMI1, undefinedFlags: 'AP' }),
-  instruction('blsi', 'VEX.LZ.0F38 F3 /3 By:w,Ey', lowestBit((x, size) => x.and(zero(size).sub(x)), false), {
-    ...BMI1,
-    undefinedFlags: 'AP',
-  }),
+  instruction(
+    'blsr',
+    'VEX.LZ.0F38 F3 /1 By:w,Ey',
+    lowestBit((x) => x.and(x.sub(1)), true),
+    { ...BMI1, undefinedFlags: 'AP' },
+  ),
+  instruction(
+    'blsmsk',
+    'VEX.LZ.0F38 F3 /2 By:w,Ey',
+    lowestBit((x) => x.xor(x.sub(1)), true),
+    { ...BMI1, undefinedFlags: 'AP' },
+  ),
+  instruction(
+    'blsi',
+    'VEX.LZ.0F38 F3 /3 By:w,Ey',
+    lowestBit((x, size) => x.and(zero(size).sub(x)), false),
+    {
+      ...BMI1,
+      undefinedFlags: 'AP',
+    },
+  ),
   instruction('bextr', 'VEX.LZ.0F38 F7 Gy:w,Ey,By', extractField, { ...BMI1, undefinedFlags: 'SAP' }),
   instruction('bzhi', 'VEX.LZ.0F38 F5 Gy:w,Ey,By', zeroHigh, { ...BMI2, undefinedFlags: 'AP' }),
   instruction('mulx', 'VEX.LZ.F2.0F38 F6 Gy:w,By:w,Ey', multiplyNoFlags, BMI2),
@@ -157,7 +172,12 @@ export const bmiInstructions: readonly Instruction[] = [
   instruction('shrx', 'VEX.LZ.F2.0F38 F7 Gy:w,Ey,By', shiftNoFlags('shrU'), BMI2),
   instruction('adcx', '66 0F 38 F6 Gy,Ey', addFlag(false), { cpuid: 'ADX' }),
   instruction('adox', 'F3 0F 38 F6 Gy,Ey', addFlag(true), { cpuid: 'ADX' }),
-  instruction('movbe', ['NFx 0F 38 F0 Gv:w,Mv', 'NFx 0F 38 F1 Mv:w,Gv'], (b) => b.write(0, byteSwap(b.operandSize(0), b.let(b.read(1)))), {
-    cpuid: 'MOVBE',
-  }),
+  instruction(
+    'movbe',
+    ['NFx 0F 38 F0 Gv:w,Mv', 'NFx 0F 38 F1 Mv:w,Gv'],
+    (b) => b.write(0, byteSwap(b.operandSize(0), b.let(b.read(1)))),
+    {
+      cpuid: 'MOVBE',
+    },
+  ),
 ];

@@ -7,7 +7,24 @@ import { type Instruction, instruction } from '../rows.ts';
 import { maskAddress, setAddressRegister } from './move.ts';
 
 const hex = (n: number): string => n.toString(16).toUpperCase().padStart(2, '0');
-const NAMES = ['o', 'no', 'b', 'ae', 'e', 'ne', 'be', 'a', 's', 'ns', 'p', 'np', 'l', 'ge', 'le', 'g'] as const;
+const NAMES = [
+  'o',
+  'no',
+  'b',
+  'ae',
+  'e',
+  'ne',
+  'be',
+  'a',
+  's',
+  'ns',
+  'p',
+  'np',
+  'l',
+  'ge',
+  'le',
+  'g',
+] as const;
 
 function jumpOnCondition(cc: Condition): Instruction {
   return instruction(`j${NAMES[cc]}`, [`${hex(0x70 + cc)} Jb f64`, `0F ${hex(0x80 + cc)} Jz f64`], (b) => {
@@ -20,7 +37,9 @@ function jumpOnCondition(cc: Condition): Instruction {
  * branch faults itself, so this comes before it changes anything.
  */
 function checkTarget(b: Builder, to: Val): void {
-  const outside = b.long ? to.shl(16n).shrS(16n).ne(to) : to.gtU(b.state('i64.load32_u', segment(CS) + SEG.limit));
+  const outside = b.long
+    ? to.shl(16n).shrS(16n).ne(to)
+    : to.gtU(b.state('i64.load32_u', segment(CS) + SEG.limit));
   b.if(outside, () => b.raise(13, 0));
 }
 
@@ -134,7 +153,14 @@ export const flowInstructions: readonly Instruction[] = [
   }),
   instruction('ret-release', 'C2 Iw:r f64', (b) => {
     const to = target(b, b.top(b.opsize));
-    b.adjustStack(b.let(b.immediate(0).and(0xffffn).add(BigInt(b.opsize / 8))));
+    b.adjustStack(
+      b.let(
+        b
+          .immediate(0)
+          .and(0xffffn)
+          .add(BigInt(b.opsize / 8)),
+      ),
+    );
     b.jump(to);
   }),
   instruction('loop', 'E2 Jb f64', (b) => loop(b)),
@@ -142,7 +168,9 @@ export const flowInstructions: readonly Instruction[] = [
   instruction('loopne', 'E0 Jb f64', (b) => loop(b, () => b.condition(5))),
   instruction('jcxz', 'E3 Jb f64', (b) => b.if(maskAddress(b, b.gpr(1, 64)).eqz(), () => b.jumpRelative(0))),
   instruction('push', ['50+r Zv:r d64', 'FF /6 Ev:r d64'], (b) => b.push(b.opsize, b.read(0))),
-  instruction('push-immediate', ['68 Iz:r d64', '6A Ib:r d64'], (b) => b.push(b.opsize, b.immediate(0, b.opsize === 64 ? I64 : I32))),
+  instruction('push-immediate', ['68 Iz:r d64', '6A Ib:r d64'], (b) =>
+    b.push(b.opsize, b.immediate(0, b.opsize === 64 ? I64 : I32)),
+  ),
   instruction('pop', '58+r Zv:w d64', (b) => {
     const value = b.top(b.opsize);
     b.adjustStack(b.opsize / 8);
@@ -184,7 +212,23 @@ export const flowInstructions: readonly Instruction[] = [
     const high = b.load(load, linear.add(BigInt(bytes)));
     b.if(index.ltS(low).or(index.gtS(high)), () => b.raise(5));
   }),
-  instruction('nop', ['90', 'F3 90', '0F 1F Ev:r', '0F 19 Ev:r', '0F 1A Ev:r', '0F 1B Ev:r', '0F 1C Ev:r', '0F 1D Ev:r', '0F 1E Ev:r', '0F 18 Ev:r', '0F 0D Ev:r'], () => {}),
+  instruction(
+    'nop',
+    [
+      '90',
+      'F3 90',
+      '0F 1F Ev:r',
+      '0F 19 Ev:r',
+      '0F 1A Ev:r',
+      '0F 1B Ev:r',
+      '0F 1C Ev:r',
+      '0F 1D Ev:r',
+      '0F 1E Ev:r',
+      '0F 18 Ev:r',
+      '0F 0D Ev:r',
+    ],
+    () => {},
+  ),
   instruction('ud', ['0F 0B', '0F B9 /r Gv:r,Ev', '0F FF /r Gv:r,Ev'], (b) => b.raise(6)),
   instruction('clc', 'F8', (b) => b.setCf(i32(0))),
   instruction('stc', 'F9', (b) => b.setCf(i32(1))),

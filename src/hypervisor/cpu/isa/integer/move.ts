@@ -16,10 +16,17 @@ function extend(signed: boolean) {
 
 /** The bytes of x, a local, in the other order. */
 export function byteSwap(size: Size, x: Val): Val {
-  const swap32 = (v: Val): Val => v.rotl(8).and(0x00ff_00ff).or(v.rotr(8).and(0xff00_ff00 | 0));
+  const swap32 = (v: Val): Val =>
+    v
+      .rotl(8)
+      .and(0x00ff_00ff)
+      .or(v.rotr(8).and(0xff00_ff00 | 0));
   if (size === 16) return x.shl(8).or(x.shrU(8)).and(0xffff);
   if (size === 32) return swap32(x);
-  return swap32(x.wrap()).extendU().shl(32n).or(swap32(x.shrU(32n).wrap()).extendU());
+  return swap32(x.wrap())
+    .extendU()
+    .shl(32n)
+    .or(swap32(x.shrU(32n).wrap()).extendU());
 }
 
 function byteSwapRegister(b: Builder): void {
@@ -54,14 +61,36 @@ function conditional(make: (cc: Condition) => Instruction): Instruction[] {
   return Array.from({ length: 16 }, (_, cc) => make(cc as Condition));
 }
 
-const NAMES = ['o', 'no', 'b', 'ae', 'e', 'ne', 'be', 'a', 's', 'ns', 'p', 'np', 'l', 'ge', 'le', 'g'] as const;
+const NAMES = [
+  'o',
+  'no',
+  'b',
+  'ae',
+  'e',
+  'ne',
+  'be',
+  'a',
+  's',
+  'ns',
+  'p',
+  'np',
+  'l',
+  'ge',
+  'le',
+  'g',
+] as const;
 
 function conditionalMove(cc: Condition): Instruction {
-  return instruction(`cmov${NAMES[cc]}`, `0F ${hex(0x40 + cc)} Gv,Ev`, (b) => {
-    const old = b.read(0);
-    const moved = b.let(b.read(1));
-    b.write(0, b.select(b.condition(cc), moved, old));
-  }, { cpuid: 'CMOV' });
+  return instruction(
+    `cmov${NAMES[cc]}`,
+    `0F ${hex(0x40 + cc)} Gv,Ev`,
+    (b) => {
+      const old = b.read(0);
+      const moved = b.let(b.read(1));
+      b.write(0, b.select(b.condition(cc), moved, old));
+    },
+    { cpuid: 'CMOV' },
+  );
 }
 
 function setOnCondition(cc: Condition): Instruction {
@@ -69,10 +98,22 @@ function setOnCondition(cc: Condition): Instruction {
 }
 
 export const moveInstructions: readonly Instruction[] = [
-  instruction('mov', [
-    '88 Eb:w,Gb', '89 Ev:w,Gv', '8A Gb:w,Eb', '8B Gv:w,Ev', 'B0+r Zb:w,Ib', 'C6 /0 Eb:w,Ib',
-    'A0 AL:w,Ob', 'A1 rAX:w,Ov', 'A2 Ob:w,AL', 'A3 Ov:w,rAX',
-  ], (b) => b.write(0, b.read(1))),
+  instruction(
+    'mov',
+    [
+      '88 Eb:w,Gb',
+      '89 Ev:w,Gv',
+      '8A Gb:w,Eb',
+      '8B Gv:w,Ev',
+      'B0+r Zb:w,Ib',
+      'C6 /0 Eb:w,Ib',
+      'A0 AL:w,Ob',
+      'A1 rAX:w,Ov',
+      'A2 Ob:w,AL',
+      'A3 Ov:w,rAX',
+    ],
+    (b) => b.write(0, b.read(1)),
+  ),
   instruction('mov-immediate', ['B8+r Zv:w,Iv', 'C7 /0 Ev:w,Iz'], (b) => b.write(0, source(b))),
   instruction('movzx', ['0F B6 Gv:w,Eb', '0F B7 Gv:w,Ew'], extend(false)),
   instruction('movsx', ['0F BE Gv:w,Eb', '0F BF Gv:w,Ew'], extend(true)),
@@ -110,5 +151,9 @@ export function setAddressRegister(b: Builder, n: number, value: Val): void {
     b.setGpr(n, 64, b.select(b.addressSize().eq(32), value.and(0xffff_ffffn), value));
     return;
   }
-  b.if(b.addressSize().eq(16), () => b.setGpr(n, 16, value.wrap()), () => b.setGpr(n, 32, value.wrap()));
+  b.if(
+    b.addressSize().eq(16),
+    () => b.setGpr(n, 16, value.wrap()),
+    () => b.setGpr(n, 32, value.wrap()),
+  );
 }

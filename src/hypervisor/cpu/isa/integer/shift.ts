@@ -6,8 +6,12 @@ import { type Instruction, instruction } from '../rows.ts';
 /** The encodings of group 2 (SDM vol. 2, table A-6) for one of its members. */
 function group2(extension: number): string[] {
   return [
-    `C0 /${extension} Eb,Ib`, `C1 /${extension} Ev,Ib`, `D0 /${extension} Eb,1`, `D1 /${extension} Ev,1`,
-    `D2 /${extension} Eb,CL`, `D3 /${extension} Ev,CL`,
+    `C0 /${extension} Eb,Ib`,
+    `C1 /${extension} Ev,Ib`,
+    `D0 /${extension} Eb,1`,
+    `D1 /${extension} Ev,1`,
+    `D2 /${extension} Eb,CL`,
+    `D3 /${extension} Ev,CL`,
   ];
 }
 
@@ -33,12 +37,17 @@ function shift(operation: 'shl' | 'shr' | 'sar') {
     const last = wide(count.sub(1));
     const signed = operation === 'sar' ? signExtended(size, x) : widen(size, x);
     const v = b.let(signed);
-    const r = b.let(narrow(size, operation === 'shl' ? v.shl(n) : operation === 'shr' ? v.shrU(n) : v.shrS(n)));
+    const r = b.let(
+      narrow(size, operation === 'shl' ? v.shl(n) : operation === 'shr' ? v.shrU(n) : v.shrS(n)),
+    );
     b.write(0, r);
     b.if(count, () => {
-      const before = b.let(operation === 'shl' ? v.shl(last) : operation === 'shr' ? v.shrU(last) : v.shrS(last));
+      const before = b.let(
+        operation === 'shl' ? v.shl(last) : operation === 'shr' ? v.shrU(last) : v.shrS(last),
+      );
       const cf = b.let(operation === 'shl' ? bit(before.shrU(BigInt(size - 1))) : bit(before));
-      const of = operation === 'shl' ? topBit(size, r).xor(cf) : operation === 'shr' ? topBit(size, x) : i32(0);
+      const of =
+        operation === 'shl' ? topBit(size, r).xor(cf) : operation === 'shr' ? topBit(size, x) : i32(0);
       b.flagsResult(size, r, { cf, of });
     });
   };
@@ -101,10 +110,22 @@ function rotateCarry(left: boolean) {
       const rest = left ? v.shrU(around) : v.shl(around);
       const wrapped = b.let(b.select(around.geU(64n), i64(0), rest));
       if (left) {
-        b.set(result, v.shl(n).or(carry.shl(n.sub(1n))).or(wrapped));
+        b.set(
+          result,
+          v
+            .shl(n)
+            .or(carry.shl(n.sub(1n)))
+            .or(wrapped),
+        );
         b.set(out, bit(v.shrU(i64(bits).sub(n))));
       } else {
-        b.set(result, v.shrU(n).or(carry.shl(i64(bits).sub(n))).or(wrapped));
+        b.set(
+          result,
+          v
+            .shrU(n)
+            .or(carry.shl(i64(bits).sub(n)))
+            .or(wrapped),
+        );
         b.set(out, bit(v.shrU(n.sub(1n))));
       }
     });
@@ -161,7 +182,9 @@ function bitTest(change: 'none' | 'set' | 'reset' | 'complement') {
     const size = b.operandSize(0);
     const byRegister = b.operandSize(1) === size;
     const access = change === 'none' ? 'r' : 'rw';
-    const selector = byRegister ? b.let(b.read(1)) : b.let(size === 64 ? b.immediate(1) : b.immediate(1, I32));
+    const selector = byRegister
+      ? b.let(b.read(1))
+      : b.let(size === 64 ? b.immediate(1) : b.immediate(1, I32));
     const position = b.let(selector.and(size - 1));
     const apply = (x: Val): Val => {
       const one = size === 64 ? i64(1) : i32(1);
@@ -179,7 +202,8 @@ function bitTest(change: 'none' | 'set' | 'reset' | 'complement') {
       // What will be written must be writable from the start: the fault is a write's.
       if (change !== 'none') b.callFaulting('probeWrite', linear, i32(bytes));
       const x = b.load(load, linear);
-      if (change !== 'none') b.store(size === 64 ? 'i64.store' : size === 32 ? 'i32.store' : 'i32.store16', linear, apply(x));
+      if (change !== 'none')
+        b.store(size === 64 ? 'i64.store' : size === 32 ? 'i32.store' : 'i32.store16', linear, apply(x));
       b.setCf(b.let(bit(x.shrU(position))));
       return;
     }
@@ -217,14 +241,23 @@ export const shiftInstructions: readonly Instruction[] = [
   instruction('shrd', ['0F AC Ev,Gv,Ib', '0F AD Ev,Gv,CL'], doubleShift(false), { undefinedFlags: 'A' }),
   instruction('bt', ['0F A3 Ev:r,Gv', '0F BA /4 Ev:r,Ib'], bitTest('none'), { undefinedFlags: 'OSAP' }),
   instruction('bts', ['0F AB Ev,Gv lock', '0F BA /5 Ev,Ib lock'], bitTest('set'), { undefinedFlags: 'OSAP' }),
-  instruction('btr', ['0F B3 Ev,Gv lock', '0F BA /6 Ev,Ib lock'], bitTest('reset'), { undefinedFlags: 'OSAP' }),
-  instruction('btc', ['0F BB Ev,Gv lock', '0F BA /7 Ev,Ib lock'], bitTest('complement'), { undefinedFlags: 'OSAP' }),
+  instruction('btr', ['0F B3 Ev,Gv lock', '0F BA /6 Ev,Ib lock'], bitTest('reset'), {
+    undefinedFlags: 'OSAP',
+  }),
+  instruction('btc', ['0F BB Ev,Gv lock', '0F BA /7 Ev,Ib lock'], bitTest('complement'), {
+    undefinedFlags: 'OSAP',
+  }),
   instruction('bsf', '0F BC Gv,Ev', scan(true), { undefinedFlags: 'OSAPC' }),
   instruction('bsr', '0F BD Gv,Ev', scan(false), { undefinedFlags: 'OSAPC' }),
-  instruction('popcnt', 'F3 0F B8 Gv:w,Ev', (b) => {
-    const x = b.let(b.read(1));
-    b.write(0, x.popcnt());
-    const zero = i32(0);
-    b.flagsAll({ cf: zero, pf: zero, af: zero, zf: x.eqz(), sf: zero, of: zero });
-  }, { cpuid: 'POPCNT' }),
+  instruction(
+    'popcnt',
+    'F3 0F B8 Gv:w,Ev',
+    (b) => {
+      const x = b.let(b.read(1));
+      b.write(0, x.popcnt());
+      const zero = i32(0);
+      b.flagsAll({ cf: zero, pf: zero, af: zero, zf: x.eqz(), sf: zero, of: zero });
+    },
+    { cpuid: 'POPCNT' },
+  ),
 ];

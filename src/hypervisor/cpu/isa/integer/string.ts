@@ -5,7 +5,9 @@ import type { Builder, Size, Val } from '../builder.ts';
 import { type Instruction, instruction } from '../rows.ts';
 import { maskAddress, setAddressRegister } from './move.ts';
 
-const RCX = 1, RSI = 6, RDI = 7;
+const RCX = 1,
+  RSI = 6,
+  RDI = 7;
 const DIRECTION = 0x400;
 
 /** Repetitions before the instruction gives way to interrupts and starts again where it was. */
@@ -23,8 +25,18 @@ interface StringOperation {
   readonly bulk?: (b: Builder, size: Size, from: () => Val, to: () => Val, bytes: Val) => Val;
 }
 
-const LOAD: Partial<Record<Size, LoadName>> = { 8: 'i32.load8_u', 16: 'i32.load16_u', 32: 'i32.load', 64: 'i64.load' };
-const STORE: Partial<Record<Size, StoreName>> = { 8: 'i32.store8', 16: 'i32.store16', 32: 'i32.store', 64: 'i64.store' };
+const LOAD: Partial<Record<Size, LoadName>> = {
+  8: 'i32.load8_u',
+  16: 'i32.load16_u',
+  32: 'i32.load',
+  64: 'i64.load',
+};
+const STORE: Partial<Record<Size, StoreName>> = {
+  8: 'i32.store8',
+  16: 'i32.store16',
+  32: 'i32.store',
+  64: 'i64.store',
+};
 const load = (size: Size): LoadName => LOAD[size] ?? 'i64.load';
 const store = (size: Size): StoreName => STORE[size] ?? 'i64.store';
 
@@ -38,7 +50,13 @@ function stringInstruction(b: Builder, size: Size, operation: StringOperation): 
   const single = b.let(b.state('i32.load', S.stepping));
   const left = b.local(I32, b.select(single, i32(1), i32(REPETITIONS)));
   const from = (): Val => b.segmented('record', maskAddress(b, b.gpr(RSI, 64)), bytes, 'r');
-  const to = (): Val => b.segmented('es', maskAddress(b, b.gpr(RDI, 64)), bytes, operation.body === scan || operation.body === compare ? 'r' : 'w');
+  const to = (): Val =>
+    b.segmented(
+      'es',
+      maskAddress(b, b.gpr(RDI, 64)),
+      bytes,
+      operation.body === scan || operation.body === compare ? 'r' : 'w',
+    );
   const advance = (by: Val): void => {
     if (operation.source) setAddressRegister(b, RSI, b.let(b.gpr(RSI, 64).add(by)));
     if (operation.destination) setAddressRegister(b, RDI, b.let(b.gpr(RDI, 64).add(by)));
@@ -137,4 +155,3 @@ export const stringInstructions: readonly Instruction[] = [
   ...pair('lods', 0xac, LODS),
   ...pair('scas', 0xae, SCAS),
 ];
-
