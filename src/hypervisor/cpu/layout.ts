@@ -137,9 +137,6 @@ export const S = {
   charge: field(4),
 } as const;
 
-/** The end of the state block. */
-export const STATE_END = next;
-
 /** One segment register. */
 export const SEG = {
   stride: 32,
@@ -167,6 +164,7 @@ export const xmm = (index: number): number => S.xmm + index * 64;
 
 /** 256 bytes where slow accesses assemble data that lies on two pages or in a device. */
 export const SCRATCH = 0x3000;
+if (next > SCRATCH) throw new Error('the state block reaches into the scratch area');
 
 /**
  * The data TLB: three views of 1024 entries of 32 bytes.
