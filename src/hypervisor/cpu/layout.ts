@@ -105,7 +105,6 @@ export const S = {
   patchedHandler: field(4),
   /** A slow store in flight: how to finish it (see interpret/memory.ts). */
   commitKind: field(4),
-  commitAddress: field(8),
   commitPhysical: field(4),
   commitPhysical2: field(4),
   commitSize: field(4),
@@ -117,8 +116,6 @@ export const S = {
   unitTrap: field(4),
   /** Set when the last page walk failed on a non-canonical address, so that a stack access is told #SS. */
   faultCanonical: field(4),
-  /** Physical address of the last MMIO access, for diagnosis. */
-  mmioAddress: field(4),
   /** 1 when an interrupt is deliverable as far as the interrupt controllers know. */
   interruptPending: field(4),
   /** Which accesses the slow path watches: see WATCH. 0 almost always. */
@@ -130,7 +127,6 @@ export const S = {
   /** Counters for statistics. */
   tlbMisses: field(8),
   mmioExits: field(8),
-  pioExits: field(8),
   decodedInstructions: field(8),
   codeInvalidations: field(8),
   /** Taken from the budget for work that is no instruction retired: long repetitions. */
