@@ -6,7 +6,7 @@ import { enabledBreakpoints } from './control.ts';
 import { CpuidTable } from './cpuid.ts';
 import { MSR, readMsr, writeMsr } from './msr.ts';
 import { CR0, CR4, EFER } from './registers.ts';
-import { Testbed, longBed, protectedBed } from './testbed.ts';
+import { longBed, protectedBed, Testbed } from './testbed.ts';
 
 const toCr = (number: number, size: 32 | 64 = 32) => ({ operands: [{ system: number }, { reg: 0, size }] });
 const GP = { vector: 13, errorCode: 0 };

@@ -1,16 +1,16 @@
 import { AC, readRflags } from '../flags.ts';
 import { CS, S, SEG, segment } from '../layout.ts';
-import { GuestFault, VECTOR, gp, ud, type CpuContext } from './context.ts';
+import { type CpuContext, GuestFault, gp, ud, VECTOR } from './context.ts';
 import { PHYSICAL_ADDRESS_BITS, XCR0_SUPPORTED } from './cpuid.ts';
 import type { SystemInstruction, SystemRoutine } from './instruction.ts';
 import {
   ATTR,
   CR0,
   CR4,
-  EFER,
   cplOf,
   cr0,
   cr4,
+  EFER,
   efer,
   getGpr,
   getGpr32,

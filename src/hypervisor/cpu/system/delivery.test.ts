@@ -7,17 +7,17 @@ import { deliver } from './delivery.ts';
 import { CR4, readSegment } from './registers.ts';
 import {
   GDT,
+  gate,
   IDT,
   KERNEL_STACK,
-  SEL,
-  TSS,
-  TSS2,
-  Testbed,
-  USER_STACK,
-  gate,
   longBed,
   protectedBed,
+  SEL,
   setGate,
+  Testbed,
+  TSS,
+  TSS2,
+  USER_STACK,
   v86Bed,
 } from './testbed.ts';
 

@@ -1,5 +1,5 @@
 import { LDTR, S } from '../layout.ts';
-import { GuestFault, VECTOR, type CpuContext } from './context.ts';
+import { type CpuContext, GuestFault, VECTOR } from './context.ts';
 import { readSystem, readSystem64, writeSystem } from './memory.ts';
 import { ATTR, dplOf, isLongActive, readSegment, type SegmentCache } from './registers.ts';
 

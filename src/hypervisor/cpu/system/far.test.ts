@@ -6,14 +6,14 @@ import { MSR, writeMsr } from './msr.ts';
 import { readSegment } from './registers.ts';
 import {
   GDT,
-  KERNEL_STACK,
-  SEL,
-  TSS,
-  Testbed,
-  USER_STACK,
   gate,
+  KERNEL_STACK,
   longBed,
   protectedBed,
+  SEL,
+  Testbed,
+  TSS,
+  USER_STACK,
   v86Bed,
 } from './testbed.ts';
 

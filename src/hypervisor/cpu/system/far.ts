@@ -1,8 +1,9 @@
 import { CS, SS } from '../layout.ts';
-import { GuestFault, VECTOR, gp, ud, type CpuContext } from './context.ts';
+import { type CpuContext, GuestFault, gp, ud, VECTOR } from './context.ts';
 import {
-  TYPE,
+  type Descriptor,
   fetchDescriptor,
+  type Gate,
   gateFields,
   isCode,
   isConforming,
@@ -10,24 +11,23 @@ import {
   loadedCache,
   longCallGate,
   selectorError,
-  type Descriptor,
-  type Gate,
+  TYPE,
 } from './descriptors.ts';
 import type { SystemInstruction, SystemRoutine } from './instruction.ts';
 import { writeStackPointer } from './interrupts.ts';
-import { GuestStack, checkTarget, type Bytes } from './memory.ts';
+import { type Bytes, checkTarget, GuestStack } from './memory.ts';
 import {
   ATTR,
-  RSP,
   cplOf,
   getGpr,
   hasParagraphs,
   isLongActive,
   modeChanged,
+  RSP,
   readSegment,
+  type SegmentCache,
   setRip,
   writeSegment,
-  type SegmentCache,
 } from './registers.ts';
 import { commitCode, dropInnerSegments, paragraphCache } from './segments.ts';
 import {

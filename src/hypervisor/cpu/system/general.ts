@@ -1,19 +1,14 @@
-import { CF, IF, RF, VIF, VIP, VM, readRflags, writeRflags } from '../flags.ts';
+import { CF, IF, RF, readRflags, VIF, VIP, VM, writeRflags } from '../flags.ts';
 import { S, SS } from '../layout.ts';
-import { gp, ud, type CpuContext } from './context.ts';
+import { type CpuContext, gp, ud } from './context.ts';
 import type { SystemInstruction, SystemRoutine } from './instruction.ts';
-import { GuestStack, type Bytes } from './memory.ts';
+import { type Bytes, GuestStack } from './memory.ts';
 import { readMsr, writeMsr } from './msr.ts';
 import {
   CR4,
-  EFER,
-  RAX,
-  RBX,
-  RCX,
-  RDX,
-  RSP,
   cplOf,
   cr4,
+  EFER,
   efer,
   eflags,
   getGpr,
@@ -25,14 +20,19 @@ import {
   isProtected,
   isV86,
   modeChanged,
+  RAX,
+  RBX,
+  RCX,
+  RDX,
+  RSP,
   setEflags,
   setGpr,
   setGpr32,
   setRip,
   writeSegment,
 } from './registers.ts';
-import { commitCode, flatCode, flatData } from './segments.ts';
 import { requireCpl0 } from './segment-instructions.ts';
+import { commitCode, flatCode, flatData } from './segments.ts';
 
 /** IA32_APIC_BASE, which the local APIC keeps, and its global enable. */
 const APIC_BASE = 0x1b;

@@ -1,6 +1,6 @@
 import { FLAT, RECORD, S, SEG, segment } from '../layout.ts';
 import type { CpuContext } from './context.ts';
-import { dataLinear, type Bytes } from './memory.ts';
+import { type Bytes, dataLinear } from './memory.ts';
 import { cplOf, getRip, is64 } from './registers.ts';
 
 /**

@@ -1,15 +1,14 @@
-import { IF, IOPL, NT, OF, RF, TF, VIF, VIP, VM, readRflags, writeRflags } from '../flags.ts';
+import { IF, IOPL, NT, OF, RF, readRflags, TF, VIF, VIP, VM, writeRflags } from '../flags.ts';
 import { CS, DS, ES, FS, GS, SS, TR } from '../layout.ts';
-import { VECTOR, gp, ud, type CpuContext } from './context.ts';
+import { type CpuContext, gp, ud, VECTOR } from './context.ts';
 import { deliver, redirectSoftwareInterrupt } from './delivery.ts';
 import { loadedCache } from './descriptors.ts';
 import { AC_ID, ALWAYS_POPPED } from './general.ts';
 import type { SystemInstruction, SystemRoutine } from './instruction.ts';
-import { GuestStack, checkTarget, readSystem, type Bytes } from './memory.ts';
+import { type Bytes, checkTarget, GuestStack, readSystem } from './memory.ts';
 import {
   ATTR,
   CR4,
-  RSP,
   cplOf,
   cr4,
   eflags,
@@ -20,12 +19,13 @@ import {
   isProtected,
   isV86,
   modeChanged,
+  RSP,
   readSegment,
+  type SegmentCache,
   setCpl,
   setGpr,
   setRip,
   writeSegment,
-  type SegmentCache,
 } from './registers.ts';
 import { commitCode, dropInnerSegments, paragraphCache, v86Cache } from './segments.ts';
 import { bitsAfter, returnCode, returnStack } from './stack-switch.ts';

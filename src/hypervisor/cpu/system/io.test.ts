@@ -4,7 +4,7 @@ import { CF, DF } from '../flags.ts';
 import { S } from '../layout.ts';
 import { initState, resetState } from './reset.ts';
 import { restoreArchitecturalState, saveArchitecturalState } from './snapshot.ts';
-import { SEL, TSS, Testbed, longBed, protectedBed, v86Bed } from './testbed.ts';
+import { longBed, protectedBed, SEL, Testbed, TSS, v86Bed } from './testbed.ts';
 
 const GP = { vector: 13, errorCode: 0 };
 

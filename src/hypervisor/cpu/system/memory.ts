@@ -1,18 +1,18 @@
 import { SS } from '../layout.ts';
-import { GuestFault, VECTOR, type CpuContext } from './context.ts';
+import { type CpuContext, GuestFault, VECTOR } from './context.ts';
 import {
   ATTR,
-  RSP,
   cplOf,
   getGpr,
   hasParagraphs,
   is64,
   isCanonical,
   isLongActive,
+  RSP,
   readSegment,
+  type SegmentCache,
   setGpr,
   stackBits,
-  type SegmentCache,
 } from './registers.ts';
 
 export type Bytes = 1 | 2 | 4 | 8;

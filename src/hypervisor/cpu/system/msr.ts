@@ -1,7 +1,7 @@
 import { FS, GS, S, SEG, segment } from '../layout.ts';
-import { gp, type CpuContext } from './context.ts';
+import { type CpuContext, gp } from './context.ts';
 import { PHYSICAL_ADDRESS_BITS } from './cpuid.ts';
-import { CR0, EFER, cr0, efer, isCanonical, modeChanged } from './registers.ts';
+import { CR0, cr0, EFER, efer, isCanonical, modeChanged } from './registers.ts';
 
 /** Model-specific registers by number (Intel SDM vol. 4, tables 2-2 and on). */
 export const MSR = {

@@ -1,5 +1,5 @@
 import { IOPL, VM } from '../flags.ts';
-import { CS, FLAT, GS, S, SEG, SS, gpr, segment } from '../layout.ts';
+import { CS, FLAT, GS, gpr, S, SEG, SS, segment } from '../layout.ts';
 import type { CpuContext } from './context.ts';
 
 /** Whoever has the state block. */
@@ -96,7 +96,6 @@ export const RAX = 0,
   RDX = 2,
   RBX = 3,
   RSP = 4,
-  RBP = 5,
   RSI = 6,
   RDI = 7;
 

@@ -1,5 +1,5 @@
 import { writeRflags } from '../flags.ts';
-import { CS, ES, FLAT, GS, LDTR, S, SEG, TR, gpr, segment } from '../layout.ts';
+import { CS, ES, FLAT, GS, gpr, LDTR, S, SEG, segment, TR } from '../layout.ts';
 import { CPU_SIGNATURE } from './cpuid.ts';
 
 const CR0_RESET = 0x6000_0010n;
@@ -51,7 +51,8 @@ export function initState(view: DataView, signature: number = CPU_SIGNATURE): vo
   }
   view.setBigUint64(S.dr + 48, 0xffff_0ff0n, true);
   view.setBigUint64(S.dr + 56, 0x400n, true);
-  for (const at of [S.cpl, S.codeMode, S.shadow, S.halted, S.nmiBlocked, S.pendingDebug]) view.setUint32(at, 0, true);
+  for (const at of [S.cpl, S.codeMode, S.shadow, S.halted, S.nmiBlocked, S.pendingDebug])
+    view.setUint32(at, 0, true);
 }
 
 /**

@@ -128,7 +128,10 @@ describe('system code run by the interpreter', () => {
     assert.deepEqual([guest.reg(1), guest.reg(6)], [0n, BigInt(USER + 3000)]);
     assert.equal(guest.view.getBigUint64(S.dr + 24, true), 0x12345678n);
     assert.equal(guest.reg(5), 0x12345678n);
-    assert.deepEqual([guest.reg(7), guest.reg(2), guest.reg(0)], [BigInt(SELECTOR.tss), BigInt(SELECTOR.data0), 0x5an]);
+    assert.deepEqual(
+      [guest.reg(7), guest.reg(2), guest.reg(0)],
+      [BigInt(SELECTOR.tss), BigInt(SELECTOR.data0), 0x5an],
+    );
     assert.equal(guest.peek(0x5000) & 0xffff_ffff_ffffn, (BigInt(GDT) << 16n) | 0xffffn);
   });
 

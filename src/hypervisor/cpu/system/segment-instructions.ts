@@ -1,8 +1,8 @@
 import { readRflags, writeRflags, ZF } from '../flags.ts';
 import { CS, DS, ES, FS, GS, LDTR, S, SS, TR } from '../layout.ts';
-import { GuestFault, VECTOR, gp, ud, type CpuContext } from './context.ts';
+import { type CpuContext, GuestFault, gp, ud, VECTOR } from './context.ts';
 import {
-  TYPE,
+  type Descriptor,
   fetchDescriptor,
   findDescriptor,
   isCode,
@@ -12,10 +12,10 @@ import {
   limitOf,
   selectorError,
   systemCache,
-  type Descriptor,
+  TYPE,
 } from './descriptors.ts';
 import type { SystemInstruction, SystemRoutine } from './instruction.ts';
-import { GuestStack, writeSystem, type Bytes } from './memory.ts';
+import { type Bytes, GuestStack, writeSystem } from './memory.ts';
 import {
   ATTR,
   CR4,

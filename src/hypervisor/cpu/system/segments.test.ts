@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { ZF } from '../flags.ts';
-import { CS, DS, ES, FS, GS, LDTR, S, SEG, SS, TR, segment } from '../layout.ts';
+import { CS, DS, ES, FS, GS, LDTR, S, SEG, SS, segment, TR } from '../layout.ts';
 import { readSegment, writeSegment } from './registers.ts';
-import { GDT, LDT, SEL, Testbed, descriptor, longBed, protectedBed, v86Bed } from './testbed.ts';
+import { descriptor, GDT, LDT, longBed, protectedBed, SEL, Testbed, v86Bed } from './testbed.ts';
 
 const load = (index: number, reg = 0) => ({ operands: [{ sreg: index }, { reg, size: 16 as const }] });
 const attributes = (bed: Testbed, index: number): number =>

@@ -1,5 +1,5 @@
 import { CS, DS, ES, FS, GS, SS } from '../layout.ts';
-import { GuestFault, VECTOR, type CpuContext } from './context.ts';
+import { type CpuContext, GuestFault, VECTOR } from './context.ts';
 import {
   fetchDescriptor,
   isCode,
@@ -17,9 +17,9 @@ import {
   is64,
   isProtected,
   readSegment,
+  type SegmentCache,
   setCpl,
   writeSegment,
-  type SegmentCache,
 } from './registers.ts';
 
 /** The hidden part after a null selector. The base of FS and GS becomes 0, as on Intel's processors. */

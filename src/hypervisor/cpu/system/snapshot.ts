@@ -1,6 +1,6 @@
 import type { StateValue } from '../../machine/state.ts';
 import { readRflags, writeRflags } from '../flags.ts';
-import { FLAT, S, gpr, xmm } from '../layout.ts';
+import { FLAT, gpr, S, xmm } from '../layout.ts';
 import { readSegment, updateChecked, writeSegment } from './registers.ts';
 
 const GPR_NAMES = [

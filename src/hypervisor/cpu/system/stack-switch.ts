@@ -1,6 +1,7 @@
 import { TR } from '../layout.ts';
-import { GuestFault, VECTOR, gp, type CpuContext } from './context.ts';
+import { type CpuContext, GuestFault, gp, VECTOR } from './context.ts';
 import {
+  type Descriptor,
   fetchDescriptor,
   isCode,
   isConforming,
@@ -8,9 +9,8 @@ import {
   isWritableData,
   loadedCache,
   selectorError,
-  type Descriptor,
 } from './descriptors.ts';
-import { GuestStack, readSystem, readSystem64, stackBitsOf, type Bytes } from './memory.ts';
+import { type Bytes, GuestStack, readSystem, readSystem64, stackBitsOf } from './memory.ts';
 import { ATTR, isLongActive, readSegment, type SegmentCache } from './registers.ts';
 import { nullCache, prepareStackSegment } from './segments.ts';
 

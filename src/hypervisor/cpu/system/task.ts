@@ -1,9 +1,9 @@
-import { NT, VM, readRflags, writeRflags } from '../flags.ts';
+import { NT, readRflags, VM, writeRflags } from '../flags.ts';
 import { CS, DS, ES, FS, GS, LDTR, S, SS, TR } from '../layout.ts';
-import { GuestFault, VECTOR, type CpuContext } from './context.ts';
+import { type CpuContext, GuestFault, VECTOR } from './context.ts';
 import { writeCr3 } from './control.ts';
 import {
-  TYPE,
+  type Descriptor,
   fetchDescriptor,
   isCode,
   isConforming,
@@ -11,7 +11,7 @@ import {
   loadedCache,
   selectorError,
   systemCache,
-  type Descriptor,
+  TYPE,
 } from './descriptors.ts';
 import { checkTarget, readSystem, truncateLinear, writeSystem } from './memory.ts';
 import {
@@ -20,14 +20,14 @@ import {
   getGpr32,
   modeChanged,
   readSegment,
+  type SegmentCache,
   setCpl,
   setGpr32,
   setRip,
   writeSegment,
-  type SegmentCache,
 } from './registers.ts';
-import { nullCache, prepareDataSegment, prepareStackSegment, v86Cache } from './segments.ts';
 import { setBusy } from './segment-instructions.ts';
+import { nullCache, prepareDataSegment, prepareStackSegment, v86Cache } from './segments.ts';
 
 /** What starts a task switch (SDM vol. 3, 8.3). */
 export type TaskSwitchKind = 'jump' | 'call' | 'interrupt' | 'iret';

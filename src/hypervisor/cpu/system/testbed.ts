@@ -1,9 +1,9 @@
-import { VM, readRflags, writeRflags } from '../flags.ts';
-import { CS, FLAT, RECORD, S, SEG, SS, TR, gpr, segment } from '../layout.ts';
-import { GuestFault, VECTOR, type CpuContext, type CpuPlatform } from './context.ts';
+import { readRflags, VM, writeRflags } from '../flags.ts';
+import { CS, FLAT, gpr, RECORD, S, SEG, SS, segment, TR } from '../layout.ts';
+import { type CpuContext, type CpuPlatform, GuestFault, VECTOR } from './context.ts';
 import { CpuidTable } from './cpuid.ts';
 import { systemRoutines } from './index.ts';
-import { SystemInstruction, type OperandInfo } from './instruction.ts';
+import { type OperandInfo, SystemInstruction } from './instruction.ts';
 import { MsrStore } from './msr-store.ts';
 import { CR0, EFER, readSegment, setCpl, writeSegment } from './registers.ts';
 import { resetState } from './reset.ts';
