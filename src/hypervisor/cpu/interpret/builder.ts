@@ -65,6 +65,8 @@ export interface Traits {
 }
 
 /**
+ * One class, for it is one interface: every method of `Builder` as wasm.
+ *
  * The interpreter's side of the instruction table: emits one function for a
  * form, with operands taken from the record at run time.
  */

@@ -70,7 +70,10 @@ export interface InterpreterOptions {
   readonly interrupts: InterruptSource;
 }
 
-/** The interpreter as an engine. */
+/**
+ * The interpreter as an engine: slices, steps, events, and the module's
+ * imports, which share the counts and flags of the slice that is under way.
+ */
 export class Interpreter implements CpuEngine {
   readonly name = 'interpret';
   readonly view: DataView;
