@@ -116,7 +116,7 @@ async function openConsole(
   input: PendingInput,
 ): Promise<Attachment> {
   const viewer = { input: input.position };
-  if (restOf(vm) !== undefined || vm.state === 'stopped') throw notRunning(vm);
+  if (restOf(vm) !== undefined) throw notRunning(vm);
   if (vm.state === 'running' || vm.state === 'paused') return opener.open(vm, 'serial', viewer);
   const gone = new AbortController();
   request.raw.socket.once('close', () => gone.abort());

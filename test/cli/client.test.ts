@@ -216,6 +216,20 @@ test('who may not see a console is told so before the upgrade', async () => {
   assert.equal((await console.closed).code, CONSOLE_CLOSE.deleted);
 });
 
+test('a console that is opened before its VM runs waits for it', async () => {
+  const response = await fetch(`${url}/v1/vms`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${key}`, 'content-type': 'application/json' },
+    body: JSON.stringify({ name: 'early', image: 'echo', memoryMiB: 32 }),
+  });
+  assert.equal(response.status, 202);
+  const { vm } = (await response.json()) as { vm: { id: string } };
+  const console = new Console(vm.id);
+  await console.until(ECHO_BANNER);
+  console.socket.close();
+  await done('vm rm early --force');
+});
+
 test('a viewer stays while the worker is killed and comes back, and loses no byte', async () => {
   await done('vm create five --image echo --memory 32');
   const console = new Console(await vmId('five'));
