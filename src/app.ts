@@ -3,6 +3,7 @@ import underPressure from '@fastify/under-pressure';
 import websocket from '@fastify/websocket';
 import { type FastifyBaseLogger, fastify } from 'fastify';
 import type { Config } from './config/index.ts';
+import { MAX_CONSOLE_MESSAGE_BYTES } from './contracts/console.ts';
 import { registerGateway } from './gateway/index.ts';
 import type { EventHub } from './infra/event-hub.ts';
 import { createImageStore } from './infra/image-store.ts';
@@ -77,7 +78,7 @@ export async function buildApp(deps: AppDeps): Promise<App> {
   registerBodies(app);
   const limits = await registerRateLimits(app, { perMinute: deps.config.rateLimitPerMinute });
   await registerPressure(app);
-  await app.register(websocket, { options: { maxPayload: 64 * 1024 } });
+  await app.register(websocket, { options: { maxPayload: MAX_CONSOLE_MESSAGE_BYTES } });
   await registerOpenApi(app, deps.version);
   countAddresses(app, limits);
   registerObservability(app, deps);

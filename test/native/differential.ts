@@ -1,4 +1,5 @@
 import { Decoder, DecoderOptions, Formatter, FormatterSyntax } from 'iced-x86';
+import { GPR_NAMES } from '../../src/hypervisor/cpu/system/snapshot.ts';
 import { type DataSegment, GuestMachine } from './guest-machine.ts';
 import { createHostCpu, createHostState, type HostCpu, type HostFault, type HostState } from './host-cpu.ts';
 import { LDT_DATA, mapHostPages, setDataSegment } from './host-pages.ts';
@@ -38,24 +39,6 @@ export type Outcome =
     };
 
 const FLAGS = 0xcd5;
-const NAMES = [
-  'rax',
-  'rcx',
-  'rdx',
-  'rbx',
-  'rsp',
-  'rbp',
-  'rsi',
-  'rdi',
-  'r8',
-  'r9',
-  'r10',
-  'r11',
-  'r12',
-  'r13',
-  'r14',
-  'r15',
-];
 const hex = (value: bigint | number): string => value.toString(16);
 
 /** Runs programs on the host's processor and on the interpreter, and compares all that they did. */
@@ -139,7 +122,7 @@ export class Differential {
     const [a, b] = [this.#afterHost, this.#afterGuest];
     const lines = [line('', 'host', 'interpreter').replace('*', ' ')];
     for (let n = 0; n < (mode === 64 ? 16 : 8); n++)
-      lines.push(line(NAMES[n] ?? '', hex(a.gpr[n] ?? 0n), hex(b.gpr[n] ?? 0n)));
+      lines.push(line(GPR_NAMES[n] ?? '', hex(a.gpr[n] ?? 0n), hex(b.gpr[n] ?? 0n)));
     lines.push(line('flags', flagText(a.rflags), flagText(b.rflags)));
     const bytes = (fx: Uint8Array, from: number, to: number): string =>
       Buffer.from(fx.subarray(from, to)).reverse().toString('hex');
@@ -255,7 +238,9 @@ export class Differential {
       const x = (a.gpr[n] ?? 0n) & mask;
       const y = (b.gpr[n] ?? 0n) & mask;
       if (x !== y && !allowance.undefinedRegisters?.includes(n))
-        found.push(`${NAMES[n]}: host ${hex(x)}, interpreter ${hex(y)}, before ${hex(program.gpr[n] ?? 0n)}`);
+        found.push(
+          `${GPR_NAMES[n]}: host ${hex(x)}, interpreter ${hex(y)}, before ${hex(program.gpr[n] ?? 0n)}`,
+        );
     }
     const free =
       allowance.x87 !== undefined && comparisonEnded(allowance.x87, b)
@@ -344,7 +329,7 @@ export function disassemble(code: Uint8Array, bits: 16 | 32 | 64, address: numbe
 }
 
 export function describe(program: Program): string {
-  const registers = [...program.gpr].map((value, n) => `${NAMES[n]}=${hex(value)}`).join(' ');
+  const registers = [...program.gpr].map((value, n) => `${GPR_NAMES[n]}=${hex(value)}`).join(' ');
   const patches = program.patches.map(
     ({ offset, bytes }) => `  [${hex(SCRATCH + offset)}] = ${Buffer.from(bytes).toString('hex')}`,
   );

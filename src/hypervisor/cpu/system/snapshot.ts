@@ -3,7 +3,8 @@ import { readRflags, writeRflags } from '../flags.ts';
 import { FLAT, gpr, S, xmm } from '../layout.ts';
 import { readSegment, updateChecked, writeSegment } from './registers.ts';
 
-const GPR_NAMES = [
+/** General registers by number. */
+export const GPR_NAMES = [
   'rax',
   'rcx',
   'rdx',

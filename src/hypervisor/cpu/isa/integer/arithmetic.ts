@@ -3,18 +3,18 @@ import { I32, I64 } from '../../wasm/opcodes.ts';
 import { i32, i64 } from '../../wasm/value.ts';
 import type { Builder, Size, Val } from '../builder.ts';
 import { type Instruction, instruction } from '../rows.ts';
+import { opcodeHex } from './names.ts';
 
 /** The six encodings that the classic arithmetic instructions share (SDM vol. 2, table A-2), from the first opcode on. */
 function classic(base: number, extension: number, access: 'rw' | 'r'): string[] {
-  const hex = (n: number): string => n.toString(16).toUpperCase().padStart(2, '0');
   const lock = access === 'rw' ? ' lock' : '';
   return [
-    `${hex(base)} Eb:${access},Gb${lock}`,
-    `${hex(base + 1)} Ev:${access},Gv${lock}`,
-    `${hex(base + 2)} Gb:${access},Eb`,
-    `${hex(base + 3)} Gv:${access},Ev`,
-    `${hex(base + 4)} AL:${access},Ib`,
-    `${hex(base + 5)} rAX:${access},Iz`,
+    `${opcodeHex(base)} Eb:${access},Gb${lock}`,
+    `${opcodeHex(base + 1)} Ev:${access},Gv${lock}`,
+    `${opcodeHex(base + 2)} Gb:${access},Eb`,
+    `${opcodeHex(base + 3)} Gv:${access},Ev`,
+    `${opcodeHex(base + 4)} AL:${access},Ib`,
+    `${opcodeHex(base + 5)} rAX:${access},Iz`,
     `80 /${extension} Eb:${access},Ib${lock}`,
     `82 /${extension} Eb:${access},Ib i64${lock}`,
     `81 /${extension} Ev:${access},Iz${lock}`,

@@ -5,31 +5,16 @@ import { i32, i64 } from '../../wasm/value.ts';
 import type { Builder, Condition, Size, Val } from '../builder.ts';
 import { type Instruction, instruction } from '../rows.ts';
 import { maskAddress, setAddressRegister } from './move.ts';
-
-const hex = (n: number): string => n.toString(16).toUpperCase().padStart(2, '0');
-const NAMES = [
-  'o',
-  'no',
-  'b',
-  'ae',
-  'e',
-  'ne',
-  'be',
-  'a',
-  's',
-  'ns',
-  'p',
-  'np',
-  'l',
-  'ge',
-  'le',
-  'g',
-] as const;
+import { CONDITION_NAMES, opcodeHex } from './names.ts';
 
 function jumpOnCondition(cc: Condition): Instruction {
-  return instruction(`j${NAMES[cc]}`, [`${hex(0x70 + cc)} Jb f64`, `0F ${hex(0x80 + cc)} Jz f64`], (b) => {
-    b.if(b.condition(cc), () => b.jumpRelative(0));
-  });
+  return instruction(
+    `j${CONDITION_NAMES[cc]}`,
+    [`${opcodeHex(0x70 + cc)} Jb f64`, `0F ${opcodeHex(0x80 + cc)} Jz f64`],
+    (b) => {
+      b.if(b.condition(cc), () => b.jumpRelative(0));
+    },
+  );
 }
 
 /**

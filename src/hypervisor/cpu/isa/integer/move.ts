@@ -2,8 +2,7 @@ import { i32 } from '../../wasm/value.ts';
 import type { Builder, Condition, Size, Val } from '../builder.ts';
 import { type Instruction, instruction } from '../rows.ts';
 import { source } from './arithmetic.ts';
-
-const hex = (n: number): string => n.toString(16).toUpperCase().padStart(2, '0');
+import { CONDITION_NAMES, opcodeHex } from './names.ts';
 
 /** MOVZX, MOVSX and MOVSXD: the source is narrower than the destination. */
 function extend(signed: boolean) {
@@ -61,29 +60,10 @@ function conditional(make: (cc: Condition) => Instruction): Instruction[] {
   return Array.from({ length: 16 }, (_, cc) => make(cc as Condition));
 }
 
-const NAMES = [
-  'o',
-  'no',
-  'b',
-  'ae',
-  'e',
-  'ne',
-  'be',
-  'a',
-  's',
-  'ns',
-  'p',
-  'np',
-  'l',
-  'ge',
-  'le',
-  'g',
-] as const;
-
 function conditionalMove(cc: Condition): Instruction {
   return instruction(
-    `cmov${NAMES[cc]}`,
-    `0F ${hex(0x40 + cc)} Gv,Ev`,
+    `cmov${CONDITION_NAMES[cc]}`,
+    `0F ${opcodeHex(0x40 + cc)} Gv,Ev`,
     (b) => {
       const old = b.read(0);
       const moved = b.let(b.read(1));
@@ -94,7 +74,9 @@ function conditionalMove(cc: Condition): Instruction {
 }
 
 function setOnCondition(cc: Condition): Instruction {
-  return instruction(`set${NAMES[cc]}`, `0F ${hex(0x90 + cc)} Eb:w`, (b) => b.write(0, b.condition(cc)));
+  return instruction(`set${CONDITION_NAMES[cc]}`, `0F ${opcodeHex(0x90 + cc)} Eb:w`, (b) =>
+    b.write(0, b.condition(cc)),
+  );
 }
 
 export const moveInstructions: readonly Instruction[] = [

@@ -4,6 +4,7 @@ import { i32, i64 } from '../../wasm/value.ts';
 import type { Builder, Size, Val } from '../builder.ts';
 import { type Instruction, instruction } from '../rows.ts';
 import { maskAddress, setAddressRegister } from './move.ts';
+import { opcodeHex } from './names.ts';
 
 const RCX = 1,
   RSI = 6,
@@ -141,10 +142,9 @@ const SCAS: StringOperation = { source: false, destination: true, compares: true
 const CMPS: StringOperation = { source: true, destination: true, compares: true, body: compare };
 
 function pair(name: string, opcode: number, operation: StringOperation): Instruction[] {
-  const hex = (n: number): string => n.toString(16).toUpperCase();
   return [
-    instruction(`${name}b`, hex(opcode), (b) => stringInstruction(b, 8, operation)),
-    instruction(name, hex(opcode + 1), (b) => stringInstruction(b, b.opsize, operation)),
+    instruction(`${name}b`, opcodeHex(opcode), (b) => stringInstruction(b, 8, operation)),
+    instruction(name, opcodeHex(opcode + 1), (b) => stringInstruction(b, b.opsize, operation)),
   ];
 }
 
