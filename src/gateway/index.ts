@@ -1,8 +1,7 @@
-import websocket from '@fastify/websocket';
 import type { FastifyRequest } from 'fastify';
 import Type from 'typebox';
 import { IdParams } from '../contracts/common.ts';
-import { CONSOLE_CLOSE, MAX_CONSOLE_MESSAGE_BYTES } from '../contracts/console.ts';
+import { CONSOLE_CLOSE } from '../contracts/console.ts';
 import type { Database, Vm } from '../infra/prisma.ts';
 import { notFound, Problem } from '../lib/errors.ts';
 import { ownedBy } from '../modules/access/principal.ts';
@@ -21,7 +20,7 @@ export interface GatewayDeps {
 /**
  * The serial consoles: `GET /v1/vms/{id}/serial`, a WebSocket, and
  * `/serial/log`. Register it under /v1, where requests have been
- * authenticated; it brings @fastify/websocket along when nobody has yet.
+ * authenticated and @fastify/websocket is registered (app.ts).
  */
 export async function registerGateway(app: App, { database }: GatewayDeps): Promise<void> {
   const opener = new ConsoleOpener(database);
@@ -32,9 +31,6 @@ export async function registerGateway(app: App, { database }: GatewayDeps): Prom
     for (const session of sessions)
       session.close(CONSOLE_CLOSE.restart, 'the service is shutting down; connect again');
   });
-  if (!app.hasDecorator('websocketServer')) {
-    await app.register(websocket, { options: { maxPayload: MAX_CONSOLE_MESSAGE_BYTES } });
-  }
 
   const findVm = async (request: FastifyRequest<{ Params: { id: string } }>): Promise<Vm> => {
     const { id } = request.params;
