@@ -80,12 +80,23 @@ export class DebianPackages {
    * @param names where to begin; they are not in the answer unless they are libraries that others need
    */
   async libraries(names: string[]): Promise<string[]> {
+    return this.needed(
+      names,
+      (name) => /^lib/.test(name) && !/^lib(c6|gcc-s1|crypt1|pam|perl|elogind)/.test(name),
+    );
+  }
+
+  /**
+   * Names the packages that packages depend on, all the way down.
+   * @param names where to begin; they are not in the answer unless others need them
+   * @param wanted which of them; what is refused is not looked into either
+   */
+  async needed(names: string[], wanted: (name: string) => boolean): Promise<string[]> {
     return this.#withIndex(async (index) => {
       const found = new Set<string>();
       for (let level = names; level.length > 0; ) {
         const next = (await this.#dependencies(index, level)).filter(
-          (name) =>
-            /^lib/.test(name) && !/^lib(c6|gcc-s1|crypt1|pam|perl|elogind)/.test(name) && !found.has(name),
+          (name) => wanted(name) && !found.has(name),
         );
         for (const name of next) found.add(name);
         level = [...new Set(next)];
@@ -96,7 +107,14 @@ export class DebianPackages {
 
   /** Tries with the machine's own package lists first, then with private, fresh ones. */
   async #withIndex<T>(step: (index: AptIndex) => Promise<T>): Promise<T> {
-    const common = this.#architecture === undefined ? [] : ['-o', `APT::Architecture=${this.#architecture}`];
+    // APT::Architectures too: of the machine's other architectures nothing is to be looked up or fetched.
+    const common =
+      this.#architecture === undefined
+        ? []
+        : ['APT::Architecture', 'APT::Architectures'].flatMap((name) => [
+            '-o',
+            `${name}=${this.#architecture}`,
+          ]);
     try {
       if (this.#private === undefined) return await step({ options: common });
     } catch {
@@ -127,7 +145,14 @@ export class DebianPackages {
     await locked(join(this.#folder, 'lock'), async () => {
       if (updated.has(this.#folder)) return;
       say('fetching package lists (apt-get update, into a folder of its own)');
-      await apt('apt-get', [...options, '-q', 'update']);
+      try {
+        await apt('apt-get', [...options, '-q', 'update']);
+      } catch (error) {
+        // One source out of several may be broken, such as a mirror in the middle of its update.
+        const lists = await readdir(join(state, 'lists'));
+        if (!lists.some((name) => /_Packages(\.\w+)?$/.test(name))) throw error;
+        say(`some package lists are missing: ${describe(error).split('\n')[0]}`);
+      }
       updated.add(this.#folder);
     });
     return { options };

@@ -29,6 +29,36 @@ export interface ImageDescription {
 /** Name of the built-in image, and of its folder. */
 export const IMAGE_NAME = 'debian-busybox';
 
+/** Which kernel an image has. */
+export interface ImageFlavour {
+  /** Name of the image, and of its folder. */
+  readonly name: string;
+  readonly description: string;
+  /** Debian's name of the architecture of kernel and BusyBox. */
+  readonly architecture: string;
+  /** The metapackage of the kernel, and what the name of the package behind it looks like. */
+  readonly kernel: string;
+  readonly kernelPackage: RegExp;
+}
+
+/** The built-in image: 64 bits. */
+export const DEBIAN_CLOUD: ImageFlavour = {
+  name: IMAGE_NAME,
+  description: "Debian's cloud kernel and BusyBox: a shell on the serial console",
+  architecture: 'amd64',
+  kernel: 'linux-image-cloud-amd64',
+  kernelPackage: /^linux-image-\d.*-cloud-amd64$/,
+};
+
+/** The same with 32 bits and two-level page tables. */
+export const DEBIAN_686: ImageFlavour = {
+  name: `${IMAGE_NAME}-686`,
+  description: "Debian's 686 kernel, 32 bits without PAE, and BusyBox: a shell on the serial console",
+  architecture: 'i386',
+  kernel: 'linux-image-686',
+  kernelPackage: /^linux-image-\d.*-686$/,
+};
+
 /** For a virtual machine's devices; those that the kernel has built in are not loaded. */
 const MODULES = ['virtio_pci', 'virtio_blk', 'virtio_net', 'virtio_rng', 'virtio_console', 'evdev', 'button'];
 
@@ -38,21 +68,26 @@ const DESCRIPTION = 'image.json';
 const here = import.meta.dirname;
 
 /**
- * Makes the built-in guest image: Debian's cloud kernel, unmodified, and an initial RAM file system with Debian's
- * static BusyBox that comes to a shell on the serial console. Nothing needs root.
+ * Makes a guest image: Debian's kernel, unmodified, and an initial RAM file system with Debian's static BusyBox that
+ * comes to a shell on the serial console. Nothing needs root.
  * @param directory where vmlinuz, initrd and image.json go; left alone when they are current
  * @param cache folder for Debian's package lists and for the image itself, so that another home gets it at once
+ * @param flavour which kernel; by default that of the built-in image
  * @returns the image's description
  * @throws SetupError when Debian's packages cannot be had
  */
-export async function buildDebianBusybox(directory: string, cache: string): Promise<ImageDescription> {
-  const recipe = await recipeDigest();
+export async function buildDebianBusybox(
+  directory: string,
+  cache: string,
+  flavour: ImageFlavour = DEBIAN_CLOUD,
+): Promise<ImageDescription> {
+  const recipe = await recipeDigest(flavour);
   const present = await readDescription(directory);
   if (present?.recipe === recipe) return present;
-  const master = join(cache, 'images', IMAGE_NAME);
+  const master = join(cache, 'images', flavour.name);
   const description = await locked(`${master}.lock`, async () => {
     const made = await readDescription(master);
-    return made?.recipe === recipe ? made : makeImage(master, cache, recipe);
+    return made?.recipe === recipe ? made : makeImage(master, cache, recipe, flavour);
   });
   await replaceFolder(directory, async (work) => {
     for (const file of [description.kernel, description.initrd, DESCRIPTION]) {
@@ -65,24 +100,29 @@ export async function buildDebianBusybox(directory: string, cache: string): Prom
   return description;
 }
 
-async function makeImage(directory: string, cache: string, recipe: string): Promise<ImageDescription> {
+async function makeImage(
+  directory: string,
+  cache: string,
+  recipe: string,
+  flavour: ImageFlavour,
+): Promise<ImageDescription> {
   if (!(await DebianPackages.available())) {
     throw new SetupError(
-      "the built-in image is made from Debian's packages, and this machine has no apt-get and dpkg-deb. " +
+      `the image ${flavour.name} is made from Debian's packages, and this machine has no apt-get and dpkg-deb. ` +
         `Copy the folder ${directory} from a machine that has them.`,
     );
   }
-  say(`making the guest image ${IMAGE_NAME} (Debian's cloud kernel and BusyBox)`);
+  say(`making the guest image ${flavour.name} (${flavour.kernel} and busybox-static)`);
   const work = `${directory}.packages.${process.pid}`;
   try {
-    const packages = await fetchPackages(cache, join(work, 'files'));
+    const packages = await fetchPackages(flavour, cache, join(work, 'files'));
     const root = join(work, 'root');
     for (const { file } of packages) await unpack(file, root);
     const kernel = await readFile(await kernelFile(root));
     const initrd = gzipSync(writeCpio(await initrdEntries(root)), { level: 9 });
     const description: ImageDescription = {
-      name: IMAGE_NAME,
-      description: "Debian's cloud kernel and BusyBox: a shell on the serial console",
+      name: flavour.name,
+      description: flavour.description,
       kernel: 'vmlinuz',
       initrd: 'initrd',
       cmdline: CMDLINE,
@@ -122,20 +162,33 @@ async function readDescription(directory: string): Promise<ImageDescription | un
 }
 
 /** The digest of everything of ours that decides what the image is like. */
-async function recipeDigest(): Promise<string> {
-  const hash = createHash('sha256');
+async function recipeDigest(flavour: ImageFlavour): Promise<string> {
+  const hash = createHash('sha256').update(flavour.name);
   for (const file of ['cpio.ts', 'debian-busybox.ts', 'init.sh', 'modules.ts']) {
     hash.update(await readFile(join(here, file)));
   }
   return hash.digest('hex');
 }
 
-async function fetchPackages(cache: string, into: string) {
-  // The guest is a PC, whatever the host is.
-  const foreign = process.arch === 'x64' ? undefined : 'amd64';
-  const debian = new DebianPackages(join(cache, foreign === undefined ? 'apt' : 'apt-amd64'), foreign);
-  const kernel = await debian.resolve('linux-image-cloud-amd64', /^linux-image-\d.*-cloud-amd64$/);
-  return debian.fetch([kernel, 'busybox-static'], into);
+async function fetchPackages(
+  { architecture, kernel, kernelPackage }: ImageFlavour,
+  cache: string,
+  into: string,
+) {
+  const debian = debianPackages(cache, architecture);
+  return debian.fetch([await debian.resolve(kernel, kernelPackage), 'busybox-static'], into);
+}
+
+/**
+ * Debian's packages for guests: those are PCs, whatever the host is.
+ * @param cache folder for package lists
+ * @param architecture Debian's name of it
+ */
+export function debianPackages(cache: string, architecture: string): DebianPackages {
+  const own = architecture === 'amd64' && process.arch === 'x64';
+  return own
+    ? new DebianPackages(join(cache, 'apt'))
+    : new DebianPackages(join(cache, `apt-${architecture}`), architecture);
 }
 
 async function kernelFile(root: string): Promise<string> {
