@@ -93,42 +93,25 @@ export class FunctionBuilder {
     const [op, type, align] = LOADS[name];
     const at = toValue(address, I32);
     const page = op > 0xff ? [0xfd, ...uleb(op & 0xff)] : [op];
-    return new Value(type, [...at.code, ...page, ...uleb(alignOf(align)), ...uleb(offset)]);
+    return new Value(type, [...page, ...uleb(alignOf(align)), ...uleb(offset)], [at]);
   }
 
   store(name: StoreName, address: Operand, value: Operand, offset = 0): void {
     const [op, type, align] = STORES[name];
-    const page = op > 0xff ? [0xfd, ...uleb(op & 0xff)] : [op];
-    this.#push(
-      toValue(address, I32),
-      ...this.#typed(value, type).code,
-      ...page,
-      ...uleb(alignOf(align)),
-      ...uleb(offset),
-    );
+    toValue(address, I32).write(this.#code);
+    this.#typed(value, type).write(this.#code);
+    if (op > 0xff) this.#code.push(0xfd);
+    this.#code.push(op & 0xff, alignOf(align), ...uleb(offset));
   }
 
   memoryCopy(destination: Operand, source: Operand, length: Operand): void {
-    this.#push(
-      toValue(destination, I32),
-      ...toValue(source, I32).code,
-      ...toValue(length, I32).code,
-      0xfc,
-      10,
-      0,
-      0,
-    );
+    for (const operand of [destination, source, length]) toValue(operand, I32).write(this.#code);
+    this.#code.push(0xfc, 10, 0, 0);
   }
 
   memoryFill(destination: Operand, byte: Operand, length: Operand): void {
-    this.#push(
-      toValue(destination, I32),
-      ...toValue(byte, I32).code,
-      ...toValue(length, I32).code,
-      0xfc,
-      11,
-      0,
-    );
+    for (const operand of [destination, byte, length]) toValue(operand, I32).write(this.#code);
+    this.#code.push(0xfc, 11, 0);
   }
 
   if(condition: Value, then: (label: Label) => void, otherwise?: (label: Label) => void): void {
@@ -193,46 +176,45 @@ export class FunctionBuilder {
   call(target: FunctionRef, ...args: Operand[]): Value {
     const result = target.results[0];
     if (result === undefined) throw new TypeError(`${target.name} has no result: use run`);
-    return new Value(result, [...this.#args(target, args), OP.call, ...uleb(target.index)]);
+    return new Value(result, [OP.call, ...uleb(target.index)], this.#args(target, args));
   }
 
   /** Calls now, dropping results. */
   run(target: FunctionRef, ...args: Operand[]): void {
-    this.#code.push(...this.#args(target, args), OP.call, ...uleb(target.index));
+    for (const arg of this.#args(target, args)) arg.write(this.#code);
+    this.#code.push(OP.call, ...uleb(target.index));
     for (const _ of target.results) this.#code.push(OP.drop);
   }
 
   callIndirect(signature: Signature, table: number, index: Value, ...args: Operand[]): Value {
     const result = signature.results[0];
     if (result === undefined) throw new TypeError('call_indirect as an expression needs a result');
-    const head = [...this.#args({ ...signature, name: 'call_indirect', index: -1 }, args), ...index.code];
-    return new Value(result, [
-      ...head,
-      OP.call_indirect,
-      ...uleb(this.#typeIndex(signature)),
-      ...uleb(table),
-    ]);
+    const operands = [...this.#args({ ...signature, name: 'call_indirect', index: -1 }, args), index];
+    return new Value(
+      result,
+      [OP.call_indirect, ...uleb(this.#typeIndex(signature)), ...uleb(table)],
+      operands,
+    );
   }
 
   returnCall(target: FunctionRef, ...args: Operand[]): void {
-    this.#code.push(...this.#args(target, args), OP.return_call, ...uleb(target.index));
+    for (const arg of this.#args(target, args)) arg.write(this.#code);
+    this.#code.push(OP.return_call, ...uleb(target.index));
   }
 
   returnCallIndirect(signature: Signature, table: number, index: Value, ...args: Operand[]): void {
-    const head = this.#args({ ...signature, name: 'return_call_indirect', index: -1 }, args);
-    this.#code.push(
-      ...head,
-      ...index.code,
-      OP.return_call_indirect,
-      ...uleb(this.#typeIndex(signature)),
-      ...uleb(table),
-    );
+    const operands = this.#args({ ...signature, name: 'return_call_indirect', index: -1 }, args);
+    for (const operand of operands) operand.write(this.#code);
+    index.write(this.#code);
+    this.#code.push(OP.return_call_indirect, ...uleb(this.#typeIndex(signature)), ...uleb(table));
   }
 
   return(...values: Operand[]): void {
     const results = this.signature.results;
     if (values.length !== results.length) throw new TypeError('as many results as the signature has');
-    values.forEach((value, i) => this.#code.push(...this.#typed(value, results[i] ?? I32).code));
+    values.forEach((value, i) => {
+      this.#typed(value, results[i] ?? I32).write(this.#code);
+    });
     this.#code.push(OP.return);
   }
 
@@ -262,11 +244,11 @@ export class FunctionBuilder {
     this.#depth -= 1;
   }
 
-  #args(target: FunctionRef, args: readonly Operand[]): number[] {
+  #args(target: FunctionRef, args: readonly Operand[]): Value[] {
     if (args.length !== target.params.length) {
       throw new TypeError(`${target.name} takes ${target.params.length} arguments, not ${args.length}`);
     }
-    return args.flatMap((arg, i) => this.#typed(arg, target.params[i] ?? I32).code);
+    return args.map((arg, i) => this.#typed(arg, target.params[i] ?? I32));
   }
 
   #typed(operand: Operand, type: ValType): Value {
@@ -277,7 +259,7 @@ export class FunctionBuilder {
   }
 
   #push(value: Value, ...code: number[]): void {
-    for (const byte of value.code) this.#code.push(byte);
+    value.write(this.#code);
     for (const byte of code) this.#code.push(byte);
   }
 }

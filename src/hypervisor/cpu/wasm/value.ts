@@ -18,17 +18,42 @@ import {
 export type Operand = Value | number | bigint;
 
 /**
- * A WebAssembly expression: its type and the code that leaves it on the stack.
- * It is evaluated anew wherever it is used; `FunctionBuilder.let` evaluates it
- * once, there and then, and gives back a local.
+ * A WebAssembly expression: its type, its operands, and the code that takes
+ * them from the stack and leaves the result there. It is evaluated anew
+ * wherever it is used; `FunctionBuilder.let` evaluates it once, there and then,
+ * and gives back a local. Integer arithmetic on constants is done at once.
  */
 export class Value {
   readonly type: ValType;
-  readonly code: readonly number[];
+  /** Operands, evaluated first to last in front of `tail`. */
+  readonly operands: readonly Value[];
+  /** Opcode and immediates. */
+  readonly tail: readonly number[];
+  /** The number, when it is a constant: an i32 as a signed number, an i64 as a signed bigint. */
+  readonly known: number | bigint | undefined;
 
-  constructor(type: ValType, code: readonly number[]) {
+  constructor(
+    type: ValType,
+    tail: readonly number[],
+    operands: readonly Value[] = NONE,
+    known?: number | bigint,
+  ) {
     this.type = type;
-    this.code = code;
+    this.tail = tail;
+    this.operands = operands;
+    this.known = known;
+  }
+
+  /** Appends the expression's code. */
+  write(out: number[]): void {
+    for (const operand of this.operands) operand.write(out);
+    for (const byte of this.tail) out.push(byte);
+  }
+
+  get code(): readonly number[] {
+    const out: number[] = [];
+    this.write(out);
+    return out;
   }
 
   add(other: Operand): Value {
@@ -124,6 +149,8 @@ export class Value {
   }
 
   eqz(): Value {
+    if (this.known !== undefined && (this.type === I32 || this.type === I64))
+      return constant(I32, BigInt(this.known) === 0n ? 1 : 0);
     return this.unary('eqz', I32);
   }
   clz(): Value {
@@ -149,21 +176,28 @@ export class Value {
 
   /** i64 to i32, the low half; an i32 stays. */
   wrap(): Value {
-    return this.type === I32 ? this : this.convert('i32.wrap_i64', I32);
+    if (this.type === I32) return this;
+    return typeof this.known === 'bigint' ? constant(I32, this.known) : this.convert('i32.wrap_i64', I32);
   }
   /** i32 to i64 by sign; an i64 stays. */
   extendS(): Value {
-    return this.type === I64 ? this : this.convert('i64.extend_i32_s', I64);
+    if (this.type === I64) return this;
+    return typeof this.known === 'number' ? constant(I64, this.known) : this.convert('i64.extend_i32_s', I64);
   }
   /** i32 to i64 by zeroes; an i64 stays. */
   extendU(): Value {
-    return this.type === I64 ? this : this.convert('i64.extend_i32_u', I64);
+    if (this.type === I64) return this;
+    return typeof this.known === 'number'
+      ? constant(I64, this.known >>> 0)
+      : this.convert('i64.extend_i32_u', I64);
   }
   /** Sign-extends the low 8 bits in place. */
   ext8(): Value {
+    if (typeof this.known === 'number') return constant(I32, (this.known << 24) >> 24);
     return this.convert(`${TYPE_NAMES[this.type]}.extend8_s`, this.type);
   }
   ext16(): Value {
+    if (typeof this.known === 'number') return constant(I32, (this.known << 16) >> 16);
     return this.convert(`${TYPE_NAMES[this.type]}.extend16_s`, this.type);
   }
   ext32(): Value {
@@ -171,7 +205,7 @@ export class Value {
   }
   /** Any conversion by its text-format name, such as `f64.promote_f32`. */
   convert(name: string, type: ValType): Value {
-    return new Value(type, [...this.code, ...numericOp(name)]);
+    return new Value(type, numericOp(name), [this]);
   }
   /** Same bits as another type of the same width. */
   reinterpret(): Value {
@@ -190,7 +224,7 @@ export class Value {
   }
 
   unary(name: string, result: ValType): Value {
-    return new Value(result, [...this.code, ...numericOp(`${TYPE_NAMES[this.type]}.${name}`)]);
+    return new Value(result, typedOp(this.type, name), [this]);
   }
   binary(name: string, other: Operand): Value {
     return this.combine(name, other, this.type);
@@ -204,19 +238,24 @@ export class Value {
     if (right.type !== this.type) {
       throw new TypeError(`${TYPE_NAMES[this.type]}.${name} with a ${TYPE_NAMES[right.type]} operand`);
     }
-    return new Value(result, [...this.code, ...right.code, ...numericOp(`${TYPE_NAMES[this.type]}.${name}`)]);
+    const simpler =
+      right.known === undefined && this.known === undefined ? undefined : fold(name, this, right);
+    return simpler ?? new Value(result, typedOp(this.type, name), [this, right]);
   }
 }
 
+const NONE: readonly Value[] = [];
+
 export function constant(type: ValType, value: number | bigint): Value {
   switch (type) {
-    case I32:
-      return new Value(I32, [
-        OP['i32.const'],
-        ...sleb(typeof value === 'number' ? value | 0 : Number(BigInt.asIntN(32, value))),
-      ]);
-    case I64:
-      return new Value(I64, [OP['i64.const'], ...sleb64(BigInt(value))]);
+    case I32: {
+      const number = typeof value === 'number' ? value | 0 : Number(BigInt.asIntN(32, value));
+      return new Value(I32, [OP['i32.const'], ...sleb(number)], NONE, number);
+    }
+    case I64: {
+      const number = BigInt.asIntN(64, BigInt(value));
+      return new Value(I64, [OP['i64.const'], ...sleb64(number)], NONE, number);
+    }
     case F32:
       return new Value(F32, [OP['f32.const'], ...f32Bytes(Number(value))]);
     case F64:
@@ -224,6 +263,77 @@ export function constant(type: ValType, value: number | bigint): Value {
     default:
       throw new TypeError('use vconst for v128');
   }
+}
+
+const FOLD32: Readonly<Record<string, (a: number, b: number) => number>> = {
+  add: (a, b) => a + b,
+  sub: (a, b) => a - b,
+  mul: Math.imul,
+  and: (a, b) => a & b,
+  or: (a, b) => a | b,
+  xor: (a, b) => a ^ b,
+  shl: (a, b) => a << b,
+  shr_s: (a, b) => a >> b,
+  shr_u: (a, b) => a >>> b,
+  eq: (a, b) => Number(a === b),
+  ne: (a, b) => Number(a !== b),
+  lt_s: (a, b) => Number(a < b),
+  gt_s: (a, b) => Number(a > b),
+  le_s: (a, b) => Number(a <= b),
+  ge_s: (a, b) => Number(a >= b),
+  lt_u: (a, b) => Number(a >>> 0 < b >>> 0),
+  gt_u: (a, b) => Number(a >>> 0 > b >>> 0),
+  le_u: (a, b) => Number(a >>> 0 <= b >>> 0),
+  ge_u: (a, b) => Number(a >>> 0 >= b >>> 0),
+};
+const unsigned = (value: bigint): bigint => BigInt.asUintN(64, value);
+const FOLD64: Readonly<Record<string, (a: bigint, b: bigint) => bigint>> = {
+  add: (a, b) => a + b,
+  sub: (a, b) => a - b,
+  mul: (a, b) => a * b,
+  and: (a, b) => a & b,
+  or: (a, b) => a | b,
+  xor: (a, b) => a ^ b,
+  shl: (a, b) => a << (b & 63n),
+  shr_s: (a, b) => a >> (b & 63n),
+  shr_u: (a, b) => unsigned(a) >> (b & 63n),
+};
+const COMPARE64: Readonly<Record<string, (a: bigint, b: bigint) => boolean>> = {
+  eq: (a, b) => a === b,
+  ne: (a, b) => a !== b,
+  lt_s: (a, b) => a < b,
+  gt_s: (a, b) => a > b,
+  le_s: (a, b) => a <= b,
+  ge_s: (a, b) => a >= b,
+  lt_u: (a, b) => unsigned(a) < unsigned(b),
+  gt_u: (a, b) => unsigned(a) > unsigned(b),
+  le_u: (a, b) => unsigned(a) <= unsigned(b),
+  ge_u: (a, b) => unsigned(a) >= unsigned(b),
+};
+/** Operators for which a zero, or all ones, on the right changes nothing. */
+const ZERO_IS_NEUTRAL = new Set(['add', 'sub', 'or', 'xor', 'shl', 'shr_s', 'shr_u']);
+const COMMUTES_WITH_ZERO = new Set(['add', 'or', 'xor']);
+
+/** The simpler expression of the same value, if there is one; an operand is dropped only when it is a constant. */
+function fold(name: string, left: Value, right: Value): Value | undefined {
+  const a = left.known;
+  const b = right.known;
+  if (typeof a === 'number' && typeof b === 'number') {
+    const apply = FOLD32[name];
+    if (apply) return constant(I32, apply(a, b));
+  } else if (typeof a === 'bigint' && typeof b === 'bigint') {
+    const apply = FOLD64[name];
+    if (apply) return constant(I64, apply(a, b));
+    const compare = COMPARE64[name];
+    if (compare) return constant(I32, Number(compare(a, b)));
+  } else if ((b === 0 || b === 0n) && ZERO_IS_NEUTRAL.has(name)) {
+    return left;
+  } else if ((b === -1 || b === -1n) && name === 'and') {
+    return left;
+  } else if ((a === 0 || a === 0n) && COMMUTES_WITH_ZERO.has(name)) {
+    return right;
+  }
+  return undefined;
 }
 
 export const i32 = (value: number): Value => constant(I32, value);
@@ -241,40 +351,68 @@ export function toValue(operand: Operand, type: ValType): Value {
   return operand instanceof Value ? operand : constant(type, operand);
 }
 
-/** `condition ? whenTrue : whenFalse`, both evaluated. */
+const SELECT: readonly number[] = [OP.select];
+const SELECT_V128: readonly number[] = [0x1c, 1, V128];
+
+/** `condition ? whenTrue : whenFalse`, both evaluated (but when the condition is a constant). */
 export function select(condition: Value, whenTrue: Value, whenFalse: Value): Value {
   if (whenTrue.type !== whenFalse.type) throw new TypeError('select between two types');
-  const op = whenTrue.type === V128 ? [0x1c, 1, V128] : [OP.select];
-  return new Value(whenTrue.type, [...whenTrue.code, ...whenFalse.code, ...condition.code, ...op]);
+  if (condition.known !== undefined) return condition.known === 0 ? whenFalse : whenTrue;
+  const op = whenTrue.type === V128 ? SELECT_V128 : SELECT;
+  return new Value(whenTrue.type, op, [whenTrue, whenFalse, condition]);
 }
 
 /** A SIMD operator without immediates, by its text-format name; the result is v128 unless said otherwise. */
 export function simd(name: string, args: readonly Value[], result: ValType = V128): Value {
   const sub = SIMD[name];
   if (sub === undefined) throw new RangeError(`no SIMD operator ${name}`);
-  return new Value(result, [...args.flatMap((a) => a.code), 0xfd, ...uleb(sub)]);
+  return new Value(result, [0xfd, ...uleb(sub)], args);
 }
 
 export function extractLane(name: LaneName, vector: Value, lane: number): Value {
   const [sub, type, lanes] = LANES[name];
   if (lane < 0 || lane >= lanes) throw new RangeError(`${name} ${lane}`);
-  return new Value(type, [...vector.code, 0xfd, sub, lane]);
+  return new Value(type, [0xfd, sub, lane], [vector]);
 }
 
 export function replaceLane(name: LaneName, vector: Value, lane: number, scalar: Value): Value {
   const [sub, type, lanes] = LANES[name];
   if (lane < 0 || lane >= lanes || scalar.type !== type) throw new RangeError(`${name} ${lane}`);
-  return new Value(V128, [...vector.code, ...scalar.code, 0xfd, sub, lane]);
+  return new Value(V128, [0xfd, sub, lane], [vector, scalar]);
 }
 
 /** `i8x16.shuffle`: byte i of the result is byte `lanes[i]` of the pair (0-15 from `a`, 16-31 from `b`). */
 export function shuffle(a: Value, b: Value, lanes: readonly number[]): Value {
   if (lanes.length !== 16) throw new RangeError('a shuffle has 16 lanes');
-  return new Value(V128, [...a.code, ...b.code, 0xfd, 13, ...lanes]);
+  return new Value(V128, [0xfd, 13, ...lanes], [a, b]);
 }
 
-function numericOp(name: string): number[] {
-  const op = NUMERIC.get(name);
+const OPERATORS = new Map(
+  [...NUMERIC].map(([name, op]): [string, readonly number[]] => [
+    name,
+    op > 0xff ? [op >> 8, op & 0xff] : [op],
+  ]),
+);
+
+function numericOp(name: string): readonly number[] {
+  const op = OPERATORS.get(name);
   if (op === undefined) throw new RangeError(`no operator ${name}`);
-  return op > 0xff ? [op >> 8, op & 0xff] : [op];
+  return op;
+}
+
+/** The same by type and bare name. */
+const BY_TYPE: Readonly<Record<ValType, Map<string, readonly number[]>>> = {
+  [I32]: new Map(),
+  [I64]: new Map(),
+  [F32]: new Map(),
+  [F64]: new Map(),
+  [V128]: new Map(),
+};
+
+function typedOp(type: ValType, name: string): readonly number[] {
+  const known = BY_TYPE[type].get(name);
+  if (known) return known;
+  const op = numericOp(`${TYPE_NAMES[type]}.${name}`);
+  BY_TYPE[type].set(name, op);
+  return op;
 }
