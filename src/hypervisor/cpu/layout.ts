@@ -112,7 +112,7 @@ export const S = {
   walkFlags: field(4),
   /** Which TypeScript routine a handler asks for. */
   systemRoutine: field(4),
-  /** Units whose instructions trap: bit 0 x87, bit 1 MMX, bit 2 SSE. */
+  /** Units whose instructions trap: bit 0 x87, bit 1 MMX, bit 2 SSE, bit 3 AVX; bit 4: AVX's are undefined. */
   unitTrap: field(4),
   /** Set when the last page walk failed on a non-canonical address, so that a stack access is told #SS. */
   faultCanonical: field(4),
@@ -160,6 +160,8 @@ export const xmm = (index: number): number => S.xmm + index * 64;
 
 /** 256 bytes where slow accesses assemble data that lies on two pages or in a device. */
 export const SCRATCH = 0x3000;
+/** Results of a division of 128 bits, between the runtime and the instruction. */
+export const DIVISION = { quotient: SCRATCH + 0x400, remainder: SCRATCH + 0x408 } as const;
 if (next > SCRATCH) throw new Error('the state block reaches into the scratch area');
 
 /**
@@ -243,6 +245,8 @@ export const RECORD = {
   rep: 23,
   /** i64: immediate, or second byte displacement: sign-extended. */
   imm: 24,
+  /** u16: fourth register operand, of instructions whose immediate, if any, is one byte. */
+  r4: 30,
 } as const;
 
 /** Guest RAM. */

@@ -523,6 +523,12 @@ export class InterpreterBuilder implements Builder {
     const flip = aux.shrU(31).xor(value);
     this.#f.store('i32.store', S.flagAux, aux.xor(flip.mul(AUX.carry | AUX.overflow)));
   }
+  setCfOf(cf: Val, of: Val): void {
+    const f = this.#f;
+    const carry = f.let(cf);
+    const kept = this.#word(S.flagAux).and(~(AUX.carry | AUX.overflow));
+    f.store('i32.store', S.flagAux, kept.or(carry.shl(31)).or(carry.xor(of).shl(30)));
+  }
   setZf(value: Val): void {
     const f = this.#f;
     const zf = f.let(value);

@@ -87,9 +87,12 @@ export interface Builder {
   /** Byte address in linear memory of a register operand (XMM: 16 bytes; GPR: 8), i32. */
   registerAddress(index: number): Val;
 
-  /** Arithmetic flags from an operation; `r`, `x`, `y` of the operand's wasm type, `size` its bits. */
-  flagsAdd(size: Size, r: Val, x: Val, y: Val): void;
-  flagsSub(size: Size, r: Val, x: Val, y: Val): void;
+  /**
+   * Arithmetic flags from an operation; `r`, `x`, `y` of the operand's wasm type, `size` its bits. `carry` when
+   * `r` has a carry or borrow in it as well: comparing x and y then does not tell the flags.
+   */
+  flagsAdd(size: Size, r: Val, x: Val, y: Val, carry?: Val): void;
+  flagsSub(size: Size, r: Val, x: Val, y: Val, carry?: Val): void;
   /** ZF SF PF from r; CF OF AF cleared. */
   flagsLogic(size: Size, r: Val): void;
   /** ZF SF PF from r; the rest from i32 truth values (0 or 1), AF 0 when not given. */
@@ -97,6 +100,8 @@ export interface Builder {
   /** All six at once, each an i32 0 or 1. */
   flagsAll(flags: { cf: Val; pf: Val; af: Val; zf: Val; sf: Val; of: Val }): void;
   setCf(value: Val): void;
+  /** CF and OF alone. */
+  setCfOf(cf: Val, of: Val): void;
   /** ZF alone; the others stay. */
   setZf(value: Val): void;
   cf(): Val;

@@ -1,4 +1,4 @@
-import { S, TLB } from '../../layout.ts';
+import { DIVISION, S, TLB } from '../../layout.ts';
 import type { FunctionBuilder, FunctionRef } from '../../wasm/function.ts';
 import type { ModuleBuilder } from '../../wasm/module.ts';
 import { I32, I64 } from '../../wasm/opcodes.ts';
@@ -19,7 +19,7 @@ function mulHighUnsigned(f: FunctionBuilder, x: Value, y: Value): Value {
   return x1.mul(y1).add(u.shrU(32n)).add(v.shrU(32n));
 }
 
-/** RDX:RAX divided by a 64-bit divisor, one bit at a time when the upper half is not empty. Leaves quotient and remainder in the two locals. */
+/** A 128-bit dividend by a 64-bit divisor, one bit at a time when the upper half is not empty. Leaves quotient and remainder in the two locals. */
 function divide128(
   f: FunctionBuilder,
   high: Value,
@@ -54,26 +54,26 @@ function divide128(
   return { quotient, remainder };
 }
 
-const RAX = S.gpr;
-const RDX = S.gpr + 16;
-
 function addDivision(m: ModuleBuilder): Record<string, FunctionRef> {
   const raiseDivide = (f: FunctionBuilder): void => {
     recordFault(f, 0, undefined);
     f.return(1);
   };
-  const divideU = m.fn('divideU', [I64], [I32], (f, divisor) => {
-    const high = f.let(f.load('i64.load', RDX));
-    f.if(divisor.leU(high), () => raiseDivide(f));
-    const { quotient, remainder } = divide128(f, high, f.let(f.load('i64.load', RAX)), divisor);
-    f.store('i64.store', RAX, quotient);
-    f.store('i64.store', RDX, remainder);
+  const results = (f: FunctionBuilder, quotient: Value, remainder: Value): void => {
+    f.store('i64.store', DIVISION.quotient, quotient);
+    f.store('i64.store', DIVISION.remainder, remainder);
     f.return(0);
+  };
+  /** (high, low, divisor) → 1 after #DE; else the results are in the scratch area. */
+  const divideU = m.fn('divideU', [I64, I64, I64], [I32], (f, high, low, divisor) => {
+    f.if(divisor.leU(high), () => raiseDivide(f));
+    const { quotient, remainder } = divide128(f, high, low, divisor);
+    results(f, quotient, remainder);
   });
-  const divideS = m.fn('divideS', [I64], [I32], (f, divisor) => {
+  const divideS = m.fn('divideS', [I64, I64, I64], [I32], (f, upper, lower, divisor) => {
     f.if(divisor.eqz(), () => raiseDivide(f));
-    const high = f.local(I64, f.load('i64.load', RDX));
-    const low = f.local(I64, f.load('i64.load', RAX));
+    const high = f.local(I64, upper);
+    const low = f.local(I64, lower);
     const negative = f.let(high.ltS(0n));
     f.if(negative, () => {
       f.set(low, i64(0).sub(low));
@@ -91,9 +91,11 @@ function addDivision(m: ModuleBuilder): Record<string, FunctionRef> {
         .and(opposite.eqz().or(quotient.shl(1n).ne(0n))),
       () => raiseDivide(f),
     );
-    f.store('i64.store', RAX, select(opposite, i64(0).sub(quotient), quotient));
-    f.store('i64.store', RDX, select(negative, i64(0).sub(remainder), remainder));
-    f.return(0);
+    results(
+      f,
+      select(opposite, i64(0).sub(quotient), quotient),
+      select(negative, i64(0).sub(remainder), remainder),
+    );
   });
   return { divideU, divideS };
 }
@@ -165,11 +167,13 @@ export function addIntegerRuntime(m: ModuleBuilder, env: RuntimeEnv): Record<str
   const probeWrite = m.fn('probeWrite', [I64, I32], [I32], (f, linear, bytes) => {
     f.return(f.call(env.writable, linear, bytes, 0).eqz());
   });
-  /** (unit bit) → 1: #UD or #NM, by what keeps the unit from working (SDM vol. 3, tables 2-2 and 14-1). */
+  /** (unit bit) → 1: #UD or #NM, by what keeps the unit from working (SDM vol. 3, tables 2-2 and 14-1; AVX: #NM when it is CR0.TS alone). */
   const unitFault = m.fn('unitFault', [I32], [I32], (f, bit) => {
     const emulated = f.load('i32.load', S.cr0).and(4);
     const noFxsr = f.load('i32.load', S.cr4).and(0x200).eqz();
-    const undefinedOpcode = bit.ne(1).and(emulated.ne(0)).or(bit.eq(4).and(noFxsr));
+    const legacy = bit.ne(1).and(emulated.ne(0)).or(bit.eq(4).and(noFxsr));
+    const noAvx = f.load('i32.load', S.unitTrap).shrU(4).and(1);
+    const undefinedOpcode = select(bit.eq(8), noAvx, legacy);
     f.store('i32.store', S.faultVector, select(undefinedOpcode, i32(6), i32(7)));
     f.store('i32.store', S.faultHasCode, i32(0));
     f.return(1);

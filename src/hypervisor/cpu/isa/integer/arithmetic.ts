@@ -1,4 +1,4 @@
-import { gpr } from '../../layout.ts';
+import { DIVISION, gpr } from '../../layout.ts';
 import { I32, I64 } from '../../wasm/opcodes.ts';
 import { i32, i64 } from '../../wasm/value.ts';
 import type { Builder, Size, Val } from '../builder.ts';
@@ -125,11 +125,36 @@ function multiplySigned(b: Builder, left: number, right: number): void {
   b.flagsResult(size, low, { cf: carry, of: carry });
 }
 
+/** RDX:RAX by a 64-bit divisor: one of wasm's divisions when the dividend has 64 bits, as it almost always does. */
+function divideWide(b: Builder, signed: boolean): void {
+  const divisor = b.let(b.read(0));
+  const low = b.gpr(0, 64);
+  const high = b.gpr(2, 64);
+  const quotient = b.local(I64);
+  const remainder = b.local(I64);
+  const narrow = signed ? high.eq(low.shrS(63n)) : high.eqz();
+  // Left out: what faults, and the signed quotient that wasm would trap on.
+  const simple = signed ? divisor.add(1n).gtU(1n) : divisor.ne(0n);
+  b.if(
+    narrow.and(simple),
+    () => {
+      b.set(quotient, signed ? low.divS(divisor) : low.divU(divisor));
+      b.set(remainder, signed ? low.remS(divisor) : low.remU(divisor));
+    },
+    () => {
+      b.callFaulting(signed ? 'divideS' : 'divideU', high, low, divisor);
+      b.set(quotient, b.state('i64.load', DIVISION.quotient));
+      b.set(remainder, b.state('i64.load', DIVISION.remainder));
+    },
+  );
+  b.setGpr(0, 64, quotient);
+  b.setGpr(2, 64, remainder);
+}
+
 function divide(b: Builder, signed: boolean): void {
   const size = b.operandSize(0);
   if (size === 64) {
-    const divisor = b.let(b.read(0));
-    b.callFaulting(signed ? 'divideS' : 'divideU', divisor);
+    divideWide(b, signed);
     return;
   }
   const widen = (v: Val): Val => {
@@ -225,14 +250,16 @@ export const arithmeticInstructions: readonly Instruction[] = [
   }),
   binary('or', 0x08, 1, 'rw', logic('or'), 'A'),
   binary('adc', 0x10, 2, 'rw', (b, x, y, size) => {
-    const r = b.let(x.add(y).add(typed(size, b.cf())));
+    const carry = b.cf();
+    const r = b.let(x.add(y).add(typed(size, carry)));
     b.write(0, r);
-    b.flagsAdd(size, r, x, y);
+    b.flagsAdd(size, r, x, y, carry);
   }),
   binary('sbb', 0x18, 3, 'rw', (b, x, y, size) => {
-    const r = b.let(x.sub(y).sub(typed(size, b.cf())));
+    const borrow = b.cf();
+    const r = b.let(x.sub(y).sub(typed(size, borrow)));
     b.write(0, r);
-    b.flagsSub(size, r, x, y);
+    b.flagsSub(size, r, x, y, borrow);
   }),
   binary('and', 0x20, 4, 'rw', logic('and'), 'A'),
   binary('sub', 0x28, 5, 'rw', (b, x, y, size) => {

@@ -79,15 +79,9 @@ function rotate(left: boolean) {
       const top = b.let(topBit(size, result));
       const cf = left ? bit(result) : top;
       const next = size === 64 ? result.shrU(62n).wrap().and(1) : result.shrU(size - 2).and(1);
-      rotateFlags(b, b.let(cf), left ? top.xor(bit(result)) : top.xor(next));
+      b.setCfOf(b.let(cf), left ? top.xor(bit(result)) : top.xor(next));
     });
   };
-}
-
-/** Sets CF and OF, keeping the others. */
-function rotateFlags(b: Builder, cf: Val, of: Val): void {
-  const flags = b.rflags();
-  b.setArithmeticFlags(flags.and(~0x801).or(cf).or(of.shl(11)));
 }
 
 /** RCL and RCR rotate through CF, by the count modulo one more than the size. */
@@ -134,7 +128,7 @@ function rotateCarry(left: boolean) {
     b.if(count, () => {
       const top = topBit(size, r);
       const next = size === 64 ? r.shrU(62n).wrap().and(1) : r.shrU(size - 2).and(1);
-      rotateFlags(b, out, left ? top.xor(out) : top.xor(next));
+      b.setCfOf(out, left ? top.xor(out) : top.xor(next));
     });
   };
 }
