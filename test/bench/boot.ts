@@ -1,22 +1,15 @@
 // `npm run bench -- boot [--runs N]`: Debian's kernel and BusyBox from the start of the process to the shell's prompt,
 // through `teremok run` and, where it is installed, QEMU's translator with the same files, in turn.
-import { spawnSync } from 'node:child_process';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { homeDirectory, projectRoot } from '../../src/cli/setup/bootstrap.js';
+import { QEMU, qemu, qemuVersion, teremok } from './cpu/machines.ts';
+import { shellGuest } from './cpu/whole.ts';
 import { aboutThisMachine, median, printTable, readRuns } from './support/figures.ts';
 import { bootToShell, type ToShell } from './support/shell.ts';
 
-const QEMU = 'qemu-system-x86_64';
-const MEMORY_MIB = '256';
-const CMDLINE = 'console=ttyS0';
 /** A boot that takes longer has failed. Milliseconds. */
 const LIMIT_MS = 180_000;
-
-const IMAGE = join(homeDirectory(), 'images', 'debian-busybox');
-const KERNEL = join(IMAGE, 'vmlinuz');
-const INITRD = join(IMAGE, 'initrd');
 
 interface Statistics {
   readonly instructions: number;
@@ -28,32 +21,25 @@ type OwnBoot = ToShell & Statistics;
 /** One boot on the interpreter, with what `--stats` says of it. */
 async function bootTeremok(directory: string): Promise<OwnBoot> {
   const stats = join(directory, 'stats.json');
-  const program = join(projectRoot, 'src/cli/teremok.ts');
-  const machine = ['--kernel', KERNEL, '--initrd', INITRD, '--append', CMDLINE, '--memory', MEMORY_MIB];
-  const args = [program, 'run', ...machine, '--serial', 'stdio', '--stats', stats];
-  const boot = await bootToShell('teremok', process.execPath, args, LIMIT_MS);
+  const { command, args } = teremok(shellGuest(), { stats });
+  const boot = await bootToShell('teremok', command, args, LIMIT_MS);
   const { instructions, mips } = JSON.parse(await readFile(stats, 'utf8')) as Statistics;
   return { ...boot, instructions, mips };
 }
 
 /** The same on QEMU's translator, with the processor that has all that it can emulate. */
 function bootQemu(): Promise<ToShell> {
-  const machine = ['-accel', 'tcg', '-cpu', 'max', '-m', MEMORY_MIB, '-no-reboot'];
-  const guest = ['-kernel', KERNEL, '-initrd', INITRD, '-append', CMDLINE];
-  const streams = ['-display', 'none', '-serial', 'stdio', '-monitor', 'none', '-nic', 'none'];
-  return bootToShell(QEMU, QEMU, [...machine, ...guest, ...streams], LIMIT_MS);
-}
-
-function qemuVersion(): string | undefined {
-  const { status, stdout } = spawnSync(QEMU, ['--version'], { encoding: 'utf8' });
-  return status === 0 ? /version (\S+)/.exec(stdout)?.[1] : undefined;
+  const { command, args } = qemu(shellGuest());
+  return bootToShell(QEMU, command, args, LIMIT_MS);
 }
 
 const runs = readRuns(3);
-const qemu = qemuVersion();
+const version = qemuVersion();
 process.stdout.write(`${aboutThisMachine()}\n`);
 process.stdout.write(
-  qemu === undefined ? `no ${QEMU} here to compare with\n` : `beside it QEMU ${qemu}, -accel tcg -cpu max\n`,
+  version === undefined
+    ? `no ${QEMU} here to compare with\n`
+    : `beside it QEMU ${version}, -accel tcg -cpu max\n`,
 );
 const directory = await mkdtemp(join(tmpdir(), 'teremok-bench-'));
 const own: OwnBoot[] = [];
@@ -61,7 +47,7 @@ const theirs: ToShell[] = [];
 try {
   for (let run = 0; run < runs; run++) {
     own.push(await bootTeremok(directory));
-    if (qemu !== undefined) theirs.push(await bootQemu());
+    if (version !== undefined) theirs.push(await bootQemu());
   }
 } finally {
   await rm(directory, { recursive: true, force: true });

@@ -49,24 +49,49 @@ async function untilPrompt(name: string, child: ChildProcess, limitMs: number): 
   }
 }
 
-/** Starts a program that boots the guest on its standard output, waits for the shell's prompt and ends the program. */
-export async function bootToShell(
+/** A guest that has come to its prompt, and the process that it runs in. */
+export interface AtShell {
+  /** From starting the process to the prompt. */
+  readonly seconds: number;
+  readonly pid: number;
+  /** Processor time of the process so far. */
+  readonly cpuSeconds: () => number;
+}
+
+/**
+ * Starts a program that boots the guest on its standard output, waits for the shell's prompt, looks at it with `look`
+ * and ends the program.
+ */
+export async function atShell<T>(
+  name: string,
+  command: string,
+  args: readonly string[],
+  limitMs: number,
+  look: (shell: AtShell) => T | Promise<T>,
+): Promise<T> {
+  const before = performance.now();
+  const child = spawn(command, args, { stdio: ['pipe', 'pipe', 'pipe'] });
+  try {
+    await untilPrompt(name, child, limitMs);
+    const seconds = (performance.now() - before) / 1000;
+    const pid = child.pid as number;
+    return await look({ seconds, pid, cpuSeconds: () => cpuSecondsOf(pid) });
+  } finally {
+    await end(child);
+  }
+}
+
+/** The time to the shell's prompt of a program that boots the guest on its standard output. */
+export function bootToShell(
   name: string,
   command: string,
   args: readonly string[],
   limitMs: number,
 ): Promise<ToShell> {
-  const before = performance.now();
-  const child = spawn(command, args, { stdio: ['pipe', 'pipe', 'pipe'] });
-  try {
-    await untilPrompt(name, child, limitMs);
-    return {
-      seconds: (performance.now() - before) / 1000,
-      cpuSeconds: child.pid === undefined ? 0 : cpuSecondsOf(child.pid),
-    };
-  } finally {
-    await end(child);
-  }
+  return atShell(name, command, args, limitMs, ({ seconds, cpuSeconds }) => ({
+    seconds,
+    cpuSeconds: cpuSeconds(),
+  }));
 }
 
 /** Asks a process to end, and makes it when it has not within `limitMs`. */
