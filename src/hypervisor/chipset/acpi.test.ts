@@ -16,7 +16,8 @@ function setup(options: Partial<AcpiPmOptions> = {}) {
     clock,
     sci,
     onPowerOff: () => events.push('off'),
-    onSleep: (type) => events.push(`sleep ${type}`),
+    onSuspend: () => events.push('suspend'),
+    onWake: () => events.push('wake'),
     ...options,
   });
   const isa = new IsaBridge({ isaLine: () => new Probe() });
@@ -42,14 +43,60 @@ test('the SMI command port switches ACPI mode, and only then events raise the SC
   assert.equal(io.read(0x604, 2) & 1, 0);
 });
 
-test('SLP_EN with S5 powers off, with others sleeps; SLP_EN reads as zero', () => {
+test('SLP_EN with S5 powers off, with S3 suspends, with others does nothing; it reads as zero', () => {
   const { io, events } = setup({ acpiMode: true });
   io.write(0x604, 2, 0x2001);
   assert.deepEqual(events, ['off']);
   assert.equal(io.read(0x604, 2), 1);
+  io.write(0x604, 2, 0x3c01);
+  assert.deepEqual(events, ['off']);
   io.write(0x604, 2, 0x2401);
-  assert.deepEqual(events, ['off', 'sleep 1']);
+  assert.deepEqual(events, ['off', 'suspend']);
   assert.equal(io.read(0x604, 2), 0x0401);
+});
+
+test('asleep: what is enabled wakes, once, and tells why; the reset of falling asleep spares it', () => {
+  const { io, events, pm, sci } = setup({ acpiMode: true });
+  io.write(0x602, 2, Pm1.rtc | Pm1.timer);
+  io.write(0x604, 2, 0x2401);
+  pm.reset();
+  assert.equal(pm.asleep, true);
+  assert.equal(io.read(0x602, 2), Pm1.rtc | Pm1.timer);
+  pm.pressSleepButton();
+  assert.deepEqual(events, ['suspend']);
+  pm.rtcAlarm();
+  pm.rtcAlarm();
+  assert.deepEqual(events, ['suspend', 'wake']);
+  assert.equal(io.read(0x600, 2), Pm1.wake | Pm1.rtc | Pm1.sleepButton);
+  assert.equal(io.read(0x604, 2), 1);
+  assert.equal(sci.level, true);
+  // The next reset is an ordinary one.
+  pm.reset();
+  assert.equal(io.read(0x600, 2), 0);
+  assert.equal(io.read(0x602, 2), 0);
+});
+
+test('asleep: the power button wakes though nothing is enabled; the PM timer does not and waits for nobody', () => {
+  const { io, events, pm, clock } = setup({ acpiMode: true });
+  io.write(0x602, 2, Pm1.timer);
+  io.write(0x604, 2, 0x2401);
+  pm.reset();
+  assert.ok(clock.timers.every(({ deadline }) => deadline === undefined));
+  clock.advance(100e9);
+  assert.deepEqual(events, ['suspend']);
+  pm.pressPowerButton();
+  assert.deepEqual(events, ['suspend', 'wake']);
+  assert.equal(io.read(0x600, 2), Pm1.wake | Pm1.powerButton);
+});
+
+test('an enabled event that is there already ends the sleep at once', () => {
+  const { io, events, pm } = setup({ acpiMode: true });
+  pm.rtcAlarm();
+  io.write(0x602, 2, Pm1.rtc);
+  io.write(0x604, 2, 0x2401);
+  assert.deepEqual(events, ['suspend', 'wake']);
+  pm.reset();
+  assert.equal(io.read(0x600, 2), Pm1.wake | Pm1.rtc);
 });
 
 test('PM timer: 3.579545 MHz, 24 bits, TMR_STS and SCI when the highest bit changes', () => {

@@ -6,6 +6,12 @@
  * I/O block at PMBASE, 64 bytes: PM1_STS 0, PM1_EN 2, PM1_CNT 4, PM_TMR 8, and
  * a general-purpose event block GPE0_STS 20h, GPE0_EN 22h.
  *
+ * Sleeping: SLP_EN with S3 stops the machine until an event of PM1 or GPE0
+ * that is enabled, or the power button, enabled or not (4.8.3.1.1.1). The
+ * status and enable registers are on standby power: they and SCI_EN outlast
+ * the reset that every other register sees meanwhile. PM_TMR goes on counting,
+ * but its overflow wakes nobody.
+ *
  * Deviations:
  * - GPE0 lies at PMBASE + 20h with 16 status and 16 enable bits; the PIIX4's
  *   GPSTS and GPEN at 0Ch and 0Eh, device monitors and SMBus do not exist.
@@ -45,6 +51,9 @@ const CNT_MASK = 0x1c03;
 export const ACPI_ENABLE = 0xf1;
 export const ACPI_DISABLE = 0xf0;
 
+/** PM1 events that wake the machine when they are enabled. */
+const WAKE_EVENTS = Pm1.powerButton | Pm1.sleepButton | Pm1.rtc;
+
 /** SLP_TYP values, as the DSDT's \_S5 and \_S3 packages name them. */
 export const SleepType = { s5: 0, s3: 1 } as const;
 
@@ -54,8 +63,10 @@ export interface AcpiPmOptions {
   readonly sci: IrqLine;
   /** SLP_EN with S5: the machine is to be switched off. */
   readonly onPowerOff: () => void;
-  /** SLP_EN with any other SLP_TYP (0-7). Without it the write has no effect. */
-  readonly onSleep?: (type: number) => void;
+  /** SLP_EN with S3: the processor stops behind this access. Without it, and for other types, the write has no effect. */
+  readonly onSuspend?: () => void;
+  /** Something wakes the sleeping machine; may come while `onSuspend` has only just returned. */
+  readonly onWake?: () => void;
   /** A byte other than ACPI_ENABLE and ACPI_DISABLE at port B2h. */
   readonly onSmi?: (command: number) => void;
   /** SCI_EN after reset; for a machine whose FADT names no SMI command port. False by default. */
@@ -76,10 +87,13 @@ export type AcpiPmState = PciFunctionState & {
     readonly halves: number;
     readonly command: number;
     readonly commandData: number;
+    readonly asleep: boolean;
+    readonly standby: boolean;
   };
 };
 
 export class AcpiPm extends PciFunction {
+  override readonly stateVersion = 2;
   /** The 64-byte block at PMBASE. */
   readonly registers: BusDevice;
   /** Ports B2h (command) and B3h (status). */
@@ -98,6 +112,9 @@ export class AcpiPm extends PciFunction {
   #halves = 0;
   #command = 0;
   #commandData = 0;
+  #asleep = false;
+  /** The next reset is the one that comes with falling asleep. */
+  #standby = false;
 
   constructor(options: AcpiPmOptions) {
     super({
@@ -142,18 +159,24 @@ export class AcpiPm extends PciFunction {
     this.#place();
   }
 
-  /** The power button: PWRBTN_STS, and an SCI when the guest enabled it. */
+  /** The power button: PWRBTN_STS, and an SCI when the guest enabled it; wakes a sleeping machine in any case. */
   pressPowerButton(): void {
     this.#raise(Pm1.powerButton);
+    if (this.#asleep) this.#wake();
   }
 
   pressSleepButton(): void {
     this.#raise(Pm1.sleepButton);
   }
 
-  /** Sets WAK_STS, as coming back from a sleep state does. */
-  wake(): void {
-    this.#raise(Pm1.wake);
+  /** The RTC's alarm interrupt: RTC_STS. */
+  rtcAlarm(): void {
+    this.#raise(Pm1.rtc);
+  }
+
+  /** In S3, until something wakes the machine. */
+  get asleep(): boolean {
+    return this.#asleep;
   }
 
   /** Sets bit `event`, 0-15, of GPE0_STS. */
@@ -166,13 +189,17 @@ export class AcpiPm extends PciFunction {
     return (this.#control & SCI_EN) !== 0;
   }
 
+  /** Reset of the platform. The one that comes with falling asleep leaves alone what is on standby power. */
   override reset(): void {
     super.reset();
-    this.#status = 0;
-    this.#enable = 0;
-    this.#control = this.#pm.acpiMode ? SCI_EN : 0;
-    this.#gpeStatus = 0;
-    this.#gpeEnable = 0;
+    if (!this.#standby) {
+      this.#status = 0;
+      this.#enable = 0;
+      this.#control = this.#pm.acpiMode ? SCI_EN : 0;
+      this.#gpeStatus = 0;
+      this.#gpeEnable = 0;
+    }
+    this.#standby = false;
     this.#halves = this.#halvesNow();
     this.#command = 0;
     this.#commandData = 0;
@@ -194,6 +221,8 @@ export class AcpiPm extends PciFunction {
         halves: this.#halves,
         command: this.#command,
         commandData: this.#commandData,
+        asleep: this.#asleep,
+        standby: this.#standby,
       },
     };
   }
@@ -208,6 +237,8 @@ export class AcpiPm extends PciFunction {
     this.#halves = state.pm.halves;
     this.#command = state.pm.command;
     this.#commandData = state.pm.commandData;
+    this.#asleep = state.pm.asleep;
+    this.#standby = state.pm.standby;
     this.#place();
     this.#drive();
   }
@@ -262,10 +293,16 @@ export class AcpiPm extends PciFunction {
     this.#drive();
   }
 
-  /** Drives the SCI and arms the timer for the next overflow that somebody waits for. */
+  /** Drives the SCI and arms the timer for the next overflow that somebody waits for; asleep, looks whether to wake. */
   #drive(): void {
+    const general = (this.#gpeStatus & this.#gpeEnable) !== 0;
+    if (this.#asleep) {
+      this.#timer.cancel();
+      if (general || (this.#status & this.#enable & WAKE_EVENTS) !== 0) this.#wake();
+      return;
+    }
     this.#settle();
-    const events = (this.#status & this.#enable & EN_MASK) !== 0 || (this.#gpeStatus & this.#gpeEnable) !== 0;
+    const events = (this.#status & this.#enable & EN_MASK) !== 0 || general;
     this.#pm.sci.set(events && this.acpiMode);
     if (this.#enable & Pm1.timer && !(this.#status & Pm1.timer)) {
       this.#timer.arm(this.#scale.toNs((this.#halves + 1) * (this.#timerSpan / 2)));
@@ -329,7 +366,20 @@ export class AcpiPm extends PciFunction {
   #sleep(): void {
     const type = (this.#control >> 10) & 7;
     if (type === SleepType.s5) this.#pm.onPowerOff();
-    else this.#pm.onSleep?.(type);
+    if (type !== SleepType.s3 || !this.#pm.onSuspend || this.#asleep) return;
+    this.#settle();
+    this.#asleep = true;
+    this.#standby = true;
+    this.#pm.onSuspend();
+  }
+
+  #wake(): void {
+    this.#asleep = false;
+    this.#status |= Pm1.wake;
+    this.#control &= SCI_EN;
+    this.#halves = this.#halvesNow();
+    this.#drive();
+    this.#pm.onWake?.();
   }
 
   #writeSmi(port: number, value: number): void {

@@ -23,6 +23,28 @@ export class WiredOr {
   }
 }
 
+/** A line with a switch: while it is off, its output is released whatever the source does. */
+export class SwitchedLine implements IrqLine {
+  readonly #output: IrqLine;
+  #asserted = false;
+  #on = true;
+
+  constructor(output: IrqLine) {
+    this.#output = output;
+  }
+
+  set(asserted: boolean): void {
+    this.#asserted = asserted;
+    if (this.#on) this.#output.set(asserted);
+  }
+
+  switch(on: boolean): void {
+    if (on === this.#on) return;
+    this.#on = on;
+    this.#output.set(on && this.#asserted);
+  }
+}
+
 /** One source that drives several controllers, such as an ISA IRQ that goes to the PIC and to the I/O APIC. */
 export function fanOut(...outputs: readonly IrqLine[]): IrqLine {
   return {

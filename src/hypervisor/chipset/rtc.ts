@@ -76,6 +76,7 @@ export type RtcState = {
   readonly flags: number;
   readonly seenSecond: number;
   readonly seenPeriod: number;
+  readonly onBattery: boolean;
 };
 
 export interface RtcOptions {
@@ -92,17 +93,20 @@ export interface RtcOptions {
   readonly bytes?: Readonly<Record<number, number>>;
   /** Told when bit 7 of port 70h changes: true masks NMI. */
   readonly onNmiMask?: (masked: boolean) => void;
+  /** Told of each alarm whose interrupt is enabled: what sets RTC_STS of the ACPI registers. */
+  readonly onAlarm?: () => void;
 }
 
 /** The clock and 256 bytes of CMOS RAM: 128 behind ports 70h/71h, 128 more behind 72h/73h. */
 export class Rtc implements Stateful<RtcState> {
-  readonly stateVersion = 1;
+  readonly stateVersion = 2;
   /** Ports 70h-73h. */
   readonly device: BusDevice;
   readonly #door: Door;
   readonly #clock: Clock;
   readonly #irq: IrqLine;
   readonly #onNmiMask: ((masked: boolean) => void) | undefined;
+  readonly #onAlarm: (() => void) | undefined;
   readonly #updateTimer: Timer;
   readonly #periodicTimer: Timer;
   readonly #scale = tickScale(32_768);
@@ -119,12 +123,14 @@ export class Rtc implements Stateful<RtcState> {
   /** The last second and period whose flags were considered. */
   #seenSecond: number;
   #seenPeriod = 0;
+  #onBattery = false;
 
   constructor(options: RtcOptions) {
     this.#door = options.door;
     this.#clock = options.door.clock;
     this.#irq = options.irq;
     this.#onNmiMask = options.onNmiMask;
+    this.#onAlarm = options.onAlarm;
     this.#updateTimer = this.#clock.timer('rtc.update', () => this.#follow());
     this.#periodicTimer = this.#clock.timer('rtc.periodic', () => this.#follow());
     this.device = byteWide(
@@ -149,6 +155,16 @@ export class Rtc implements Stateful<RtcState> {
     return this.#nmiMasked;
   }
 
+  /** While the machine sleeps: the clock goes on, its interrupt reaches nobody, and only the alarm is waited for. */
+  get onBattery(): boolean {
+    return this.#onBattery;
+  }
+
+  set onBattery(value: boolean) {
+    this.#onBattery = value;
+    this.#follow();
+  }
+
   /** RESET of the data sheet: interrupt enables and flags are cleared, time and RAM stay. */
   reset(): void {
     this.#index = 0;
@@ -170,6 +186,7 @@ export class Rtc implements Stateful<RtcState> {
       flags: this.#flags,
       seenSecond: this.#seenSecond,
       seenPeriod: this.#seenPeriod,
+      onBattery: this.#onBattery,
     };
   }
 
@@ -184,6 +201,7 @@ export class Rtc implements Stateful<RtcState> {
     this.#flags = state.flags;
     this.#seenSecond = state.seenSecond;
     this.#seenPeriod = state.seenPeriod;
+    this.#onBattery = state.onBattery;
     this.#follow();
   }
 
@@ -433,12 +451,14 @@ export class Rtc implements Stateful<RtcState> {
     if (period !== this.#seenPeriod) this.#flags |= PERIODIC;
     this.#seenPeriod = period;
     const second = this.#second();
-    if (!this.#stopped() && second > this.#seenSecond) {
-      this.#flags |= UPDATE;
-      const alarm = this.#nextAlarm(this.#seenSecond);
-      if (alarm !== undefined && alarm <= second) this.#flags |= ALARM;
-    }
+    const passed = this.#stopped() ? second : this.#seenSecond;
     this.#seenSecond = second;
+    if (second <= passed) return;
+    this.#flags |= UPDATE;
+    const alarm = this.#nextAlarm(passed);
+    if (alarm === undefined || alarm > second) return;
+    this.#flags |= ALARM;
+    if (this.#ram[Reg.b] & ALARM) this.#onAlarm?.();
   }
 
   #requested(): boolean {
@@ -448,8 +468,9 @@ export class Rtc implements Stateful<RtcState> {
   /** Drives the line and arms the timers for what is enabled and not yet flagged. */
   #follow(): void {
     this.#settle();
-    this.#irq.set(this.#requested());
-    const waiting = this.#ram[Reg.b] & ~this.#flags;
+    this.#irq.set(this.#requested() && !this.#onBattery);
+    // An alarm wakes the machine even when an earlier one was never acknowledged.
+    const waiting = this.#ram[Reg.b] & (this.#onBattery ? ALARM : ~this.#flags);
     const now = this.#clock.now();
     const ticks = this.#periodTicks();
     if (waiting & PERIODIC && ticks !== 0) {

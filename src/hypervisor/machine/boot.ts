@@ -3,6 +3,7 @@ import { CS, DS, ES, FS, GS, gpr, LDTR, S, SS, TR } from '../cpu/layout.ts';
 import { writeSegment } from '../cpu/system/registers.ts';
 import { resetState } from '../cpu/system/reset.ts';
 import type { BootSegment, BootState } from '../firmware/boot-state.ts';
+import type { Waking } from '../firmware/waking.ts';
 
 const cache = (s: BootSegment): Parameters<typeof writeSegment>[2] => ({
   selector: s.selector,
@@ -37,4 +38,17 @@ export function applyBootState(view: DataView, boot: BootState): void {
   for (const index of [DS, ES, SS, FS, GS]) writeSegment(holder, index, cache(boot.ds));
   writeSegment(holder, TR, cache(boot.tr));
   writeSegment(holder, LDTR, cache(boot.ldtr));
+}
+
+/** Puts the processor where the guest wants to be woken from a sleep: as after reset, but for where it goes on. */
+export function applyWaking(view: DataView, waking: Waking): void {
+  if (waking.mode === 'protected') return applyBootState(view, waking.state);
+  resetState(view);
+  view.setBigUint64(S.rip, BigInt(waking.offset), true);
+  writeSegment({ view }, CS, {
+    selector: waking.segment,
+    base: BigInt(waking.segment * 16),
+    limit: 0xffff,
+    attributes: 0x9b,
+  });
 }

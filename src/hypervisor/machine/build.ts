@@ -12,7 +12,8 @@ import { installAcpi } from '../firmware/acpi/tables.ts';
 import type { BootRequest } from '../firmware/boot-state.ts';
 import { detectKernel, loadKernel } from '../firmware/detect.ts';
 import { parseModuleList } from '../firmware/multiboot.ts';
-import { applyBootState } from './boot.ts';
+import { findWaking } from '../firmware/waking.ts';
+import { applyBootState, applyWaking } from './boot.ts';
 import { type LogSink, RateLimitedLog } from './guest-log.ts';
 import { KvmClock } from './kvm-clock.ts';
 import { Machine } from './machine.ts';
@@ -175,6 +176,8 @@ export async function createMachine(config: MachineConfig, backends: MachineBack
       events: {
         powerOff: () => machine?.end({ kind: 'power-off' }),
         reset: () => machine?.end({ kind: 'reset' }),
+        suspend: () => machine?.suspend(),
+        resume: () => machine?.wakeUp(),
         debugExit: (value) => machine?.end({ kind: 'debug-exit', status: debugExitStatus(value) }),
         wake: () => engine?.interruptsChanged(),
         a20: (open) => engine?.setA20(open),
@@ -189,17 +192,32 @@ export async function createMachine(config: MachineConfig, backends: MachineBack
     });
     const processor = engine;
     ram.onWritten((gpa, length) => processor.memoryWritten(gpa, length));
-    const rsdp = installAcpi(ram);
+    const { rsdp, facs } = installAcpi(ram);
     applyBootState(engine.view, loadKernel(ram, await bootRequest(config.boot, rsdp)));
     // As firmware leaves it: MTRRs on, write-back by default.
     engine.context.msrs.set(MTRR_DEF_TYPE, 0xc06n);
     engine.stateChanged();
+    const wake = (): boolean => {
+      const waking = findWaking(ram, facs);
+      if (!waking) {
+        log.guest('the guest woke up without a waking vector: it is reset');
+        return false;
+      }
+      applyWaking(processor.view, waking);
+      processor.context.msrs.clear();
+      processor.context.msrs.set(MTRR_DEF_TYPE, 0xc06n);
+      tsc.set(0n);
+      clock.reset();
+      processor.stateChanged();
+      return true;
+    };
     machine = new Machine({
       door,
       pc,
       engine,
       disks,
       onResume: () => clock.refresh(),
+      onWake: wake,
       whereabouts: () => whereabouts(processor.view),
     });
     return machine;

@@ -66,6 +66,12 @@ export class KvmClock implements Stateful<KvmClockState> {
     this.#memory.writeU32(at, version);
   }
 
+  /** As at power-on: no structure is kept up to date. */
+  reset(): void {
+    this.#wallClock = 0n;
+    this.#systemTime = 0n;
+  }
+
   /** The calendar at machine time 0. */
   #writeWallClock(at: number): void {
     const milliseconds = this.#door.wallClock() - this.#door.clock.now() / 1e6;

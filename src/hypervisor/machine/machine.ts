@@ -39,6 +39,8 @@ export interface MachineParts {
   readonly disks: readonly DiskBackend[];
   /** What the guest's clock structures need after time stood still. */
   readonly onResume: () => void;
+  /** Firmware's part at the end of a sleep: puts the processor where the guest wants to be woken; false when that is nowhere. */
+  readonly onWake: () => boolean;
   /** The processor's position, for messages. */
   readonly whereabouts: () => string;
 }
@@ -57,6 +59,10 @@ export class Machine {
   readonly #resolveExit: (exit: MachineExit) => void;
   #exit: MachineExit | undefined;
   #state: 'new' | 'running' | 'paused' | 'ended' = 'new';
+  /** The guest's own sleep (S3): asked for, then entered. */
+  #suspend: 'no' | 'asked' | 'asleep' = 'no';
+  /** Something has come that ends it. */
+  #woken = false;
   #loop: Promise<void> = Promise.resolve();
   #wake: (() => void) | undefined;
   #startedAt = 0;
@@ -134,6 +140,20 @@ export class Machine {
     if (this.#state !== 'running') this.#finish(exit);
   }
 
+  /** The guest suspends to RAM: nothing runs behind the instruction under way. */
+  suspend(): void {
+    if (this.#suspend !== 'no') return;
+    this.#suspend = 'asked';
+    this.#woken = false;
+    this.#parts.engine.requestStop();
+  }
+
+  /** Ends that; may come right behind `suspend`. */
+  wakeUp(): void {
+    this.#woken = true;
+    this.#wake?.();
+  }
+
   stats(): MachineStats {
     const { engine, pc } = this.#parts;
     const cpu = process.cpuUsage(this.#cpuAtStart);
@@ -181,7 +201,7 @@ export class Machine {
       let halted = false;
       while (this.#going && !halted) {
         door.pump();
-        halted = this.#slice() === 'halted';
+        halted = this.#suspended() || this.#slice() === 'halted';
         if (performance.now() >= end || door.hasArrivals) break;
       }
       pc.flush();
@@ -189,6 +209,23 @@ export class Machine {
       if (halted) await this.#sleep();
       else await new Promise<void>((resolve) => setImmediate(resolve));
     }
+  }
+
+  /** Whether the guest is suspended to RAM, and so no instruction runs; falls asleep and wakes up. */
+  #suspended(): boolean {
+    if (this.#suspend === 'no') return false;
+    const { pc } = this.#parts;
+    if (this.#suspend === 'asked') {
+      this.#suspend = 'asleep';
+      pc.sleep();
+    }
+    if (!this.#woken) return true;
+    this.#suspend = 'no';
+    pc.wake();
+    if (this.#parts.onWake()) return false;
+    // A guest that left no waking vector starts anew, as on a PC.
+    this.end({ kind: 'reset' });
+    return true;
   }
 
   #slice(): SliceEnd {

@@ -2,9 +2,10 @@ import type { DiskBackend } from '../backends/disk.ts';
 import type { ByteInput, ByteSink } from '../backends/streams.ts';
 import { AcpiPm } from '../chipset/acpi.ts';
 import { InterruptBus } from '../chipset/apicbus.ts';
+import { Hpet } from '../chipset/hpet.ts';
 import { IoApic } from '../chipset/ioapic.ts';
 import { LocalApic } from '../chipset/lapic.ts';
-import { fanOut, WiredOr } from '../chipset/lines.ts';
+import { fanOut, SwitchedLine, WiredOr } from '../chipset/lines.ts';
 import { assignResources, HostBridge, IsaBridge, PciRoot } from '../chipset/pci.ts';
 import { DescribedFunction } from '../chipset/pci-described.ts';
 import { PicPair } from '../chipset/pic.ts';
@@ -33,6 +34,10 @@ export interface PcEvents {
   powerOff(): void;
   /** Of the processor alone, or of everything: here both begin the machine anew. */
   reset(): void;
+  /** To RAM (S3): the processor stops behind the access that asks for it. */
+  suspend(): void;
+  /** What ends that. */
+  resume(): void;
   debugExit(value: number): void;
   /** The local APIC has something for the processor. */
   wake(): void;
@@ -61,6 +66,10 @@ export interface Pc {
   readonly powerButton: DoorPort<null>;
   readonly serial: Serial16550;
   readonly consoleInput: ByteInput | undefined;
+  /** Takes the power from all that a sleep in S3 takes it from: everything is reset but RAM, clock and wake logic. */
+  sleep(): void;
+  /** Power comes back. */
+  wake(): void;
   /** What devices hold back for a batch goes out: called between slices. */
   flush(): void;
   /** Resolves when no disk request is under way; the door must go on delivering until then. */
@@ -71,6 +80,8 @@ const COM1 = { base: 0x3f8, irq: 4 } as const;
 const PCI_IO = { base: 0xc000, limit: 0x1_0000 } as const;
 const PCI_MEMORY = { base: 0xc000_0000, limit: 0xfec0_0000 } as const;
 const FIRST_SLOT = 2;
+/** I/O APIC inputs that HPET timers may be routed to: those of the 8254 and the RTC, and what nobody else has. */
+const HPET_ROUTES = [2, 8, 16, 17, 18, 19, 20, 21, 22, 23] as const;
 
 /** Builds the PC of the platform map (docs/architecture.md): i440FX and PIIX, as guests know it. */
 export function buildPc(options: PcOptions): Pc {
@@ -95,17 +106,42 @@ export function buildPc(options: PcOptions): Pc {
   const pic = new PicPair({ output: lapic.lint0, levelIrqs: [9, 10, 11] });
   pic.attach(pio);
   bus.connectPic(pic);
+  const pins = Array.from({ length: 24 }, (_, pin) => new WiredOr(ioapic.line(pin)));
+  const pin = (n: number): IrqLine => {
+    const wire = pins[n];
+    if (!wire) throw new RangeError(`no I/O APIC input ${n}`);
+    return wire.input();
+  };
   const wires = Array.from(
     { length: 16 },
-    (_, irq) => new WiredOr(fanOut(pic.line(irq), ioapic.line(irq === 0 ? 2 : irq))),
+    (_, irq) => new WiredOr(fanOut(pic.line(irq), pin(irq === 0 ? 2 : irq))),
   );
   const isaIrq = (irq: number): IrqLine => {
     const wire = wires[irq];
     if (!wire) throw new RangeError(`no ISA interrupt ${irq}`);
     return wire.input();
   };
-  new Pit({ clock: door.clock, irq0: isaIrq(0) }).attach(pio);
-  new Rtc({ door, irq: isaIrq(8), ramBytes: options.memory.size }).attach(pio);
+  const pitLine = new SwitchedLine(isaIrq(0));
+  const pit = new Pit({ clock: door.clock, irq0: pitLine });
+  pit.attach(pio);
+  const rtcLine = new SwitchedLine(isaIrq(8));
+  const rtc = new Rtc({
+    door,
+    irq: rtcLine,
+    ramBytes: options.memory.size,
+    onAlarm: () => acpi.rtcAlarm(),
+  });
+  rtc.attach(pio);
+  const hpet = new Hpet({
+    clock: door.clock,
+    routes: new Map(HPET_ROUTES.map((route) => [route, pin(route)])),
+    legacy: [isaIrq(0), isaIrq(8)],
+    onLegacy: (active) => {
+      pitLine.switch(!active);
+      rtcLine.switch(!active);
+    },
+  });
+  hpet.attach(mmio);
   const control = new SystemControl({ onReset: () => events.reset(), onA20: (open) => events.a20(open) });
   control.attach(pio);
   new FwCfg({ memory: options.memory, vcpus: 1 }).attach(pio);
@@ -117,7 +153,13 @@ export function buildPc(options: PcOptions): Pc {
     pirq: (i) => isa.pirq(i),
     resetControl: control.resetControl,
   });
-  const acpi = new AcpiPm({ clock: door.clock, sci: isaIrq(9), onPowerOff: () => events.powerOff() });
+  const acpi = new AcpiPm({
+    clock: door.clock,
+    sci: isaIrq(9),
+    onPowerOff: () => events.powerOff(),
+    onSuspend: () => events.suspend(),
+    onWake: () => events.resume(),
+  });
   const powerButton = door.port<null>('power-button', () => acpi.pressPowerButton());
   pci.add(0, 0, new HostBridge());
   pci.add(1, 0, isa);
@@ -150,11 +192,12 @@ export function buildPc(options: PcOptions): Pc {
     );
   }
   if (options.testDevice) {
-    const lines = Array.from({ length: 24 }, (_, i) => (i < 16 ? isaIrq(i) : ioapic.line(i)));
+    const lines = Array.from({ length: 24 }, (_, i) => (i < 16 ? isaIrq(i) : pin(i)));
     new TestDevice({ pio, mmio, memory: options.memory, lines });
   }
   // There is no firmware to do it.
-  assignResources(pci, { io: PCI_IO, memory: PCI_MEMORY });
+  const assign = (): void => assignResources(pci, { io: PCI_IO, memory: PCI_MEMORY });
+  assign();
   return {
     pio,
     mmio,
@@ -162,6 +205,17 @@ export function buildPc(options: PcOptions): Pc {
     powerButton,
     serial,
     consoleInput: console?.input,
+    sleep: () => {
+      // Devices first, so that the controllers behind them see their wires released.
+      pci.reset();
+      for (const device of [serial, hpet, pit, control, pic, ioapic, lapic]) device.reset();
+      assign();
+      rtc.onBattery = true;
+    },
+    wake: () => {
+      rtc.reset();
+      rtc.onBattery = false;
+    },
     flush: () => {
       serial.flush();
       console?.flush();

@@ -88,6 +88,11 @@ export function levelInterrupt(gsi: number): Aml {
   return [0x89, 6, 0, 0x09, 1, ...le(gsi, 4)];
 }
 
+/** 6.4.3.4: a fixed range of 32-bit memory, not writable. */
+export function fixedMemory(base: number, length: number): Aml {
+  return [0x86, 9, 0, 0, ...le(base, 4), ...le(length, 4)];
+}
+
 type AddressKind = 'memory' | 'io' | 'bus';
 const ADDRESS_TYPE: Record<AddressKind, number> = { memory: 0, io: 1, bus: 2 };
 

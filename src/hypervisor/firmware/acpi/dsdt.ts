@@ -11,17 +11,20 @@ const LINKS = ['LNKA', 'LNKB', 'LNKC', 'LNKD'] as const;
 /** Present, enabled, functioning; not shown in a user interface (6.3.7). */
 const PRESENT = 0x0b;
 
-/** Definition block of the DSDT: the PCI bus, what is on its ISA bridge, the processors, and S5. */
+/** Definition block of the DSDT: the PCI bus, what is on its ISA bridge, the processors, S5 and S3. */
 export function dsdtBody(platform: AcpiPlatform): Uint8Array {
-  const off = aml.integer(platform.sleepTypeOff);
+  const sleepState = (name: string, type: number): Aml =>
+    aml.define(name, aml.pack(aml.integer(type), aml.integer(type), aml.integer(0), aml.integer(0)));
   const terms: Aml[] = [
     aml.scope(
       '\\_SB',
       ...platform.apicIds.map(processor),
       pciBus(platform),
       ...LINKS.map((_, i) => link(platform, i)),
+      ...(platform.hpet === undefined ? [] : [hpet(platform.hpet.base)]),
     ),
-    aml.define('\\_S5', aml.pack(off, off, aml.integer(0), aml.integer(0))),
+    ...(platform.sleepTypeRam === undefined ? [] : [sleepState('\\_S3', platform.sleepTypeRam)]),
+    sleepState('\\_S5', platform.sleepTypeOff),
   ];
   return Uint8Array.from(terms.flat());
 }
@@ -88,6 +91,15 @@ function link(platform: AcpiPlatform, index: number): Aml {
     aml.define('_CRS', choice),
     aml.method('_SRS', 1),
     aml.method('_DIS', 0),
+  );
+}
+
+function hpet(base: number): Aml {
+  return aml.device(
+    'HPET',
+    aml.define('_HID', aml.eisaId('PNP0103')),
+    aml.define('_UID', aml.integer(0)),
+    aml.define('_CRS', aml.resources(aml.fixedMemory(base, 0x400))),
   );
 }
 

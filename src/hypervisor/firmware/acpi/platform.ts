@@ -21,10 +21,14 @@ export interface AcpiPlatform {
   };
   /** Value of SLP_TYP that means soft off. */
   readonly sleepTypeOff: number;
+  /** The one that means suspended to RAM; absent when the machine cannot. */
+  readonly sleepTypeRam?: number;
   readonly sci: number;
   /** How ACPI mode is switched on and off; absent when the machine is always in it. */
   readonly smi?: { readonly port: number; readonly enable: number; readonly disable: number };
   readonly reset: { readonly port: number; readonly value: number };
+  /** The high precision event timer: GCAP_ID's low half, its address, the least period in ticks. */
+  readonly hpet?: { readonly id: number; readonly base: number; readonly leastTicks: number };
   /** Memory window that PCI devices live in, `[first, last]`. */
   readonly pciWindow: { readonly first: number; readonly last: number };
   /** ISA interrupts of PIRQA to PIRQD. */
@@ -51,9 +55,12 @@ export const DEFAULT_PLATFORM: AcpiPlatform = {
     length: 0x40,
   },
   sleepTypeOff: 0,
+  sleepTypeRam: 1,
   sci: 9,
   smi: { port: 0xb2, enable: 0xf1, disable: 0xf0 },
   reset: { port: 0xcf9, value: 0x06 },
+  // 20 µs: the distance below which interrupts of a periodic timer are drawn together.
+  hpet: { id: 0x8086_a201, base: 0xfed00000, leastTicks: 2000 },
   pciWindow: { first: 0xc0000000, last: 0xfebfffff },
   pirq: [10, 10, 11, 11],
   serial: [{ base: 0x3f8, irq: 4 }],

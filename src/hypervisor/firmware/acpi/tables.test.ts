@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { readAml } from '../../../../test/support/aml-reader.ts';
 import { FlatMemory } from '../../../../test/support/machine-parts.ts';
+import { HPET_BASE, HPET_BLOCK_ID } from '../../chipset/hpet.ts';
 import * as aml from './aml.ts';
 import type { AcpiPlatform } from './platform.ts';
 import { buildAcpi, installAcpi } from './tables.ts';
@@ -11,7 +12,7 @@ const sum = (bytes: Uint8Array): number => bytes.reduce((n, byte) => (n + byte) 
 /** Follows the pointers as a guest does; every table by its signature. */
 function tables(platform: Partial<AcpiPlatform> = {}) {
   const memory = new FlatMemory(2 << 20);
-  const rsdp = installAcpi(memory, platform);
+  const { rsdp, facs } = installAcpi(memory, platform);
   const bytes = (gpa: number, length: number): Uint8Array => memory.bytes.slice(gpa, gpa + length);
   const signature = (gpa: number): string => String.fromCharCode(...bytes(gpa, 4));
   assert.equal(rsdp % 16, 0);
@@ -38,7 +39,8 @@ function tables(platform: Partial<AcpiPlatform> = {}) {
   const fadt = new DataView(found.get('FACP')?.buffer ?? new ArrayBuffer(0));
   take(fadt.getUint32(40, true));
   assert.equal(fadt.getUint32(36, true) % 64, 0);
-  take(fadt.getUint32(36, true));
+  assert.equal(fadt.getUint32(36, true), facs);
+  take(facs);
   const dsdt = found.get('DSDT') ?? new Uint8Array();
   return { found, fadt, names: readAml(dsdt.subarray(36)) };
 }
@@ -49,6 +51,7 @@ test('every table is reachable from the RSDP, and sums to zero', () => {
     'DSDT',
     'FACP',
     'FACS',
+    'HPET',
     'RSDT',
     'WAET',
     'XSDT',
@@ -73,6 +76,7 @@ test('the FADT names the platform: power management block, reset register, SCI',
   const flags = fadt.getUint32(112, true);
   assert.equal(flags & (1 << 4), 0, 'the power button is a fixed feature');
   assert.notEqual(flags & (1 << 10), 0, 'the reset register works');
+  assert.equal(flags & (1 << 6), 0, 'the RTC wakes as a fixed event');
   assert.equal(flags & (1 << 8), 0, 'the timer has 24 bits');
   assert.equal(fadt.getUint16(109, true), 0b101, 'no 8042, no VGA');
 });
@@ -105,10 +109,11 @@ test('the MADT: processors, I/O APIC, overrides of the timer and the level inter
   ]);
 });
 
-test('the DSDT: bus windows, routing by swizzle over links, serial port, RTC, S5', () => {
+test('the DSDT: bus windows, routing by swizzle over links, serial port, RTC, S5, S3', () => {
   const { names, methods, devices } = tables({ apicIds: [0, 1] }).names;
   assert.equal(names.get('\\_SB.PCI0._HID'), 0x030ad041);
   assert.deepEqual(names.get('\\_S5'), [0, 0, 0, 0]);
+  assert.deepEqual(names.get('\\_S3'), [1, 1, 0, 0]);
   assert.ok(devices.includes('\\_SB.C001'));
 
   const routes = names.get('\\_SB.PCI0._PRT') as [number, number, { ref: string }, number][];
@@ -177,4 +182,14 @@ test('integers, names and package lengths have the forms of the specification', 
     const { names } = readAml(Uint8Array.from(aml.scope('\\_SB', inner)));
     assert.equal((names.get('\\_SB.DATA') as Uint8Array).length, length);
   }
+});
+
+test('the HPET table is what the timer says of itself', () => {
+  const hpet = tables().found.get('HPET') ?? new Uint8Array();
+  const view = new DataView(hpet.buffer);
+  assert.equal(hpet.length, 56);
+  assert.equal(view.getUint32(36, true), HPET_BLOCK_ID);
+  assert.deepEqual([...hpet.subarray(40, 44)], [0, 64, 0, 0]);
+  assert.equal(Number(view.getBigUint64(44, true)), HPET_BASE);
+  assert.deepEqual([...hpet.subarray(52)], [0, 2000 & 0xff, 2000 >> 8, 0]);
 });

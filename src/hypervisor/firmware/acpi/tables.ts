@@ -11,6 +11,8 @@ const CREATOR_ID = 'TRMK';
 export interface AcpiImage {
   /** Guest-physical address of the RSDP. */
   readonly rsdp: number;
+  /** And of the FACS, where a guest leaves its waking vector. */
+  readonly facs: number;
   readonly base: number;
   readonly bytes: Uint8Array;
 }
@@ -30,6 +32,7 @@ export function buildAcpi(platform: Partial<AcpiPlatform> = {}, base = ACPI_AREA
   const listed = [
     image.place(fadt(p, facs, dsdt), 16),
     image.place(madt(p), 16),
+    ...(p.hpet === undefined ? [] : [image.place(hpetTable(p.hpet), 16)]),
     image.place(table('WAET', 1, words32(WAET_RTC_GOOD | WAET_PM_TIMER_GOOD)), 16),
   ];
   const rsdt = image.place(table('RSDT', 1, words32(...listed)), 16);
@@ -39,14 +42,14 @@ export function buildAcpi(platform: Partial<AcpiPlatform> = {}, base = ACPI_AREA
   if (base === ACPI_AREA && base + bytes.length > BOOT_GDT) {
     throw new RangeError(`the ACPI tables take ${bytes.length} bytes, more than there is room for`);
   }
-  return { rsdp, base, bytes };
+  return { rsdp, facs, base, bytes };
 }
 
-/** Builds the tables and puts them into RAM; returns the address of the RSDP. */
-export function installAcpi(memory: GuestMemory, platform: Partial<AcpiPlatform> = {}): number {
+/** Builds the tables and puts them into RAM. */
+export function installAcpi(memory: GuestMemory, platform: Partial<AcpiPlatform> = {}): AcpiImage {
   const image = buildAcpi(platform);
   load(memory, image.base, image.bytes);
-  return image.rsdp;
+  return image;
 }
 
 /** Windows ACPI Emulated Devices Table: no need for the guest to work around RTC or PM timer flaws. */
@@ -133,7 +136,6 @@ const FADT_WBINVD = 1 << 0;
 const FADT_C1 = 1 << 2;
 /** No sleep button as a fixed feature; the power button is one, as its flag (bit 4) is clear. */
 const FADT_NO_SLEEP_BUTTON = 1 << 5;
-const FADT_RTC_WAKE_NOT_FIXED = 1 << 6;
 const FADT_TIMER_32 = 1 << 8;
 const FADT_RESET_REGISTER = 1 << 10;
 
@@ -146,6 +148,7 @@ const BOOT_NO_VGA = 1 << 2;
 const NO_C2 = 101;
 const NO_C3 = 1001;
 
+const SPACE_MEMORY = 0;
 const SPACE_IO = 1;
 const FADT_LENGTH = 244;
 const CMOS_CENTURY = 0x32;
@@ -184,7 +187,8 @@ function fadt(p: AcpiPlatform, facs: number, dsdt: number): Uint8Array {
   u16(109, BOOT_LEGACY_DEVICES | (p.keyboard ? BOOT_8042 : 0) | (p.vga ? 0 : BOOT_NO_VGA));
   u32(
     112,
-    FADT_WBINVD | FADT_C1 | FADT_NO_SLEEP_BUTTON | FADT_RTC_WAKE_NOT_FIXED | FADT_RESET_REGISTER | timer32,
+    // Its RTC flag (bit 6) is clear: an alarm shows in PM1_STS. There is no S4 to wake from (bit 7).
+    FADT_WBINVD | FADT_C1 | FADT_NO_SLEEP_BUTTON | FADT_RESET_REGISTER | timer32,
   );
   register(116, p.reset.port, 8, 1);
   u8(128, p.reset.value);
@@ -198,6 +202,16 @@ function fadt(p: AcpiPlatform, facs: number, dsdt: number): Uint8Array {
     register(220, p.pm.gpe0.base, 8 * p.pm.gpe0.length, 1);
   }
   return table('FACP', 3, bytes);
+}
+
+/** IA-PC HPET specification 1.0a, 3.2.4: block, address, number, least ticks of a periodic timer. */
+function hpetTable({ id, base, leastTicks }: NonNullable<AcpiPlatform['hpet']>): Uint8Array {
+  const address = [SPACE_MEMORY, 64, 0, 0, ...le32(base), ...le32(0)];
+  return table(
+    'HPET',
+    1,
+    Uint8Array.from([...le32(id), ...address, 0, leastTicks & 0xff, leastTicks >> 8, 0]),
+  );
 }
 
 /** MADT flags and interrupt polarity and trigger, 5.2.12. */
