@@ -511,6 +511,26 @@ function compatibility(kernel: TestKernel): void {
     { vector: 0x80, sp: at('userStackTop', ALIAS - 4) },
     () => kernel.user(() => asm.db(0x50), { alias: ALIAS, stack: STACK, code: USER_CODE }),
   );
+  kernel.test(
+    'IRETQ to ring 3 makes a segment of ring 0 in FS null and keeps its base',
+    { vector: 0x80, ax: 0x600d_600d, w0: 0 },
+    () => {
+      asm.mov(kernel.at('w1'), 0x600d_600d);
+      asm.mov('eax', KERNEL_DATA);
+      asm.mov('fs', 'eax');
+      const { label, plus } = kernel.field('w1');
+      asm.wrmsr(0xc000_0100, at(label, plus + ALIAS));
+      kernel.user(
+        () => {
+          asm.mov('ecx', 'fs');
+          const seen = kernel.field('w0');
+          asm.mov(mem(at(seen.label, seen.plus + ALIAS)), 'ecx');
+          asm.mov('eax', mem(0, { segment: 'fs' }));
+        },
+        { alias: ALIAS, stack: STACK },
+      );
+    },
+  );
   const target = asm.fresh('gate');
   asm.jmp(`${target}.over`);
   asm.label(target);

@@ -108,13 +108,18 @@ export function prepareSegment(ctx: CpuContext, index: number, selector: number)
   return prepareDataSegment(ctx, selector, cpl);
 }
 
-/** On a return to an outer level: data segments that it may not use become null (SDM vol. 2, RET). */
+/**
+ * On a return to an outer level: data segments that it may not use become null
+ * (SDM vol. 2, RET). Their base stays, as processors have it: 64-bit code may go
+ * on using a base of FS or GS that an MSR has set.
+ */
 export function dropInnerSegments(ctx: CpuContext, cpl: number): void {
   for (const index of [ES, DS, FS, GS]) {
     const cache = readSegment(ctx, index);
     if ((cache.attributes & ATTR.s) === 0) continue;
     const conforming = (cache.attributes & ATTR.code) !== 0 && (cache.attributes & ATTR.conforming) !== 0;
-    if (!conforming && dplOf(cache.attributes) < cpl) writeSegment(ctx, index, nullCache(0));
+    if (!conforming && dplOf(cache.attributes) < cpl)
+      writeSegment(ctx, index, { ...nullCache(0), base: cache.base });
   }
 }
 
