@@ -1,0 +1,85 @@
+// `npm run guests -- i386 | python | perl | openssl [--qemu] [NAME …]`: guests made of Debian's packages, booted by
+// `teremok run`, whose answers are known beforehand. With --qemu the same files run under QEMU's translator and the
+// answers are compared.
+import { parseArgs } from 'node:util';
+import { runProgram } from '../../src/cli/setup/program.ts';
+import { BootedGuest, type BootFiles, type Runner } from './debian/booted.ts';
+import type { DebianGuest } from './debian/guest.ts';
+import { i386Guest } from './debian/i386.ts';
+import { opensslGuest } from './debian/openssl.ts';
+import { perlGuest } from './debian/perl.ts';
+import { pythonGuest } from './debian/python.ts';
+import { compareReports, Report } from './debian/report.ts';
+
+const GUESTS: Readonly<Record<string, () => DebianGuest>> = {
+  i386: i386Guest,
+  python: pythonGuest,
+  perl: perlGuest,
+  openssl: opensslGuest,
+};
+
+const USAGE = `Usage: npm run guests -- GUEST [--qemu] [NAME …]
+  i386     Debian's 686 kernel, 32 bits without PAE, to its shell with 512 MiB
+  python   Python's own regression tests; NAMEs such as test_math pick some
+  perl     sums, strings, sorting and patterns in Perl against the same Perl on this machine's processor
+  openssl  digests, ciphers and signatures against Node's
+  --qemu   the same under QEMU's translator, and whether its answers are the same`;
+
+/** Boots the guest, has it checked, turns it off. */
+async function runGuest(
+  runner: Runner,
+  guest: DebianGuest,
+  files: BootFiles,
+  selection: readonly string[],
+): Promise<Report> {
+  const report = new Report(runner);
+  let booted: BootedGuest | undefined;
+  try {
+    booted = await BootedGuest.boot(runner, files);
+    report.judge('boots to its shell', undefined, {
+      note: `${booted.secondsToShell.toFixed(1)} s, ${files.memoryMiB} MiB, ${files.cmdline}`,
+    });
+    await guest.check(booted.shell, report, selection);
+    const ending = await booted.powerOff();
+    report.judge('powers off', ending === 'status 0' ? undefined : ending);
+  } catch (error) {
+    report.judge('runs to its end', error instanceof Error ? error.message : String(error));
+  }
+  report.conclude(await booted?.close());
+  return report;
+}
+
+/** What is asked for on the command line; undefined when it is not understood. */
+function wanted() {
+  try {
+    const { values, positionals } = parseArgs({
+      allowPositionals: true,
+      options: { qemu: { type: 'boolean', default: false }, help: { type: 'boolean', short: 'h' } },
+    });
+    const [name = '', ...selection] = positionals;
+    return { ...values, name, selection, make: Object.hasOwn(GUESTS, name) ? GUESTS[name] : undefined };
+  } catch {
+    return undefined;
+  }
+}
+
+await runProgram(async () => {
+  const asked = wanted();
+  if (asked?.make === undefined || asked.help) {
+    process.stdout.write(`${USAGE}\n`);
+    process.exitCode = asked?.help ? 0 : 2;
+    return;
+  }
+  const { name, make, selection, qemu } = asked;
+  const guest = make();
+  const { boots, about } = await guest.prepare();
+  process.stdout.write(`${name}: ${about}\n`);
+  let wrong = 0;
+  for (const files of boots) {
+    const own = await runGuest('teremok', guest, files, selection);
+    wrong += own.failures;
+    if (qemu) wrong += compareReports(own, await runGuest('qemu', guest, files, selection));
+  }
+  process.stdout.write(wrong === 0 ? `${name}: every answer is right\n` : `${name}: ${wrong} WRONG\n`);
+  process.exitCode = wrong === 0 ? 0 : 1;
+});
