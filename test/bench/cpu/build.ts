@@ -33,6 +33,8 @@ const HOST: Readonly<Record<Host, readonly string[]>> = {
  */
 export async function buildPrograms(directory: string, bits: Bits, host: Host): Promise<string> {
   const compiler = findCompiler();
+  if (compiler === undefined)
+    throw new Error('the programs of this bench are compiled here, and there is no C compiler: install gcc');
   const sources = await sourcesOf(host);
   const digest = createHash('sha256').update(compiler.version);
   for (const file of [...sources, 'build.ts', 'host/bench.h', 'host/linux.h', 'host/bare.ld'])
@@ -62,12 +64,13 @@ async function sourcesOf(host: Host): Promise<string[]> {
   return ['host/lib.c', ...HOST[host].filter((file) => file.startsWith('host/')), ...programs.sort()];
 }
 
-function findCompiler(): { command: string; version: string } {
+/** The machine's C compiler; undefined when there is none. */
+export function findCompiler(): { command: string; version: string } | undefined {
   for (const command of ['cc', 'gcc', 'clang']) {
     const { status, stdout } = spawnSync(command, ['--version'], { encoding: 'utf8' });
     if (status === 0) return { command, version: stdout };
   }
-  throw new Error('the programs of this bench are compiled here, and there is no C compiler: install gcc');
+  return undefined;
 }
 
 function run(command: string, args: readonly string[]): void {

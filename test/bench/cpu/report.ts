@@ -1,7 +1,7 @@
 import { printTable } from '../support/figures.ts';
 import type { Bits } from './build.ts';
 import { type MachineName, type Mean, meanRatio, type Row, ratio } from './rows.ts';
-import type { MachineFigures } from './whole.ts';
+import { GUEST_MIB, type MachineFigures } from './whole.ts';
 
 const OTHERS = ['qemu', 'v86'] as const;
 
@@ -87,12 +87,20 @@ export function printMachine(
   ];
   process.stdout.write('\n');
   printTable(
-    ["Debian's cloud kernel, 256 MiB", 'teremok', ...(theirs === undefined ? [] : ['qemu', '/ qemu'])],
+    [
+      `Debian's cloud kernel, ${GUEST_MIB} MiB`,
+      'teremok',
+      ...(theirs === undefined ? [] : ['qemu', '/ qemu']),
+    ],
     [
       row("start of the command to the shell's prompt, s", ({ bootSeconds }) => bootSeconds, 2),
       row(`idle at the prompt for ${idleSeconds} s, % of a core`, ({ idlePercent }) => idlePercent, 2),
-      row('resident beyond guest RAM after boot, MiB', ({ beyondRamMiB }) => beyondRamMiB, 0),
-      row('resident in guest RAM, MiB', ({ inRamMiB }) => inRamMiB, 0),
+      row(
+        'resident after boot, without what of guest RAM is resident, MiB',
+        (of) => of.residentMiB - of.inRamMiB,
+        0,
+      ),
+      row('resident after boot, less the size of guest RAM, MiB', (of) => of.residentMiB - GUEST_MIB, 0),
     ],
   );
 }

@@ -95,9 +95,9 @@ export function meanRatio(rows: readonly Row[], other: MachineName): Mean | unde
   });
   const worst = ratios.toSorted((a, b) => b.value - a.value)[0];
   if (worst === undefined) return undefined;
-  const logs = ratios.reduce((sum, { value }) => sum + Math.log(value), 0);
+  const logs = ratios.reduce((sum, { value }) => sum + Math.log2(value), 0);
   return {
-    mean: Math.exp(logs / ratios.length),
+    mean: 2 ** (logs / ratios.length),
     count: ratios.length,
     worst: worst.name,
     worstRatio: worst.value,

@@ -14,8 +14,9 @@ export interface MachineFigures {
   readonly bootSeconds: number;
   /** Processor time at the prompt, in hundredths of a core. */
   readonly idlePercent: number;
-  /** Resident memory of the process without that of the guest. */
-  readonly beyondRamMiB: number;
+  /** Resident memory of the process, all of it. */
+  readonly residentMiB: number;
+  /** The part of it that is the guest's RAM. */
   readonly inRamMiB: number;
 }
 
@@ -23,6 +24,8 @@ export interface MachineFigures {
 export const IDLE_SECONDS = 30;
 /** Behind the prompt, until what the boot left over is done. Seconds. */
 const SETTLE_SECONDS = 3;
+/** Memory of the guest that is booted. */
+export const GUEST_MIB = 256;
 const BOOT_LIMIT_MS = 180_000;
 const PAGE = 4096;
 const MIB = 1 << 20;
@@ -34,13 +37,13 @@ export function shellGuest(): Guest {
     kernel: join(image, 'vmlinuz'),
     initrd: join(image, 'initrd'),
     cmdline: 'console=ttyS0',
-    memoryMiB: 256,
+    memoryMiB: GUEST_MIB,
   };
 }
 
 /**
- * Boots the built-in image on Teremok and on QEMU in turn.
- * @param idle whether to measure at the prompt too, in the first run
+ * Boots the built-in image on Teremok and on QEMU in turn, and watches both at the prompt.
+ * @returns medians
  */
 export async function measureMachines(
   runs: number,
@@ -62,7 +65,7 @@ function middle(figures: readonly MachineFigures[]): MachineFigures {
   return {
     bootSeconds: of(({ bootSeconds }) => bootSeconds),
     idlePercent: of(({ idlePercent }) => idlePercent),
-    beyondRamMiB: of(({ beyondRamMiB }) => beyondRamMiB),
+    residentMiB: of(({ residentMiB }) => residentMiB),
     inRamMiB: of(({ inRamMiB }) => inRamMiB),
   };
 }
@@ -70,26 +73,26 @@ function middle(figures: readonly MachineFigures[]): MachineFigures {
 function measure(name: string, { command, args }: Launch, memoryMiB: number): Promise<MachineFigures> {
   return atShell(name, command, args, BOOT_LIMIT_MS, async ({ seconds, pid, cpuSeconds }) => {
     await delay(SETTLE_SECONDS * 1000);
-    const { beyondRam, inRam } = residentMemory(pid, memoryMiB * MIB);
+    const { resident, inRam } = residentMemory(pid, memoryMiB * MIB);
     const before = { cpu: cpuSeconds(), at: performance.now() };
     await delay(IDLE_SECONDS * 1000);
     const idle = (cpuSeconds() - before.cpu) / ((performance.now() - before.at) / 1000);
     return {
       bootSeconds: seconds,
       idlePercent: idle * 100,
-      beyondRamMiB: beyondRam / MIB,
+      residentMiB: resident / MIB,
       inRamMiB: inRam / MIB,
     };
   });
 }
 
 /**
- * Resident memory of a process that runs a guest, with the guest's RAM apart. The RAM is taken to be the end of the
+ * Resident memory of a process that runs a guest, and how much of it is the guest's RAM. The RAM is taken to be the end of the
  * smallest mapping that can hold it: in Teremok other parts of the machine lie before it in the same WebAssembly
  * memory, and count as what they are.
  * @param ramBytes size of the guest's RAM
  */
-function residentMemory(pid: number, ramBytes: number): { beyondRam: number; inRam: number } {
+function residentMemory(pid: number, ramBytes: number): { resident: number; inRam: number } {
   const mappings = [...readFileSync(`/proc/${pid}/smaps`, 'utf8').matchAll(MAPPING)].map(
     ([, start, end, access, resident]) => ({
       start: Number.parseInt(start as string, 16),
@@ -98,13 +101,13 @@ function residentMemory(pid: number, ramBytes: number): { beyondRam: number; inR
       resident: Number(resident) * 1024,
     }),
   );
-  const all = mappings.reduce((sum, { resident }) => sum + resident, 0);
+  const total = mappings.reduce((sum, { resident }) => sum + resident, 0);
   const ram = mappings
     .filter(({ start, end, writable }) => writable && end - start >= ramBytes)
     .toSorted((a, b) => a.end - a.start - (b.end - b.start))[0];
   if (ram === undefined) throw new Error(`process ${pid} has no mapping that could be the guest's RAM`);
   const inRam = residentPages(pid, ram.end - ramBytes, ramBytes / PAGE) * PAGE;
-  return { beyondRam: all - inRam, inRam };
+  return { resident: total, inRam };
 }
 
 /** A mapping's head line and its resident kibibytes (proc(5), /proc/PID/smaps). */
