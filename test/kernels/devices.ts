@@ -9,7 +9,7 @@ import { type CaseOptions, type Expectation, NEEDS, TestKernel } from './kit.ts'
 const LAPIC = 0xfee0_0000;
 const IOAPIC = 0xfec0_0000;
 const PIC_VECTOR = 0x20;
-const REGISTER = {
+export const REGISTER = {
   id: 0x20,
   version: 0x30,
   tpr: 0x80,
@@ -38,12 +38,13 @@ export function devicesKernel(): Buffer {
   return rig.kernel.finish();
 }
 
-class Rig {
+/** A 32-bit kernel with handlers that count interrupts: w0 how many, w1 the last vector, w2 and w3 the first two. */
+export class Rig {
   readonly kernel = new TestKernel(32);
   readonly asm = this.kernel.asm;
 
   constructor() {
-    const { asm, kernel } = this;
+    const { asm } = this;
     asm.jmp('irq.over');
     // w0 counts, w1 is the last vector, w2 and w3 the first two.
     for (let vector = 0x20; vector < 0x30; vector++) this.#handler(vector, vector >= 0x28 ? 'pic2' : 'pic');
@@ -52,7 +53,6 @@ class Rig {
     this.lapic(REGISTER.svr, 0x1ff);
     this.lapic(REGISTER.lint0, 0x700);
     this.lapic(REGISTER.tpr, 0);
-    kernel.handle(2, 'nmi');
   }
 
   #handler(vector: number, controller: 'pic' | 'pic2' | 'lapic'): void {
@@ -545,6 +545,7 @@ function ioApic(rig: Rig): void {
 
 function nmi(rig: Rig): void {
   const { asm, kernel } = rig;
+  kernel.handle(2, 'nmi');
   asm.jmp('nmi.over');
   asm.label('nmi');
   asm.inc(kernel.at('w0'));

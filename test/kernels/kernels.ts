@@ -1,6 +1,7 @@
 import { devicesKernel } from './devices.ts';
 import { longModeKernel } from './long-mode.ts';
 import { pagingKernel } from './paging.ts';
+import { platformKernel } from './platform.ts';
 import { protectedKernel } from './protected.ts';
 
 /** The test kernels by name. */
@@ -11,4 +12,5 @@ export const KERNELS: Readonly<Record<string, () => Buffer>> = {
   'paging-4-level': () => pagingKernel('4-level'),
   'long-mode': longModeKernel,
   devices: devicesKernel,
+  platform: platformKernel,
 };

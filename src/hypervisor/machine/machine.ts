@@ -148,6 +148,11 @@ export class Machine {
     this.#parts.engine.requestStop();
   }
 
+  /** Whether it sleeps: nothing runs until the chipset wakes it. */
+  get suspended(): boolean {
+    return this.#suspend === 'asleep';
+  }
+
   /** Ends that; may come right behind `suspend`. */
   wakeUp(): void {
     this.#woken = true;
