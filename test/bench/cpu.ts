@@ -1,7 +1,7 @@
 // `npm run bench -- cpu [OPTION …]`: guest programs under Teremok, QEMU's translator and, with 32 bits, v86, in turn in
 // one run, and what the machine takes as a whole. `--help` names the options; docs/performance.md says what it is for.
 import { writeFile } from 'node:fs/promises';
-import type { Bits } from './cpu/build.ts';
+import type { Bits, Host } from './cpu/build.ts';
 import {
   bareGuest,
   type Guest,
@@ -16,7 +16,7 @@ import {
 } from './cpu/machines.ts';
 import { runNatively } from './cpu/native.ts';
 import { type CpuBenchOptions, readOptions, USAGE } from './cpu/options.ts';
-import { benchArgument, PROGRAMS, type Program, runsBare } from './cpu/programs.ts';
+import { benchArgument, PROGRAMS, type Program, programsFor, runsBare } from './cpu/programs.ts';
 import { printMachine, printPrograms, troubles } from './cpu/report.ts';
 import { type MachineName, makeRow, meanRatio, type Row } from './cpu/rows.ts';
 import { type Launch, type Result, runPrograms } from './cpu/session.ts';
@@ -32,7 +32,7 @@ interface Part {
 }
 
 /** The programs of one width by what they run on. */
-async function partsOf(bits: Bits, { programs, host }: CpuBenchOptions): Promise<Part[]> {
+async function partsOf(bits: Bits, programs: readonly Program[], host: Host | undefined): Promise<Part[]> {
   const bareWanted = (host ?? (bits === 64 ? 'linux' : 'bare')) === 'bare';
   const bare = programs.filter((program) => bareWanted && runsBare(program));
   const rest = programs.filter((program) => !bare.includes(program));
@@ -55,30 +55,27 @@ async function machinesFor(
 }
 
 /** All programs of one width on all machines, in turn. */
-async function measurePrograms(
-  bits: Bits,
-  options: CpuBenchOptions,
-  withQemu: boolean,
-  native: ReadonlyMap<string, Result>,
-): Promise<Row[]> {
-  const parts = await partsOf(bits, options);
+async function measurePrograms(bits: Bits, options: CpuBenchOptions, withQemu: boolean): Promise<Row[]> {
+  const programs = programsFor(bits, options.programs);
+  const native = nativeResults(programs, await nativePrograms(bits));
+  const parts = await partsOf(bits, programs, options.host);
   const machines = await machinesFor(bits, options, withQemu);
   const limits = { bootMs: BOOT_LIMIT_MS, programMs: options.limitSeconds * 1000 };
   const results = new Map([...machines.keys()].map((name) => [name, new Map<string, Result[]>()]));
   for (let run = 0; run < options.runs; run++) {
-    for (const { guest, programs } of parts) {
+    for (const part of parts) {
       for (const [name, start] of machines) {
         process.stderr.write(`${bits}-bit, run ${run + 1} of ${options.runs}: ${name}\n`);
         const launch = (list: readonly Program[]): Launch =>
-          start({ ...guest, cmdline: `${guest.cmdline} ${benchArgument(list)}`.trim() });
-        for (const result of await runPrograms(programs, launch, limits)) {
+          start({ ...part.guest, cmdline: `${part.guest.cmdline} ${benchArgument(list)}`.trim() });
+        for (const result of await runPrograms(part.programs, launch, limits)) {
           const all = results.get(name) as Map<string, Result[]>;
           all.set(result.name, [...(all.get(result.name) ?? []), result]);
         }
       }
     }
   }
-  return options.programs.map((program) => {
+  return programs.map((program) => {
     const of = [...results].map(([name, all]) => [name, all.get(program.name) ?? []] as const);
     return makeRow(program, bits, native.get(program.name), new Map(of));
   });
@@ -105,10 +102,9 @@ async function run(options: CpuBenchOptions): Promise<void> {
         : `beside it QEMU ${version}, -accel tcg -cpu max\n`,
     );
   const withQemu = version !== undefined;
-  const native = nativeResults(options.programs, await nativePrograms());
   const rows: Row[] = [];
   for (const bits of options.programs.length > 0 ? options.bits : []) {
-    const measured = await measurePrograms(bits, options, withQemu, native);
+    const measured = await measurePrograms(bits, options, withQemu);
     printPrograms(bits, measured);
     rows.push(...measured);
   }

@@ -1,4 +1,5 @@
-// `npm run bench -- cpu [--runs N]`: small loops in 64-bit user mode on the interpreter, without a machine around it.
+// `npm run bench -- interpreter [--runs N]`: small loops in 64-bit user mode on the interpreter, without a machine
+// around it.
 
 import { gpr } from '../../src/hypervisor/cpu/layout.ts';
 import { Assembler } from '../guests/assembler.ts';

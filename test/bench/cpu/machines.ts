@@ -10,7 +10,7 @@ import {
   DEBIAN_CLOUD,
   debianPackages,
 } from '../../../src/cli/setup/guest/debian-busybox.ts';
-import { type Bits, buildPrograms, type Host } from './build.ts';
+import { type Bits, buildPrograms } from './build.ts';
 import { busyboxOf, writeInitrd } from './initrd.ts';
 import type { Launch } from './session.ts';
 import type { V86Settings } from './v86.ts';
@@ -133,11 +133,14 @@ export interface NativePrograms {
   readonly busybox: Uint8Array;
 }
 
-/** Undefined where the host is not of the guests' kind. */
-export async function nativePrograms(): Promise<NativePrograms | undefined> {
+/**
+ * The programs for this machine, of the width asked for where its kernel runs that: they compute the same.
+ * @returns undefined where the host is not of the guests' kind
+ */
+export async function nativePrograms(bits: Bits): Promise<NativePrograms | undefined> {
   if (process.arch !== 'x64' || process.platform !== 'linux') return undefined;
   const busybox = busyboxOf(join(await imageFolder(64), 'initrd'));
-  return { program: await buildPrograms(workFolder(), 64, 'linux'), busybox };
+  const program = await buildPrograms(workFolder(), bits, 'linux');
+  const runs = spawnSync(program, ['nothing']).status === 0;
+  return { program: runs ? program : await buildPrograms(workFolder(), 64, 'linux'), busybox };
 }
-
-export type { Bits, Host };

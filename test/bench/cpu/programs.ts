@@ -1,3 +1,5 @@
+import type { Bits } from './build.ts';
+
 /** What a program exercises; each group has a mean of its own. */
 export type Group =
   | 'integer'
@@ -14,9 +16,12 @@ export interface Program {
   /** Its name in programs/*.c, or the file's in jobs/. */
   readonly name: string;
   readonly group: Group;
-  /** Units of work: about a second under QEMU's translator with 64 bits. */
+  /** Units of work: about a second under QEMU's translator. */
   readonly scale: number;
 }
+
+/** How many times as long 32-bit code takes for the arithmetic of 64 bits that these are about. */
+const NARROW: Readonly<Record<string, number>> = { hash64: 9, multiply: 35, divide: 8 };
 
 const group = (name: Group, scales: Readonly<Record<string, number>>): Program[] =>
   Object.entries(scales).map(([program, scale]) => ({ name: program, group: name, scale }));
@@ -79,6 +84,14 @@ export const PROGRAMS: readonly Program[] = [
     tar: 16,
   }),
 ];
+
+/** The programs with their scales for one width. */
+export function programsFor(bits: Bits, programs: readonly Program[]): Program[] {
+  return programs.map((program) => {
+    const divisor = bits === 32 ? (NARROW[program.name] ?? 1) : 1;
+    return { ...program, scale: Math.max(1, Math.round(program.scale / divisor)) };
+  });
+}
 
 /** Whether a program needs no operating system below it. */
 export function runsBare({ group }: Program): boolean {
