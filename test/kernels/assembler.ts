@@ -89,7 +89,7 @@ function register(name: Gpr): Register {
 interface Fixup {
   readonly at: number;
   readonly label: Label;
-  readonly kind: 'abs16' | 'abs32' | 'abs64' | 'rel32' | 'low16' | 'high16';
+  readonly kind: 'abs16' | 'abs32' | 'abs64' | 'rel16' | 'rel32' | 'low16' | 'high16';
   /** Address behind the field, for relative ones. */
   readonly next: number;
 }
@@ -335,10 +335,9 @@ export class Assembler {
 
   #relative(opcode: readonly number[], target: Label): void {
     this.db(...opcode);
-    const bytes = this.bits === 16 ? 2 : 4;
-    if (bytes === 2) throw new Error('near branches of 16-bit code are written as bytes');
-    this.#fixups.push({ at: this.#length, label: target, kind: 'rel32', next: this.here + 4 });
-    this.dd(0);
+    const [kind, bytes] = this.bits === 16 ? (['rel16', 2] as const) : (['rel32', 4] as const);
+    this.#fixups.push({ at: this.#length, label: target, kind, next: this.here + bytes });
+    this.space(bytes);
   }
 
   jmp(label: string): void {
@@ -392,6 +391,7 @@ export class Assembler {
       if (kind === 'abs16') image.writeUInt16LE(target & 0xffff, place);
       else if (kind === 'abs32') image.writeUInt32LE(target >>> 0, place);
       else if (kind === 'abs64') image.writeBigUInt64LE(BigInt(target), place);
+      else if (kind === 'rel16') image.writeUInt16LE((target - next) & 0xffff, place);
       else if (kind === 'low16') image.writeUInt16LE(target & 0xffff, place);
       else if (kind === 'high16') image.writeUInt16LE((target >>> 16) & 0xffff, place);
       else image.writeInt32LE(target - next, place);

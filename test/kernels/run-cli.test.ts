@@ -51,6 +51,16 @@ test('the same kernel by its PVH note', async () => {
   assert.equal(status, 1);
 });
 
+test('a program of 16-bit code', async () => {
+  const { status, stdout, stderr } = await run(KERNELS['real-mode']?.() ?? Buffer.alloc(0), ['--debug-exit']);
+  assert.equal(stderr, '');
+  assert.deepEqual(
+    parseTap(stdout).filter(({ verdict }) => verdict !== 'ok'),
+    [],
+  );
+  assert.equal(status, 1);
+});
+
 for (const value of [0, 1, 0x2a, 0x7f]) {
   test(`--debug-exit: ${value} is status ${(value << 1) | 1}`, async () => {
     const { status } = await run(
