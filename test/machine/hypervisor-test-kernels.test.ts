@@ -116,6 +116,41 @@ function compatibilitySystemCall(kernel: TestKernel): void {
   });
 }
 
+/** VMCALL, as KVM takes it; and where there is no address behind it. */
+function hypercalls(kernel: TestKernel): void {
+  const { asm } = kernel;
+  const vmcall = [0x0f, 0x01, 0xc1] as const;
+  kernel.test('VMCALL: no hypercall is known', { w0: -1000, w0High: -1 }, () => {
+    asm.mov('eax', 5);
+    asm.db(...vmcall);
+    asm.mov(kernel.at('w0', 8), 'rax');
+  });
+  kernel.test('VMCALL: ring 3 may not', { vector: 0x80, ax: -1 }, () => {
+    kernel.user(() => asm.db(...vmcall), { alias: USER_ALIAS, stack: at('userStackTop', USER_ALIAS) });
+  });
+  kernel.test(
+    'VMCALL at the end of the lower half: done, and #GP behind it',
+    { vector: 13, error: 0, ip: 0, ipHigh: 0x8000, ax: -1000 },
+    () => {
+      asm.mov('rax', at('edge.pdpt', 7));
+      asm.mov(mem(at('pml4', 255 * 8), { size: 8 }), 'rax');
+      asm.db(0x48, 0xbf, 0xfd, 0xff, 0xff, 0xff, 0xff, 0x7f, 0, 0); // mov rdi, 7FFFFFFFFFFDh
+      asm.db(0x66, 0xc7, 0x07, vmcall[0], vmcall[1]); // mov word [rdi], …
+      asm.db(0xc6, 0x47, 0x02, vmcall[2]); // mov byte [rdi + 2], …
+      asm.db(0xff, 0xe7); // jmp rdi
+    },
+  );
+  kernel.data(() => {
+    asm.align(4096);
+    asm.label('edge.pdpt');
+    asm.space(4088);
+    asm.dq(at('edge.pd', 7));
+    asm.label('edge.pd');
+    asm.space(4088);
+    asm.dq(0x40_0087);
+  });
+}
+
 test('a test kernel finds what it relies on', { timeout: 60_000 }, async () => {
   const kernel = new TestKernel(64);
   kernel.asm.mov('eax', 0x620);
@@ -125,6 +160,7 @@ test('a test kernel finds what it relies on', { timeout: 60_000 }, async () => {
   firmwareConfiguration(kernel);
   registers(kernel);
   compatibilitySystemCall(kernel);
+  hypercalls(kernel);
   const { exit, output } = await runKernel(kernel.finish(), { memoryMiB: MEMORY_MIB });
   const failed = parseTap(output).filter(({ verdict }) => verdict !== 'ok');
   assert.deepEqual(

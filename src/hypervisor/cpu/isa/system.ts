@@ -229,6 +229,8 @@ const controlInstructions: readonly Instruction[] = [
 
 const generalInstructions: readonly Instruction[] = [
   system('cpuid', '0F A2'),
+  // There is no VMX; the hypervisor that CPUID names takes its calls by it.
+  instruction('vmcall', 'NP 0F 01 /m=C1', leave('vmcall'), { cpuid: 'HYPERVISOR' }),
   instruction('rdtsc', '0F 31', leave('rdtsc'), { cpuid: 'TSC' }),
   instruction('rdtscp', '0F 01 /m=F9', leave('rdtscp'), { cpuid: 'RDTSCP' }),
   // There are no performance counters: every index is out of range.

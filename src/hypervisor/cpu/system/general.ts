@@ -56,6 +56,22 @@ function cpuid(ctx: CpuContext, insn: SystemInstruction): void {
   setRip(ctx, insn.nextRip);
 }
 
+/** Answers of KVM's hypercalls. */
+const HYPERCALL = { notPermitted: -1n, unknown: -1000n } as const;
+
+/**
+ * A call of the hypervisor whose signature CPUID shows (Linux Documentation/virt/kvm/x86/hypercalls.rst): number and
+ * answer in RAX. Those that CPUID does not offer are unknown, and it offers none. #UD where CPUID shows no hypervisor,
+ * as by a processor without VMX.
+ */
+function vmcall(ctx: CpuContext, insn: SystemInstruction): void {
+  if (!ctx.platform.cpuid.has('HYPERVISOR')) throw ud();
+  const answer = cplOf(ctx) === 0 ? HYPERCALL.unknown : HYPERCALL.notPermitted;
+  if (is64(ctx)) setGpr(ctx, RAX, BigInt.asUintN(64, answer));
+  else setGpr32(ctx, RAX, Number(BigInt.asUintN(32, answer)));
+  setRip(ctx, insn.nextRip);
+}
+
 function setEdxEax(ctx: CpuContext, value: bigint): void {
   setGpr(ctx, RAX, value & 0xffff_ffffn);
   setGpr(ctx, RDX, (value >> 32n) & 0xffff_ffffn);
@@ -241,6 +257,7 @@ function popf(ctx: CpuContext, insn: SystemInstruction): void {
 
 export const generalRoutines: Readonly<Record<string, SystemRoutine>> = {
   cpuid,
+  vmcall,
   rdmsr,
   wrmsr,
   rdtsc,
