@@ -1,0 +1,747 @@
+import { FORM, type OperandSpec, operandBits } from '../decode/encoding.ts';
+import { AF, ARITHMETIC, CF, OF, PF, SF, ZF } from '../flags.ts';
+import { UNIT_BIT } from '../interpret/builder.ts';
+import type { Builder, Condition, Size, Val } from '../isa/builder.ts';
+import { CS, ES, FLAT, FS, gpr, S, SEG, segment, TLB, xmm } from '../layout.ts';
+import { type FunctionBuilder, type Label, Local } from '../wasm/function.ts';
+import { F32, F64, I32, I64, type LoadName, type StoreName, V128, type ValType } from '../wasm/opcodes.ts';
+import { extractLane, i32, i64, replaceLane, select } from '../wasm/value.ts';
+import { type GuestInstruction, branchTarget } from './code.ts';
+import { operandType, registerAt } from './effects.ts';
+import { Environment } from './environment.ts';
+import {
+  adjustFlag,
+  allParts,
+  carryFlag,
+  conditionValue,
+  type Flags,
+  lazyForm,
+  overflowFlag,
+  parityFlag,
+  type ReadableFlags,
+  signFlag,
+  zeroFlag,
+} from './flags.ts';
+import { accessBytes, INT_LOADS, INT_STORES } from './accesses.ts';
+import type { RegionModule } from './module.ts';
+
+/** A form that cannot be translated where it stands. */
+export class Untranslatable extends Error {}
+
+/** Where the builder sends control: the region's emitter. */
+export interface RegionFlow {
+  /** Along the direct branch of the instruction. */
+  taken(): void;
+  /** To an offset in CS that is known at run time only. */
+  indirect(to: Val): void;
+  /** Out of the region in front of the instruction, for the interpreter to do it. */
+  bail(): void;
+}
+
+/**
+ * The translator's side of the instruction table: operands are constants of
+ * the region, registers are values that the environment holds, flags are
+ * computed where they are read. One class, for it is one interface.
+ */
+export class RegionBuilder implements Builder {
+  readonly long: boolean;
+  environment = new Environment();
+  readonly #f: FunctionBuilder;
+  readonly #module: RegionModule;
+  readonly #flow: RegionFlow;
+  readonly #pageBase: Local;
+  readonly #view: Local;
+  #i!: GuestInstruction; // set by `begin` before any semantics run
+  /** Locals of the current instruction: they may be handed out without a copy. */
+  readonly #fresh = new Set<Val>();
+  readonly #linears = new Map<number, Local>();
+  readonly #targets = new Map<number, Local>();
+  /** Registers that are mutable locals while an `if` is open. */
+  #mutableGprs = 0;
+  #mutableXmms = 0;
+  #mutableFlags: { result: Local; aux: Local } | undefined;
+  #depth = 0;
+
+  constructor(
+    f: FunctionBuilder,
+    module: RegionModule,
+    flow: RegionFlow,
+    locals: { pageBase: Local; view: Local },
+    long: boolean,
+  ) {
+    this.#f = f;
+    this.#module = module;
+    this.#flow = flow;
+    this.#pageBase = locals.pageBase;
+    this.#view = locals.view;
+    this.long = long;
+  }
+
+  /** Emits one instruction of native treatment. */
+  instruction(i: GuestInstruction): void {
+    this.#i = i;
+    this.#fresh.clear();
+    this.#linears.clear();
+    this.#targets.clear();
+    const { instruction, vex } = i.encoding;
+    if (vex !== undefined && !this.long) throw new Untranslatable('VEX outside of 64-bit mode');
+    if (instruction.privilege === 0) this.if(this.#f.load('i32.load', S.cpl), () => this.#bail());
+    if (instruction.unit) this.#requireUnit(UNIT_BIT[instruction.unit]);
+    instruction.semantics(this);
+  }
+
+  #requireUnit(bit: number): void {
+    if ((this.environment.units & bit) !== 0) return;
+    this.if(this.#f.load('i32.load', S.unitTrap).and(bit), () => this.#bail());
+    this.environment.units |= bit;
+  }
+
+  /** Runs `emit` in the middle of an instruction: other instructions may come in it. */
+  nested(emit: () => void): void {
+    const saved = {
+      i: this.#i,
+      environment: this.environment,
+      fresh: [...this.#fresh],
+      linears: [...this.#linears],
+      targets: [...this.#targets],
+      gprs: this.#mutableGprs,
+      xmms: this.#mutableXmms,
+      flags: this.#mutableFlags,
+      depth: this.#depth,
+    };
+    this.#closeConditional();
+    this.#depth = 0;
+    emit();
+    this.#i = saved.i;
+    this.environment = saved.environment;
+    this.#restore(this.#fresh, saved.fresh);
+    this.#linears.clear();
+    for (const [index, linear] of saved.linears) this.#linears.set(index, linear);
+    this.#targets.clear();
+    for (const [index, target] of saved.targets) this.#targets.set(index, target);
+    this.#mutableGprs = saved.gprs;
+    this.#mutableXmms = saved.xmms;
+    this.#mutableFlags = saved.flags;
+    this.#depth = saved.depth;
+  }
+  #restore<T>(set: Set<T>, items: readonly T[]): void {
+    set.clear();
+    for (const item of items) set.add(item);
+  }
+
+  /** Leaves in front of the instruction. */
+  #bail(): void {
+    this.#flow.bail();
+    this.environment.ended = true;
+  }
+
+  // What the instruction is
+
+  get opsize(): 16 | 32 | 64 {
+    return this.#i.opsize;
+  }
+  get operandCount(): number {
+    return this.#i.encoding.operands.length;
+  }
+  #spec(index: number): OperandSpec {
+    const spec = this.#i.encoding.operands[index];
+    if (!spec) throw new RangeError(`${this.#i.encoding.text} has no operand ${index}`);
+    return spec;
+  }
+  operandSize(index: number): Size {
+    return operandBits(this.#spec(index), this.#i.opsize);
+  }
+  isMemory(index: number): boolean {
+    const { kind } = this.#spec(index).what;
+    return kind === 'moffs' || (kind === 'modrm-rm' && this.#i.form !== FORM.register);
+  }
+
+  // Registers
+
+  #gpr64(n: number): Val {
+    const { gprs } = this.environment;
+    const known = gprs[n];
+    if (known !== undefined) return (this.#mutableGprs >> n) & 1 ? this.#copy(known) : known;
+    if ((this.#mutableGprs >> n) & 1) throw new Untranslatable('a register without a value in an if');
+    const loaded = this.#f.let(this.#f.load('i64.load', gpr(n)));
+    // A load inside of an `if` is not there behind it.
+    if (this.#depth === 0) gprs[n] = loaded;
+    return loaded;
+  }
+  #setGpr64(n: number, value: Val): void {
+    const { environment } = this;
+    if (this.#depth > 0) {
+      const local = environment.gprs[n];
+      if (!((this.#mutableGprs >> n) & 1) || !(local instanceof Local))
+        throw new Untranslatable('a register written in an if');
+      this.#f.set(local, value);
+    } else environment.gprs[n] = this.#settled(value);
+    environment.dirtyGprs |= 1 << n;
+  }
+  /** A value that will not change: a constant, or a local of its own. */
+  #settled(value: Val): Val {
+    if (value.known !== undefined) return value;
+    const local = this.#f.local(value.type);
+    this.#f.set(local, value);
+    return local;
+  }
+  #copy(value: Val): Local {
+    const local = this.#f.local(value.type);
+    this.#f.set(local, value);
+    this.#fresh.add(local);
+    return local;
+  }
+  #xmm(n: number): Val {
+    const { xmms } = this.environment;
+    const known = xmms[n];
+    if (known !== undefined) return (this.#mutableXmms >> n) & 1 ? this.#copy(known) : known;
+    if ((this.#mutableXmms >> n) & 1) throw new Untranslatable('a register without a value in an if');
+    const loaded = this.#f.let(this.#f.load('v128.load', xmm(n)));
+    if (this.#depth === 0) xmms[n] = loaded;
+    return loaded;
+  }
+  #setXmm(n: number, value: Val): void {
+    const { environment } = this;
+    if (this.#depth > 0) {
+      const local = environment.xmms[n];
+      if (!((this.#mutableXmms >> n) & 1) || !(local instanceof Local))
+        throw new Untranslatable('a register written in an if');
+      this.#f.set(local, value);
+    } else environment.xmms[n] = this.#settled(value);
+    environment.dirtyXmms |= 1 << n;
+  }
+
+  /** Reads `size` bits of a general register from a byte on (1: AH to BH). */
+  #readGpr(n: number, byte: number, size: Size): Val {
+    const value = this.#gpr64(n);
+    if (size === 64) return value;
+    const low = value.wrap();
+    if (size === 32) return low;
+    return byte === 1 ? low.shrU(8).and(0xff) : low.and(size === 8 ? 0xff : 0xffff);
+  }
+  #writeGpr(n: number, byte: number, size: Size, value: Val): void {
+    if (size === 64) return this.#setGpr64(n, value);
+    if (size === 32) return this.#setGpr64(n, value.extendU());
+    const mask = size === 8 ? 0xff : 0xffff;
+    const part = value.and(mask).extendU().shl(BigInt(byte * 8));
+    this.#setGpr64(n, this.#gpr64(n).and(~(BigInt(mask) << BigInt(byte * 8))).or(part));
+  }
+  #readXmm(n: number, type: ValType, size: Size): Val {
+    const value = this.#xmm(n);
+    if (type === F32) return extractLane('f32x4.extract_lane', value, 0);
+    if (type === F64) return extractLane('f64x2.extract_lane', value, 0);
+    if (type === V128) return value;
+    if (size === 64) return extractLane('i64x2.extract_lane', value, 0);
+    if (size === 32) return extractLane('i32x4.extract_lane', value, 0);
+    if (size === 16) return extractLane('i16x8.extract_lane_u', value, 0);
+    return extractLane('i8x16.extract_lane_u', value, 0);
+  }
+  #writeXmm(n: number, size: Size, value: Val): void {
+    if (value.type === V128) return this.#setXmm(n, value);
+    const old = this.#xmm(n);
+    if (value.type === F32) return this.#setXmm(n, replaceLane('f32x4.replace_lane', old, 0, value));
+    if (value.type === F64) return this.#setXmm(n, replaceLane('f64x2.replace_lane', old, 0, value));
+    const lane =
+      size === 64
+        ? replaceLane('i64x2.replace_lane', old, 0, value)
+        : size === 32
+          ? replaceLane('i32x4.replace_lane', old, 0, value)
+          : size === 16
+            ? replaceLane('i16x8.replace_lane', old, 0, value)
+            : replaceLane('i8x16.replace_lane', old, 0, value);
+    this.#setXmm(n, lane);
+  }
+
+  registerAddress(index: number): Val {
+    const { file } = this.#spec(index);
+    const address = this.#i.registers[index];
+    if (address === undefined || file === 'gpr' || file === 'xmm')
+      throw new Untranslatable('the address of a register that regions hold');
+    return i32(address);
+  }
+
+  gpr(n: number, size: Size): Val {
+    return this.#readGpr(n, 0, size);
+  }
+  setGpr(n: number, size: Size, value: Val): void {
+    this.#writeGpr(n, 0, size, value);
+  }
+
+  state(name: LoadName, offset: number): Val {
+    const register = registerAt(offset);
+    if (!register) {
+      const known = this.#assumed(offset);
+      return known ?? this.let(this.#f.load(name, offset));
+    }
+    const bytes = accessBytes(name);
+    if (register.file === 'gpr') {
+      const value = this.#readGpr(register.number, register.byte, (bytes * 8) as Size);
+      if (name.startsWith('i64') && bytes < 8) return value.extendU();
+      return value;
+    }
+    if (name !== 'v128.load' || register.byte !== 0) throw new Untranslatable('part of a vector register');
+    return this.#xmm(register.number);
+  }
+  setState(name: StoreName, offset: number, value: Val): void {
+    const register = registerAt(offset);
+    if (!register) return this.#f.store(name, offset, value);
+    const bytes = accessBytes(name);
+    if (register.file === 'gpr') {
+      const narrow = bytes < 8 ? value.wrap() : value;
+      if (bytes === 4) throw new Untranslatable('half of a general register');
+      return this.#writeGpr(register.number, register.byte, (bytes * 8) as Size, narrow);
+    }
+    if (name !== 'v128.store' || register.byte !== 0) throw new Untranslatable('part of a vector register');
+    this.#setXmm(register.number, value);
+  }
+  /** What the guard at the entry of a region of 32-bit code has found out. */
+  #assumed(offset: number): Val | undefined {
+    if (!this.long && offset === segment(CS) + SEG.limit) return i64(0xffff_ffff);
+    return undefined;
+  }
+
+  // Operands
+
+  read(index: number): Val {
+    const spec = this.#spec(index);
+    const bits = this.operandSize(index);
+    switch (spec.what.kind) {
+      case 'constant':
+        return i32(spec.what.value);
+      case 'immediate':
+      case 'relative':
+        if (bits === 64) return this.immediate(index);
+        return this.#zeroExtended(this.immediate(index, I32), bits);
+      default:
+    }
+    if (!this.isMemory(index)) return this.#readRegister(index, spec, bits);
+    const name = loadFor(spec, bits);
+    const linear = this.#operandLinear(index, spec, bits);
+    if (spec.access === 'r') return this.load(name, linear);
+    const host = this.#translate(linear, bits / 8, true);
+    this.#targets.set(index, host);
+    return this.let(this.#f.load(name, host));
+  }
+  #readRegister(index: number, spec: OperandSpec, bits: Size): Val {
+    const address = this.#i.registers[index];
+    if (address === undefined) throw new Untranslatable('an operand that is no register');
+    const register = registerAt(address);
+    if (spec.file === 'mmx') return this.let(this.#f.load(loadFor(spec, bits), i32(address)));
+    if (!register) return i32(address);
+    if (register.file === 'gpr') return this.#readGpr(register.number, register.byte, bits);
+    return this.#readXmm(register.number, operandType(spec, bits), bits);
+  }
+  readSigned(index: number): Val {
+    const value = this.read(index);
+    const bits = this.operandSize(index);
+    return bits === 8 ? value.ext8() : bits === 16 ? value.ext16() : value;
+  }
+  readPair(_index: number): readonly [Val, Val] {
+    throw new Untranslatable('256 bits');
+  }
+  writePair(_index: number, _low: Val, _high: Val): void {
+    throw new Untranslatable('256 bits');
+  }
+  vsib(_index: number, _element: Val, _bytes: number): Val {
+    throw new Untranslatable('a vector of indices');
+  }
+
+  write(index: number, value: Val): void {
+    const spec = this.#spec(index);
+    const bits = this.operandSize(index);
+    if (this.isMemory(index)) {
+      const host = this.#targets.get(index);
+      if (host) this.#f.store(storeFor(spec, bits), host, value);
+      else this.store(storeFor(spec, bits), this.#operandLinear(index, spec, bits), value);
+      return;
+    }
+    const address = this.#i.registers[index];
+    if (address === undefined) throw new Untranslatable('an operand that is no register');
+    const register = registerAt(address);
+    if (spec.file === 'mmx') return this.#f.store(storeFor(spec, bits), i32(address), value);
+    if (!register) throw new Untranslatable(`a ${spec.file} register`);
+    if (register.file === 'gpr') this.#writeGpr(register.number, register.byte, bits, value);
+    else this.#writeXmm(register.number, bits, value);
+  }
+
+  #operandLinear(index: number, spec: OperandSpec, bits: Size): Local {
+    const linear = this.linear(index, bits / 8, spec.access) as Local;
+    if (spec.aligned) this.checkAligned(linear, bits / 8);
+    return linear;
+  }
+
+  offset(index: number): Val {
+    if (this.#spec(index).what.kind === 'moffs') return this.immediate(index);
+    const i = this.#i;
+    let sum: Val;
+    if (i.ripRelative) sum = this.#pageBase.add(BigInt(i.at + i.displacement));
+    else {
+      const parts: Val[] = [];
+      if (i.base >= 0) parts.push(this.#gpr64(i.base));
+      if (i.index >= 0) parts.push(this.#gpr64(i.index).shl(BigInt(i.shift)));
+      const displacement = i64(BigInt(i.displacement));
+      sum = parts.reduce<Val | undefined>((a, b) => (a ? a.add(b) : b), undefined) ?? i64(0);
+      sum = sum.add(displacement);
+    }
+    if (i.form !== FORM.general || (this.long && i.addressSize === 64)) return sum;
+    return i.addressSize === 64 ? sum : sum.and(i.addressSize === 32 ? 0xffff_ffffn : 0xffffn);
+  }
+  linear(index: number, _bytes: number, _access: 'r' | 'w' | 'rw'): Val {
+    const known = this.#linears.get(index);
+    if (known) return known;
+    const linear = this.#copy(this.#inSegment(this.offset(index), this.#i.segment));
+    this.#linears.set(index, linear);
+    return linear;
+  }
+  bitString(index: number, delta: Val, _bytes: number, _access: 'r' | 'w'): Val {
+    const moved = this.offset(index).add(delta);
+    const { addressSize, form } = this.#i;
+    const offset =
+      form !== FORM.general || addressSize === 64
+        ? moved
+        : moved.and(addressSize === 32 ? 0xffff_ffffn : 0xffffn);
+    return this.#copy(this.#inSegment(offset, this.#i.segment));
+  }
+  /** Adds a segment's base. Outside of 64-bit mode ES, SS and DS are flat, or the region was not entered. */
+  #inSegment(offset: Val, index: number): Val {
+    if (index === FLAT || index < FS) return offset;
+    const base = this.#f.load('i64.load', segment(index));
+    if (this.long) return offset.add(base);
+    this.if(this.#f.load('i32.load', segment(index) + SEG.checked), () => this.#bail());
+    return offset.add(base).and(0xffff_ffffn);
+  }
+  segmented(which: 'record' | 'es', offset: Val, _bytes: number, _access: 'r' | 'w'): Val {
+    return this.let(this.#inSegment(offset, which === 'es' ? ES : this.#i.segment));
+  }
+
+  immediate(index: number, type: ValType = I64): Val {
+    const [first, second] = this.#i.immediates;
+    const value = this.#i.encoding.immediates.indexOf(index) === 0 ? first : BigInt(second);
+    return type === I32 ? i32(Number(BigInt.asIntN(32, value))) : i64(value);
+  }
+  #zeroExtended(value: Val, bits: Size): Val {
+    return bits === 8 ? value.and(0xff) : bits === 16 ? value.and(0xffff) : value;
+  }
+
+  // Memory
+
+  load(name: LoadName, linear: Val): Val {
+    return this.let(this.#f.load(name, this.#translate(linear, accessBytes(name), false)));
+  }
+  store(name: StoreName, linear: Val, value: Val): void {
+    const shared = this.#depth === 0 || value instanceof Local ? value : this.let(value);
+    this.#f.store(name, this.#translate(linear, accessBytes(name), true), shared);
+  }
+
+  /** Where bytes lie in linear memory. What is not plain RAM in reach leaves the region. */
+  #translate(linear: Val, bytes: number, write: boolean): Local {
+    const f = this.#f;
+    const address = this.let(linear);
+    const low = address.wrap();
+    const index = low.shrU(12 - 5).and((TLB.entries - 1) << 5);
+    const entry = f.let(this.#view.add(index));
+    const host = f.let(low.add(f.load('i32.load', entry, TLB.addend)));
+    const last = bytes === 1 ? address : address.add(BigInt(bytes - 1));
+    const tag = f.load('i64.load', entry, write ? TLB.writeTag : TLB.readTag);
+    f.if(tag.ne(last.and(-4096n)), () => {
+      f.set(host, f.call(write ? this.#module.core.regionWrite : this.#module.core.regionRead, address, i32(bytes)));
+      f.if(host.eqz(), () => this.#flow.bail());
+    });
+    this.#fresh.add(host);
+    return host;
+  }
+
+  checkAligned(linear: Val, bytes: number): void {
+    this.if(linear.wrap().and(bytes - 1), () => this.#bail());
+  }
+
+  // Stack: flat outside of 64-bit mode, and 32 bits wide
+
+  stack(delta: number | Val, _bytes: number, _access: 'r' | 'w'): Val {
+    const sp = this.#gpr64(4).add(typeof delta === 'number' ? BigInt(delta) : delta);
+    return this.#copy(this.long ? sp : sp.and(0xffff_ffffn));
+  }
+  adjustStack(delta: number | Val): void {
+    const sp = this.#gpr64(4).add(typeof delta === 'number' ? BigInt(delta) : delta);
+    this.#setGpr64(4, this.long ? sp : sp.and(0xffff_ffffn));
+  }
+  push(size: Size, value: Val): void {
+    const bytes = size / 8;
+    const name = size === 64 ? 'i64.store' : size === 32 ? 'i32.store' : 'i32.store16';
+    this.store(name, this.stack(-bytes, bytes, 'w'), value);
+    this.adjustStack(-bytes);
+  }
+  top(size: Size): Val {
+    const name = size === 64 ? 'i64.load' : size === 32 ? 'i32.load' : 'i32.load16_u';
+    return this.load(name, this.stack(0, size / 8, 'r'));
+  }
+
+  repPrefix(): Val {
+    return i32(this.#i.rep);
+  }
+  addressSize(): Val {
+    return i32(this.#i.addressSize);
+  }
+
+  // Flags
+
+  /** The flags with their parts in reach. */
+  #readable(): ReadableFlags {
+    const { environment } = this;
+    const { flags } = environment;
+    if (flags.kind === 'memory') {
+      const f = this.#f;
+      const loaded = {
+        kind: 'lazy' as const,
+        result: f.let(f.load('i64.load', S.flagResult)),
+        aux: f.let(f.load('i32.load', S.flagAux)),
+      };
+      return loaded;
+    }
+    if (flags.kind === 'deferred') {
+      const { code, r, x, y } = flags;
+      const f = this.#f;
+      f.run(this.#module.storeFlags('deferred'), code, r, x, y);
+      const lazy = {
+        kind: 'lazy' as const,
+        result: f.let(f.load('i64.load', S.flagResult)),
+        aux: f.let(f.load('i32.load', S.flagAux)),
+      };
+      if (this.#depth === 0) environment.flags = { kind: 'memory' };
+      return lazy;
+    }
+    if (this.#mutableFlags) {
+      const { result, aux } = this.#mutableFlags;
+      return { kind: 'lazy', result: this.#copy(result), aux: this.#copy(aux) };
+    }
+    return flags;
+  }
+  #setFlags(flags: Flags): void {
+    if (this.#depth === 0) {
+      this.environment.flags = flags;
+      return;
+    }
+    const mutable = this.#mutableFlags;
+    if (!mutable || flags.kind === 'memory' || flags.kind === 'deferred')
+      throw new Untranslatable('flags written in an if');
+    const { result, aux } = lazyForm(flags, (value) => this.#f.let(value));
+    const shared = this.#f.let(aux);
+    this.#f.set(mutable.result, result);
+    this.#f.set(mutable.aux, shared);
+  }
+  flagsAdd(size: Size, r: Val, x: Val, y: Val, carry?: Val): void {
+    this.#setFlags({ kind: 'add', size, r, x, y, carry: carry !== undefined });
+  }
+  flagsSub(size: Size, r: Val, x: Val, y: Val, carry?: Val): void {
+    this.#setFlags({ kind: 'sub', size, r, x, y, carry: carry !== undefined });
+  }
+  flagsLogic(size: Size, r: Val): void {
+    this.#setFlags({ kind: 'logic', size, r });
+  }
+  flagsResult(size: Size, r: Val, flags: { cf: Val; of: Val; af?: Val }): void {
+    this.#setFlags({ kind: 'parts', size, r, cf: flags.cf, of: flags.of, af: flags.af ?? i32(0) });
+  }
+  flagsAll(flags: { cf: Val; pf: Val; af: Val; zf: Val; sf: Val; of: Val }): void {
+    this.#setFlags({ kind: 'all', ...flags });
+  }
+  setCf(value: Val): void {
+    this.#setFlags({ ...allParts(this.#readable()), cf: value });
+  }
+  setCfOf(cf: Val, of: Val): void {
+    this.#setFlags({ ...allParts(this.#readable()), cf, of });
+  }
+  setZf(value: Val): void {
+    this.#setFlags({ ...allParts(this.#readable()), zf: value });
+  }
+  cf(): Val {
+    return this.let(carryFlag(this.#readable()));
+  }
+  of(): Val {
+    return this.let(overflowFlag(this.#readable()));
+  }
+  af(): Val {
+    return this.let(adjustFlag(this.#readable()));
+  }
+  condition(cc: Condition | Val): Val {
+    if (typeof cc !== 'number') throw new TypeError('a condition is chosen by the row');
+    return conditionValue(this.#readable(), cc);
+  }
+  rflags(): Val {
+    const flags = this.#readable();
+    const rest = this.#f.load('i32.load', S.eflags).and(~ARITHMETIC).or(2);
+    return this.let(
+      rest
+        .or(carryFlag(flags))
+        .or(parityFlag(flags).shl(2))
+        .or(adjustFlag(flags).shl(4))
+        .or(zeroFlag(flags).shl(6))
+        .or(signFlag(flags).shl(7))
+        .or(overflowFlag(flags).shl(11)),
+    );
+  }
+  setArithmeticFlags(rflags: Val): void {
+    const flags = this.let(rflags);
+    const bit = (mask: number): Val => flags.shrU(Math.log2(mask)).and(1);
+    this.flagsAll({ cf: bit(CF), pf: bit(PF), af: bit(AF), zf: bit(ZF), sf: bit(SF), of: bit(OF) });
+  }
+
+  // Plumbing
+
+  let(value: Val): Local {
+    // Constants stay what they are, so that what follows from them is one too; nothing sets a `let` of those.
+    if (value.known !== undefined || this.#fresh.has(value)) return value as Local;
+    return this.#copy(value);
+  }
+  local(type: ValType, initial?: Val | number | bigint): Local {
+    const local = this.#f.local(type, initial ?? zero(type));
+    this.#fresh.add(local);
+    return local;
+  }
+  set(local: Local, value: Val | number | bigint): void {
+    if (!(local instanceof Local)) throw new Untranslatable('a constant is set');
+    this.#f.set(local, value);
+  }
+
+  if(condition: Val, then: (label: Label) => void, otherwise?: (label: Label) => void): void {
+    if (condition.known !== undefined) {
+      if (condition.known !== 0) then(NOWHERE);
+      else otherwise?.(NOWHERE);
+      return;
+    }
+    if (this.#depth === 0) this.#openConditional();
+    this.#depth += 1;
+    const before = this.environment;
+    const arms: Environment[] = [];
+    const arm = (body: (label: Label) => void) => (label: Label): void => {
+      this.environment = new Environment(before);
+      body(label);
+      arms.push(this.environment);
+    };
+    this.#f.if(condition, arm(then), otherwise ? arm(otherwise) : undefined);
+    if (!otherwise) arms.push(new Environment(before));
+    this.#depth -= 1;
+    this.environment = this.#join(before, arms);
+    if (this.#depth === 0) this.#closeConditional();
+  }
+
+  #join(before: Environment, arms: readonly Environment[]): Environment {
+    const alive = arms.filter((arm) => !arm.ended);
+    const joined = new Environment(before);
+    if (alive.length === 0) joined.ended = true;
+    for (const arm of alive) {
+      joined.dirtyGprs |= arm.dirtyGprs;
+      joined.dirtyXmms |= arm.dirtyXmms;
+      if (arm.flags !== before.flags) throw new Untranslatable('flags changed in an if');
+    }
+    return joined;
+  }
+
+  /** Registers and flags that the instruction may write in an `if` become locals that both ways share. */
+  #openConditional(): void {
+    const { conditional } = this.#i.effects;
+    let { gprs, xmms } = conditional;
+    for (const index of conditional.operands) {
+      const address = this.#i.registers[index];
+      const register = address === undefined ? undefined : registerAt(address);
+      if (register?.file === 'gpr') gprs |= 1 << register.number;
+      if (register?.file === 'xmm') xmms |= 1 << register.number;
+    }
+    const { environment } = this;
+    for (let n = 0; n < 16; n++) {
+      if ((gprs >> n) & 1) environment.gprs[n] = this.#f.local(I64, this.#gpr64(n));
+      if ((xmms >> n) & 1) environment.xmms[n] = this.#f.local(V128, this.#xmm(n));
+    }
+    if (conditional.flags) {
+      const { result, aux } = lazyForm(this.#readable(), (value) => this.#f.let(value));
+      const mutable = { result: this.#f.local(I64, result), aux: this.#f.local(I32, aux) };
+      environment.flags = { kind: 'lazy', ...mutable };
+      this.#mutableFlags = mutable;
+    }
+    this.#mutableGprs = gprs;
+    this.#mutableXmms = xmms;
+  }
+  #closeConditional(): void {
+    this.#mutableGprs = 0;
+    this.#mutableXmms = 0;
+    this.#mutableFlags = undefined;
+  }
+
+  loop(_body: (label: Label) => void): void {
+    throw new Untranslatable('a loop');
+  }
+  block(_body: (label: Label) => void): void {
+    throw new Untranslatable('a block');
+  }
+  br(_label: Label): void {
+    throw new Untranslatable('a branch');
+  }
+  brIf(_label: Label, _condition: Val): void {
+    throw new Untranslatable('a branch');
+  }
+  select(condition: Val, whenTrue: Val, whenFalse: Val): Val {
+    return select(condition, whenTrue, whenFalse);
+  }
+
+  // Leaving
+
+  raise(_vector: number, _errorCode?: Val | number): void {
+    // The interpreter meets the same condition, and raises it with everything that goes with it.
+    this.#bail();
+  }
+  jump(target: Val): void {
+    this.#flow.indirect(target);
+    this.environment.ended = true;
+  }
+  jumpRelative(_index: number): void {
+    this.#flow.taken();
+    this.environment.ended = true;
+  }
+  thisRip(): Val {
+    return this.rip(this.#i.at);
+  }
+  nextRip(): Val {
+    return this.rip(this.#i.at + this.#i.length);
+  }
+  /** The offset in CS of an offset from the page: CS is flat outside of 64-bit mode. */
+  rip(at: number): Val {
+    const linear = this.#pageBase.add(BigInt(at));
+    return this.long ? linear : linear.and(0xffff_ffffn);
+  }
+  /** Where the instruction's direct branch goes. */
+  branchTarget(): number {
+    return branchTarget(this.#i);
+  }
+
+  call(name: string, ...args: Val[]): Val {
+    return this.let(this.#f.call(this.#module.runtime(name), ...args));
+  }
+  run(name: string, ...args: Val[]): void {
+    this.#f.run(this.#module.runtime(name), ...args);
+  }
+  callFaulting(name: string, ...args: Val[]): void {
+    this.#f.if(this.#f.call(this.#module.runtime(name), ...args), () => this.#flow.bail());
+  }
+  system(_name: string): void {
+    this.#bail();
+  }
+}
+
+/** The label of an `if` that is not there. */
+const NOWHERE: Label = { depth: -1 };
+
+function zero(type: ValType): Val | number {
+  if (type === V128) throw new Untranslatable('a vector without a first value');
+  return 0;
+}
+
+function loadFor(spec: OperandSpec, bits: Size): LoadName {
+  if (spec.width === 'ss') return 'f32.load';
+  if (spec.width === 'sd') return 'f64.load';
+  return INT_LOADS[bits] ?? 'i64.load';
+}
+
+function storeFor(spec: OperandSpec, bits: Size): StoreName {
+  if (spec.width === 'ss') return 'f32.store';
+  if (spec.width === 'sd') return 'f64.store';
+  return INT_STORES[bits] ?? 'i64.store';
+}

@@ -1,0 +1,386 @@
+import { LEAVE } from '../interpret/core-parts.ts';
+import type { Val } from '../isa/builder.ts';
+import { CS, DS, ES, FETCH, gpr, RECORD, S, SEG, SS, segment, xmm } from '../layout.ts';
+import type { FunctionBuilder, Label, Local } from '../wasm/function.ts';
+import { I32, I64, V128 } from '../wasm/opcodes.ts';
+import { i32, i64 } from '../wasm/value.ts';
+import { RegionBuilder, type RegionFlow } from './builder.ts';
+import type { GuestInstruction } from './code.ts';
+import { Environment } from './environment.ts';
+import { DEFERRED, type Flags, lazyForm, SIZES } from './flags.ts';
+import { type RegionModule, storeLazy } from './module.ts';
+import type { Block, Region, Target } from './region.ts';
+
+/** What a region's code is made for. */
+export interface RegionContext {
+  readonly long: boolean;
+  /** The handler of the interpreter that the entry's record had. */
+  readonly entryHandler: number;
+  /** Physical address of the page `index` pages on. */
+  readonly physical: (index: number) => number;
+  /** Address of a record for one instruction, with one behind it that resumes the region. */
+  readonly record: (i: GuestInstruction) => number;
+}
+
+/** Emits a region as one function (record) → code, of the interpreter's handler signature. */
+export function emitRegion(f: FunctionBuilder, module: RegionModule, region: Region, context: RegionContext): void {
+  new RegionEmitter(f, module, region, context).emit();
+}
+
+/**
+ * A region's control flow as wasm's: loops and blocks by the dominator tree
+ * (N. Ramsey: Beyond Relooper, ICFP 2022), registers in locals that all ways
+ * into a block agree on.
+ */
+class RegionEmitter implements RegionFlow {
+  readonly #f: FunctionBuilder;
+  readonly #module: RegionModule;
+  readonly #region: Region;
+  readonly #context: RegionContext;
+  readonly #record: Local;
+  readonly #ordinal: Local;
+  readonly #budget: Local;
+  readonly #pageBase: Local;
+  readonly #view: Local;
+  readonly #builder: RegionBuilder;
+  /** Where registers are on entry to a block with several ways in. */
+  readonly #gprs: (Local | undefined)[] = [];
+  readonly #xmms: (Local | undefined)[] = [];
+  readonly #flagCode: Local;
+  readonly #flagResult: Local;
+  readonly #flagX: Local;
+  readonly #flagY: Local;
+  readonly #flagAux: Local;
+  readonly #labels = new Map<Block, Label>();
+  #block: Block;
+  #instruction: GuestInstruction | undefined;
+
+  constructor(f: FunctionBuilder, module: RegionModule, region: Region, context: RegionContext) {
+    this.#f = f;
+    this.#module = module;
+    this.#region = region;
+    this.#context = context;
+    this.#block = region.entry;
+    this.#record = f.params[0] as Local;
+    this.#ordinal = f.let(f.load('i32.load8_u', this.#record, RECORD.ordinal));
+    this.#budget = f.local(I32, f.load('i32.load', S.budget).sub(this.#ordinal));
+    this.#pageBase = f.local(I64, f.load('i64.load', S.pageBase));
+    this.#view = f.local(I32, f.load('i32.load', S.tlbView));
+    this.#flagCode = f.local(I32);
+    this.#flagResult = f.local(I64);
+    this.#flagX = f.local(I64);
+    this.#flagY = f.local(I64);
+    this.#flagAux = f.local(I32);
+    this.#builder = new RegionBuilder(
+      f,
+      module,
+      this,
+      { pageBase: this.#pageBase, view: this.#view },
+      context.long,
+    );
+  }
+
+  emit(): void {
+    const f = this.#f;
+    const { gprs, xmms, entry } = this.#region;
+    if (!this.#context.long) this.#guardFlat();
+    const environment = new Environment();
+    for (let n = 0; n < 16; n++) {
+      if ((gprs >> n) & 1) {
+        this.#gprs[n] = f.local(I64, f.load('i64.load', gpr(n)));
+        environment.gprs[n] = this.#gprs[n];
+      }
+      if ((xmms >> n) & 1) {
+        this.#xmms[n] = f.local(V128, f.load('v128.load', xmm(n)));
+        environment.xmms[n] = this.#xmms[n];
+      }
+    }
+    this.#builder.environment = environment;
+    this.#tree(entry);
+  }
+
+  /** 32-bit code takes CS, DS, ES and SS to be flat; where they are not, the interpreter does it. */
+  #guardFlat(): void {
+    const f = this.#f;
+    let odd: Val = f.load('i64.load32_u', segment(CS) + SEG.limit).xor(0xffff_ffffn);
+    for (const index of [CS, DS, ES, SS]) odd = odd.or(f.load('i64.load', segment(index)));
+    for (const index of [DS, ES, SS]) odd = odd.or(f.load('i64.load32_u', segment(index) + SEG.checked));
+    const big = f.load('i32.load', segment(SS) + SEG.attributes).and(0x4000);
+    f.if(odd.ne(0n).or(big.eqz()), () =>
+      f.returnCall(this.#module.core.resume, this.#record, i32(this.#context.entryHandler)),
+    );
+  }
+
+  // Structure
+
+  #tree(block: Block): void {
+    if (!block.loop) return this.#within(block, block.children.filter(isMerge));
+    this.#canonicalize(block, this.#builder.environment);
+    this.#f.loop((label) => {
+      this.#labels.set(block, label);
+      this.#builder.environment = this.#canonical(block);
+      this.#within(block, block.children.filter(isMerge));
+    });
+  }
+
+  /** A block and what it dominates; each of `merges` comes behind a wasm block that leads to it. */
+  #within(block: Block, merges: readonly Block[]): void {
+    const [last, ...rest] = merges;
+    if (!last) return this.#body(block);
+    this.#f.block((label) => {
+      if (!last.loop) this.#labels.set(last, label);
+      else this.#entries.set(last, label);
+      this.#within(block, rest);
+    });
+    this.#builder.environment = this.#canonical(last);
+    this.#tree(last);
+  }
+
+  /** Labels in front of loops that have several ways in. */
+  readonly #entries = new Map<Block, Label>();
+
+  #body(block: Block): void {
+    const builder = this.#builder;
+    this.#block = block;
+    for (const i of block.instructions) {
+      this.#instruction = i;
+      if (i.effects.treatment === 'native') builder.instruction(i);
+      else this.#invoke(i);
+      this.#block = block;
+      if (builder.environment.ended) return;
+      builder.environment.retired += 1;
+    }
+    if (block.next) this.#edge(block, block.next, builder.environment);
+    else this.#f.unreachable();
+  }
+
+  taken(): void {
+    const block = this.#block;
+    if (!block.taken) throw new Error('a branch without a target');
+    this.#behind(block, block.taken);
+  }
+
+  indirect(to: Val): void {
+    const f = this.#f;
+    const block = this.#block;
+    const { returns } = block;
+    const target = f.let(to);
+    if (returns?.block)
+      f.if(target.eq(this.#builder.rip(returns.at)), () => this.#behind(block, returns));
+    const environment = new Environment(this.#builder.environment);
+    environment.retired += 1;
+    this.#leave(environment, target);
+  }
+
+  /** Goes along an edge behind the current instruction, in the middle of its semantics. */
+  #behind(block: Block, target: Target): void {
+    const environment = new Environment(this.#builder.environment);
+    environment.retired += 1;
+    const instruction = this.#instruction;
+    this.#builder.nested(() => this.#edge(block, target, environment));
+    this.#block = block;
+    this.#instruction = instruction;
+  }
+
+  bail(): void {
+    const f = this.#f;
+    const { environment } = this.#builder;
+    const i = this.#instruction;
+    if (!i) throw new Error('no instruction to leave at');
+    if (this.#block !== this.#region.entry || i !== this.#block.instructions[0]) {
+      this.#leave(environment, this.#builder.rip(i.at));
+      return;
+    }
+    this.#writeBack(environment);
+    f.store('i32.store', S.budget, this.#budget.sub(environment.retired).add(this.#ordinal));
+    f.returnCall(this.#module.core.resume, this.#record, i32(this.#context.entryHandler));
+  }
+
+  /** Leaves for an offset in CS. */
+  #leave(environment: Environment, rip: Val): void {
+    const f = this.#f;
+    this.#writeBack(environment);
+    f.store('i32.store', S.budget, this.#budget.sub(environment.retired));
+    f.returnCall(this.#context.long ? this.#module.core.jump64 : this.#module.core.jump32, rip);
+  }
+
+  #edge(from: Block, target: Target, environment: Environment): void {
+    const f = this.#f;
+    const rip = this.#builder.rip(target.at);
+    const to = target.block;
+    if (!to) return this.#leave(environment, rip);
+    const last = from.instructions.at(-1);
+    const page = target.at >> 12;
+    if (page !== 0 && last && page !== last.at >> 12)
+      f.if(this.#elsewhere(page), () => this.#leave(environment, rip));
+    if (to.order <= from.order) {
+      this.#settleBudget(environment);
+      f.if(this.#budget.leS(0), () => this.#leave(environment, rip));
+      this.#canonicalize(to, environment);
+      f.br(this.#label(this.#labels, to));
+    } else if (isMerge(to)) {
+      this.#canonicalize(to, environment);
+      f.br(this.#label(to.loop ? this.#entries : this.#labels, to));
+    } else {
+      this.#builder.environment = environment;
+      this.#tree(to);
+    }
+  }
+
+  #label(labels: ReadonlyMap<Block, Label>, block: Block): Label {
+    const label = labels.get(block);
+    if (!label) throw new Error('a block without a label');
+    return label;
+  }
+
+  /** Whether another page is not mapped to where its code was translated from. */
+  #elsewhere(page: number): Val {
+    const f = this.#f;
+    const linear = f.let(this.#pageBase.add(BigInt(page * 4096)));
+    const index = linear
+      .wrap()
+      .shrU(12)
+      .and(FETCH.entries - 1);
+    const entry = f.let(f.load('i32.load', S.fetchView).add(index.mul(FETCH.stride)));
+    const known = f.load('i64.load', entry).eq(this.#context.long ? linear : linear.and(0xffff_ffffn));
+    return known.and(f.load('i32.load', entry, 12).eq(i32(this.#context.physical(page)))).eqz();
+  }
+
+  #settleBudget(environment: Environment): void {
+    if (environment.retired === 0) return;
+    this.#f.set(this.#budget, this.#budget.sub(environment.retired));
+    environment.retired = 0;
+  }
+
+  /** Calls the interpreter's handler for one instruction; registers are in the state block meanwhile. */
+  #invoke(i: GuestInstruction): void {
+    const f = this.#f;
+    const { environment } = this.#builder;
+    this.#writeBack(environment);
+    f.store('i32.store', S.budget, this.#budget.sub(environment.retired));
+    const invalidations = f.let(f.load('i32.load', S.codeInvalidations));
+    const code = f.let(f.call(this.#module.core.invoke, i32(this.#context.record(i))));
+    f.if(code.ne(LEAVE.resume), () => f.return(code));
+    environment.forget();
+    f.set(this.#view, f.load('i32.load', S.tlbView));
+    // It may have written over what comes next.
+    f.if(f.load('i32.load', S.codeInvalidations).ne(invalidations), () => {
+      const behind = new Environment(environment);
+      behind.retired += 1;
+      this.#leave(behind, this.#builder.rip(i.at + i.length));
+    });
+  }
+
+  // State
+
+  #writeBack(environment: Environment): void {
+    const f = this.#f;
+    for (let n = 0; n < 16; n++) {
+      const value = environment.gprs[n];
+      if ((environment.dirtyGprs >> n) & 1 && value) f.store('i64.store', gpr(n), value);
+      const vector = environment.xmms[n];
+      if ((environment.dirtyXmms >> n) & 1 && vector) f.store('v128.store', xmm(n), vector);
+    }
+    this.#storeFlags(environment.flags);
+  }
+
+  #storeFlags(flags: Flags): void {
+    const f = this.#f;
+    switch (flags.kind) {
+      case 'memory':
+        return;
+      case 'deferred':
+        f.run(this.#module.storeFlags('deferred'), flags.code, flags.r, flags.x, flags.y);
+        return;
+      case 'add':
+      case 'sub':
+        f.run(this.#module.storeFlags(flags.kind, flags.size), flags.r, flags.x, flags.y);
+        return;
+      default:
+        storeLazy(f, flags);
+    }
+  }
+
+  /** What a block with several ways in finds. */
+  #canonical(block: Block): Environment {
+    const environment = new Environment();
+    for (let n = 0; n < 16; n++) {
+      environment.gprs[n] = this.#gprs[n];
+      environment.xmms[n] = this.#xmms[n];
+    }
+    environment.dirtyGprs = block.dirtyGprs;
+    environment.dirtyXmms = block.dirtyXmms;
+    environment.flags = block.flagsLive
+      ? { kind: 'lazy', result: this.#flagResult, aux: this.#flagAux }
+      : { kind: 'deferred', code: this.#flagCode, r: this.#flagResult, x: this.#flagX, y: this.#flagY };
+    return environment;
+  }
+
+  /** Brings everything where the block expects it. Flags first: they may come from registers. */
+  #canonicalize(block: Block, environment: Environment): void {
+    const f = this.#f;
+    this.#settleBudget(environment);
+    if (block.flagsLive) this.#canonicalFlags(environment.flags);
+    else this.#deferFlags(environment.flags);
+    const moves: [Local, Val][] = [];
+    for (let n = 0; n < 16; n++) {
+      const local = this.#gprs[n];
+      if (local && environment.gprs[n] !== local)
+        moves.push([local, environment.gprs[n] ?? f.load('i64.load', gpr(n))]);
+      const vector = this.#xmms[n];
+      if (vector && environment.xmms[n] !== vector)
+        moves.push([vector, environment.xmms[n] ?? f.load('v128.load', xmm(n))]);
+    }
+    for (const [local, value] of moves) f.set(local, value);
+  }
+
+  #canonicalFlags(flags: Flags): void {
+    const f = this.#f;
+    if (flags.kind === 'lazy' && flags.result === this.#flagResult) return;
+    if (flags.kind === 'memory' || flags.kind === 'deferred') {
+      this.#storeFlags(flags);
+      f.set(this.#flagResult, f.load('i64.load', S.flagResult));
+      f.set(this.#flagAux, f.load('i32.load', S.flagAux));
+      return;
+    }
+    const { result, aux } = lazyForm(flags, (value) => f.let(value));
+    const both = [f.let(result), f.let(aux)] as const;
+    f.set(this.#flagResult, both[0]);
+    f.set(this.#flagAux, both[1]);
+  }
+
+  #deferFlags(flags: Flags): void {
+    const f = this.#f;
+    const set = (code: number, r: Val, x: Val, y: Val): void => {
+      const values = [f.let(r), f.let(x), f.let(y)] as const;
+      f.set(this.#flagCode, i32(code));
+      f.set(this.#flagResult, values[0]);
+      f.set(this.#flagX, values[1]);
+      f.set(this.#flagY, values[2]);
+    };
+    switch (flags.kind) {
+      case 'deferred':
+        return;
+      case 'memory':
+        f.set(this.#flagCode, i32(DEFERRED.memory));
+        return;
+      case 'add':
+      case 'sub': {
+        const code = DEFERRED[flags.kind] | (SIZES.indexOf(flags.size as 8) << 4);
+        set(code, flags.r.extendU(), flags.x.extendU(), flags.y.extendU());
+        return;
+      }
+      case 'logic':
+        set(DEFERRED.logic | (SIZES.indexOf(flags.size as 8) << 4), flags.r.extendU(), i64(0), i64(0));
+        return;
+      default: {
+        const { result, aux } = lazyForm(flags, (value) => f.let(value));
+        set(DEFERRED.lazy, result, aux.extendU(), i64(0));
+      }
+    }
+  }
+}
+
+function isMerge(block: Block): boolean {
+  return block.forward >= 2;
+}

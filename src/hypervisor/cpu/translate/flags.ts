@@ -1,0 +1,264 @@
+import { AUX } from '../flags.ts';
+import type { Condition, Size, Val } from '../isa/builder.ts';
+import { I64 } from '../wasm/opcodes.ts';
+import { i32, i64 } from '../wasm/value.ts';
+
+/**
+ * The arithmetic flags while a region is translated: what they come from, not
+ * what they are. They are computed where something reads them, and where the
+ * state must be whole.
+ *
+ * All values are expressions over locals that do not change any more, so they
+ * may be evaluated at any later place of the same path.
+ */
+export type Flags =
+  /** The state block has them. */
+  | { readonly kind: 'memory' }
+  | {
+      readonly kind: 'add' | 'sub';
+      readonly size: Size;
+      readonly r: Val;
+      readonly x: Val;
+      readonly y: Val;
+      readonly carry: boolean;
+    }
+  | { readonly kind: 'logic'; readonly size: Size; readonly r: Val }
+  | {
+      readonly kind: 'parts';
+      readonly size: Size;
+      readonly r: Val;
+      readonly cf: Val;
+      readonly of: Val;
+      readonly af: Val;
+    }
+  | {
+      readonly kind: 'all';
+      readonly cf: Val;
+      readonly pf: Val;
+      readonly af: Val;
+      readonly zf: Val;
+      readonly sf: Val;
+      readonly of: Val;
+    }
+  /** As the state block keeps them (cpu/flags.ts). */
+  | { readonly kind: 'lazy'; readonly result: Val; readonly aux: Val }
+  /** One of several, told apart by a number at run time: see DEFERRED. */
+  | { readonly kind: 'deferred'; readonly code: Val; readonly r: Val; readonly x: Val; readonly y: Val };
+
+/** Flags whose parts can be read. */
+export type ReadableFlags = Exclude<Flags, { kind: 'memory' } | { kind: 'deferred' }>;
+
+/** Numbers of what deferred flags come from; operations have the size in bits 4 and up: 0 for 8 bits to 3 for 64. */
+export const DEFERRED = { memory: 0, lazy: 1, add: 2, sub: 3, logic: 4, addCarry: 5, subBorrow: 6 } as const;
+export const SIZES: readonly (8 | 16 | 32 | 64)[] = [8, 16, 32, 64];
+
+/** The result, sign-extended from its size to i64. */
+export function signed64(size: Size, value: Val): Val {
+  if (size === 64) return value;
+  return (size === 8 ? value.ext8() : size === 16 ? value.ext16() : value).extendS();
+}
+
+/** An operand as a signed number in its wasm type. */
+function signed(size: Size, value: Val): Val {
+  return size === 8 ? value.ext8() : size === 16 ? value.ext16() : value;
+}
+
+/** An operand as an unsigned number; results may have bits above their size. */
+function unsigned(size: Size, value: Val): Val {
+  return size === 8 ? value.and(0xff) : size === 16 ? value.and(0xffff) : value;
+}
+
+const topBit = (size: Size, value: Val): Val =>
+  size === 64 ? value.shrU(63n).wrap() : value.shrU(size - 1).and(1);
+
+/** Bits that were carried out of each position of x + y, or borrowed into it. */
+function carries(flags: { kind: 'add' | 'sub'; r: Val; x: Val; y: Val }): Val {
+  const { r, x, y } = flags;
+  return flags.kind === 'add'
+    ? x.and(y).or(x.or(y).and(r.not()))
+    : x.not().and(y).or(x.xor(y).not().and(r));
+}
+
+/** `flagAux` from a carry vector. */
+export function carryAux(size: Size, vector: Val): Val {
+  if (size === 64) {
+    return vector
+      .shrU(32n)
+      .wrap()
+      .and(AUX.carry | AUX.overflow)
+      .or(vector.wrap().and(AUX.adjust));
+  }
+  if (size === 32) return vector.and(AUX.carry | AUX.overflow | AUX.adjust);
+  return vector
+    .shl(32 - size)
+    .and(AUX.carry | AUX.overflow)
+    .or(vector.and(AUX.adjust));
+}
+
+/** Flags in the form of the state block: `flagResult` (i64) and `flagAux` (i32). `share` evaluates once. */
+export function lazyForm(flags: ReadableFlags, share: (value: Val) => Val): { result: Val; aux: Val } {
+  switch (flags.kind) {
+    case 'lazy':
+      return flags;
+    case 'add':
+    case 'sub':
+      return {
+        result: signed64(flags.size, flags.r),
+        aux: carryAux(flags.size, share(carries(flags))),
+      };
+    case 'logic':
+      return { result: signed64(flags.size, flags.r), aux: i32(0) };
+    case 'parts':
+      return {
+        result: signed64(flags.size, flags.r),
+        aux: flags.cf.shl(31).or(flags.cf.xor(flags.of).shl(30)).or(flags.af.shl(3)),
+      };
+    case 'all': {
+      const zf = share(flags.zf);
+      const aux = flags.cf
+        .shl(31)
+        .or(flags.cf.xor(flags.of).shl(30))
+        .or(flags.af.shl(3))
+        .or(flags.sf)
+        .or(flags.pf.xor(zf).shl(8));
+      return { result: zf.eqz().extendU(), aux };
+    }
+  }
+}
+
+export function carryFlag(flags: ReadableFlags): Val {
+  switch (flags.kind) {
+    case 'lazy':
+      return flags.aux.shrU(31);
+    case 'add':
+      if (flags.size === 8 || flags.size === 16) return flags.r.shrU(flags.size).and(1);
+      return flags.carry ? topBit(flags.size, carries(flags)) : flags.r.ltU(flags.x);
+    case 'sub':
+      if (!flags.carry) return flags.x.ltU(flags.y);
+      if (flags.size === 8 || flags.size === 16) return flags.r.shrU(flags.size).and(1);
+      return topBit(flags.size, carries(flags));
+    case 'logic':
+      return i32(0);
+    case 'parts':
+    case 'all':
+      return flags.cf;
+  }
+}
+
+export function overflowFlag(flags: ReadableFlags): Val {
+  switch (flags.kind) {
+    case 'lazy':
+      return flags.aux.xor(flags.aux.shl(1)).shrU(31);
+    case 'add':
+      return topBit(flags.size, flags.x.xor(flags.r).and(flags.y.xor(flags.r)));
+    case 'sub':
+      return topBit(flags.size, flags.x.xor(flags.y).and(flags.x.xor(flags.r)));
+    case 'logic':
+      return i32(0);
+    case 'parts':
+    case 'all':
+      return flags.of;
+  }
+}
+
+export function zeroFlag(flags: ReadableFlags): Val {
+  switch (flags.kind) {
+    case 'lazy':
+      return flags.result.eqz();
+    case 'all':
+      return flags.zf;
+    case 'sub':
+      return flags.carry ? unsigned(flags.size, flags.r).eqz() : flags.x.eq(flags.y);
+    default:
+      return unsigned(flags.size, flags.r).eqz();
+  }
+}
+
+export function signFlag(flags: ReadableFlags): Val {
+  switch (flags.kind) {
+    case 'lazy':
+      return flags.result.shrU(63n).wrap().xor(flags.aux).and(1);
+    case 'all':
+      return flags.sf;
+    default:
+      return topBit(flags.size, flags.r);
+  }
+}
+
+export function parityFlag(flags: ReadableFlags): Val {
+  switch (flags.kind) {
+    case 'lazy':
+      return flags.result.wrap().and(0xff).popcnt().xor(flags.aux.shrU(8)).xor(1).and(1);
+    case 'all':
+      return flags.pf;
+    default:
+      return flags.r.wrap().and(0xff).popcnt().xor(1).and(1);
+  }
+}
+
+export function adjustFlag(flags: ReadableFlags): Val {
+  switch (flags.kind) {
+    case 'lazy':
+      return flags.aux.shrU(3).and(1);
+    case 'add':
+    case 'sub':
+      return flags.x.xor(flags.y).xor(flags.r).wrap().shrU(4).and(1);
+    case 'logic':
+      return i32(0);
+    case 'parts':
+    case 'all':
+      return flags.af;
+  }
+}
+
+/** All parts, for flags of which some are to be replaced. */
+export function allParts(flags: ReadableFlags): Extract<Flags, { kind: 'all' }> {
+  return {
+    kind: 'all',
+    cf: carryFlag(flags),
+    pf: parityFlag(flags),
+    af: adjustFlag(flags),
+    zf: zeroFlag(flags),
+    sf: signFlag(flags),
+    of: overflowFlag(flags),
+  };
+}
+
+/** i32 0 or 1. After a comparison it is one comparison. */
+export function conditionValue(flags: ReadableFlags, cc: Condition): Val {
+  const value = positive(flags, cc >> 1);
+  return (cc & 1) === 1 ? value.eqz() : value;
+}
+
+function positive(flags: ReadableFlags, pair: number): Val {
+  if (flags.kind === 'sub' && !flags.carry) {
+    const { size, x, y } = flags;
+    if (pair === 3) return x.leU(y);
+    if (pair === 6) return signed(size, x).ltS(signed(size, y));
+    if (pair === 7) return signed(size, x).leS(signed(size, y));
+  }
+  if (flags.kind === 'logic') {
+    const r = signed(flags.size, flags.r);
+    if (pair === 3) return zeroFlag(flags);
+    if (pair === 4 || pair === 6) return r.ltS(r.type === I64 ? i64(0) : i32(0));
+    if (pair === 7) return r.leS(r.type === I64 ? i64(0) : i32(0));
+  }
+  switch (pair) {
+    case 0:
+      return overflowFlag(flags);
+    case 1:
+      return carryFlag(flags);
+    case 2:
+      return zeroFlag(flags);
+    case 3:
+      return zeroFlag(flags).or(carryFlag(flags));
+    case 4:
+      return signFlag(flags);
+    case 5:
+      return parityFlag(flags);
+    case 6:
+      return signFlag(flags).xor(overflowFlag(flags));
+    default:
+      return zeroFlag(flags).or(signFlag(flags).xor(overflowFlag(flags)));
+  }
+}

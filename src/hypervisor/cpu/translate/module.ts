@@ -1,0 +1,114 @@
+import { LEAVE } from '../interpret/core-parts.ts';
+import type { Size, Val } from '../isa/builder.ts';
+import { S } from '../layout.ts';
+import type { FunctionBuilder, FunctionRef, Local } from '../wasm/function.ts';
+import { ModuleBuilder } from '../wasm/module.ts';
+import { I32, I64, type ValType } from '../wasm/opcodes.ts';
+import { carryAux, DEFERRED, type Flags, lazyForm, SIZES, signed64 } from './flags.ts';
+
+/** What the interpreter's module has for regions. */
+export interface CoreFunctions {
+  /** (linear, bytes) → where RAM can be read or written, 0 when the interpreter must do it. */
+  readonly regionRead: FunctionRef;
+  readonly regionWrite: FunctionRef;
+  /** (offset in CS) → code: goes on there, in a region or interpreted. */
+  readonly jump64: FunctionRef;
+  readonly jump32: FunctionRef;
+  /** (record, handler) → code: runs a record by a handler that is not the one in it. */
+  readonly resume: FunctionRef;
+  /** (record) → code, LEAVE.resume when the instruction is done and the next may run. */
+  readonly invoke: FunctionRef;
+}
+
+const SIGNATURES = {
+  regionRead: [[I64, I32], [I32]],
+  regionWrite: [[I64, I32], [I32]],
+  jump64: [[I64], [I32]],
+  jump32: [[I64], [I32]],
+  resume: [[I32, I32], [I32]],
+  invoke: [[I32], [I32]],
+} as const satisfies Record<keyof CoreFunctions, readonly [readonly ValType[], readonly ValType[]]>;
+
+/** A module of regions under construction. */
+export class RegionModule {
+  readonly m = new ModuleBuilder();
+  readonly core: CoreFunctions;
+  readonly #runtime = new Map<string, FunctionRef>();
+  readonly #storeFlags = new Map<string, FunctionRef>();
+
+  /** `calls`: runtime functions that its regions use, with their signatures. */
+  constructor(calls: ReadonlySet<string>, signatureOf: (name: string) => FunctionRef) {
+    const { m } = this;
+    m.importMemory('env', 'memory', 1, 65536);
+    const core: Partial<Record<keyof CoreFunctions, FunctionRef>> = {};
+    for (const [name, [params, results]] of Object.entries(SIGNATURES))
+      core[name as keyof CoreFunctions] = m.importFunction('env', name, params, results);
+    this.core = core as CoreFunctions; // SIGNATURES has every name
+    for (const name of calls) {
+      const { params, results } = signatureOf(name);
+      this.#runtime.set(name, m.importFunction('env', name, params, results));
+    }
+  }
+
+  runtime(name: string): FunctionRef {
+    const ref = this.#runtime.get(name);
+    if (!ref) throw new RangeError(`runtime function ${name} is not among the region's calls`);
+    return ref;
+  }
+
+  /** A function of this module that puts flags into the state block, by what they come from. */
+  storeFlags(kind: 'deferred' | 'add' | 'sub', size: Size = 32): FunctionRef {
+    const name = kind === 'deferred' ? kind : `${kind}${size}`;
+    let ref = this.#storeFlags.get(name);
+    if (!ref) {
+      ref = kind === 'deferred' ? this.#defineDeferred() : this.#define(name, kind, size);
+      this.#storeFlags.set(name, ref);
+    }
+    return ref;
+  }
+
+  #define(name: string, kind: 'add' | 'sub', size: Size): FunctionRef {
+    const type = size === 64 ? I64 : I32;
+    return this.m.fn(`storeFlags ${name}`, [type, type, type], [], (f, r, x, y) => {
+      storeLazy(f, { kind, size, r: r as Local, x: x as Local, y: y as Local, carry: true });
+    });
+  }
+
+  /** (code, r, x, y). */
+  #defineDeferred(): FunctionRef {
+    return this.m.fn('storeFlags deferred', [I32, I64, I64, I64], [], (f, code, r, x, y) => {
+      f.if(code.eq(DEFERRED.memory), () => f.return());
+      f.if(code.eq(DEFERRED.lazy), () => {
+        f.store('i64.store', S.flagResult, r);
+        f.store('i32.store', S.flagAux, x.wrap());
+        f.return();
+      });
+      const kind = f.let(code.and(0xf));
+      SIZES.forEach((size, n) => {
+        const narrow = (v: Val): Val => (size === 64 ? v : v.wrap());
+        f.if(code.shrU(4).eq(n), () => {
+          f.if(kind.eq(DEFERRED.logic), () => {
+            f.store('i64.store', S.flagResult, signed64(size, narrow(r)));
+            f.store('i32.store', S.flagAux, 0);
+            f.return();
+          });
+          const parts = { size, r: narrow(r), x: narrow(x), y: narrow(y), carry: true };
+          f.if(
+            kind.eq(DEFERRED.add),
+            () => storeLazy(f, { kind: 'add', ...parts }),
+            () => storeLazy(f, { kind: 'sub', ...parts }),
+          );
+        });
+      });
+    });
+  }
+}
+
+/** Puts flags that are not deferred into the state block. */
+export function storeLazy(f: FunctionBuilder, flags: Exclude<Flags, { kind: 'memory' | 'deferred' }>): void {
+  const { result, aux } = lazyForm(flags, (value) => f.let(value));
+  f.store('i64.store', S.flagResult, result);
+  f.store('i32.store', S.flagAux, aux);
+}
+
+export { carryAux, LEAVE };

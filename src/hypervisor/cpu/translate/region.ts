@@ -1,0 +1,371 @@
+import { branchTarget, type GuestInstruction, type RegionCode } from './code.ts';
+
+/** A call that the region follows: what a RET in it goes back to. */
+export interface Frame {
+  readonly id: number;
+  readonly parent: Frame | undefined;
+  /** Offset behind the CALL. */
+  readonly returnsTo: number;
+  readonly depth: number;
+}
+
+/** Where control may go: a block of the region, or outside at this offset. */
+export interface Target {
+  readonly at: number;
+  readonly frame: Frame | undefined;
+  block: Block | undefined;
+}
+
+/** Instructions in a row that are entered at the first one only. */
+export interface Block {
+  readonly at: number;
+  readonly frame: Frame | undefined;
+  readonly instructions: GuestInstruction[];
+  /** Behind the last instruction, when it goes on there. */
+  next: Target | undefined;
+  /** Of a direct branch or call. */
+  taken: Target | undefined;
+  /** Of a RET whose CALL the region followed. */
+  returns: Target | undefined;
+  /** In reverse postorder. */
+  order: number;
+  dominator: Block | undefined;
+  /** Blocks that this one dominates immediately. */
+  readonly children: Block[];
+  /** Predecessors in front of it in the order, and whether a branch comes back to it. */
+  forward: number;
+  loop: boolean;
+  /** Registers that may differ from the state block when it is entered. */
+  dirtyGprs: number;
+  dirtyXmms: number;
+  /** The arithmetic flags are read before they are written. */
+  flagsLive: boolean;
+}
+
+export interface Region {
+  readonly entry: Block;
+  /** In reverse postorder. */
+  readonly blocks: readonly Block[];
+  readonly instructions: number;
+  /** General and vector registers that it touches. */
+  readonly gprs: number;
+  readonly xmms: number;
+}
+
+export interface RegionLimits {
+  readonly instructions: number;
+  readonly callDepth: number;
+  /** Whether code at an offset has been run or decoded before: what never was stays outside. */
+  readonly seen: (at: number) => boolean;
+  /** Whether an offset lies in the page whose records a handler can be given. */
+}
+
+const key = (frame: Frame | undefined, at: number): string => `${frame?.id ?? 0}:${at}`;
+
+/** Follows the code from an offset on. Undefined when not even the first instruction can be translated. */
+export function findRegion(code: RegionCode, start: number, limits: RegionLimits): Region | undefined {
+  const finder = new Finder(code, limits);
+  return finder.find(start);
+}
+
+class Finder {
+  readonly #code: RegionCode;
+  readonly #limits: RegionLimits;
+  readonly #visited = new Map<string, GuestInstruction>();
+  readonly #leaders = new Map<string, Block>();
+  readonly #frames = new Map<string, Frame>();
+  readonly #work: { frame: Frame | undefined; at: number }[] = [];
+
+  constructor(code: RegionCode, limits: RegionLimits) {
+    this.#code = code;
+    this.#limits = limits;
+  }
+
+  find(start: number): Region | undefined {
+    this.#lead(undefined, start);
+    for (let item = this.#work.shift(); item; item = this.#work.shift()) this.#walk(item.frame, item.at);
+    const entry = this.#leaders.get(key(undefined, start));
+    if (!entry || !this.#visited.has(key(undefined, start))) return undefined;
+    for (const [name, block] of this.#leaders) {
+      if (this.#visited.has(name)) this.#fill(block);
+    }
+    return finish(entry);
+  }
+
+  #lead(frame: Frame | undefined, at: number): void {
+    const name = key(frame, at);
+    if (this.#leaders.has(name)) return;
+    this.#leaders.set(name, {
+      at,
+      frame,
+      instructions: [],
+      next: undefined,
+      taken: undefined,
+      returns: undefined,
+      order: -1,
+      dominator: undefined,
+      children: [],
+      forward: 0,
+      loop: false,
+      dirtyGprs: 0,
+      dirtyXmms: 0,
+      flagsLive: false,
+    });
+    this.#work.push({ frame, at });
+  }
+
+  /** Visits instructions in a row. */
+  #walk(frame: Frame | undefined, start: number): void {
+    for (let at = start; ; ) {
+      const name = key(frame, at);
+      if (this.#visited.has(name)) {
+        // A block ends where another one begins.
+        this.#lead(frame, at);
+        return;
+      }
+      if (this.#visited.size >= this.#limits.instructions) return;
+      const i = this.#code.instruction(at);
+      if (!i || !this.#fits(i)) return;
+      this.#visited.set(name, i);
+      const after = at + i.length;
+      if (i.effects.flow === 'conditional') {
+        const to = branchTarget(i);
+        if (this.#limits.seen(to)) this.#lead(frame, to);
+        this.#lead(frame, after);
+        return;
+      }
+      if (i.effects.flow === 'jump') {
+        const to = branchTarget(i);
+        if (!this.#limits.seen(to)) return;
+        if (i.encoding.instruction.name !== 'call') this.#lead(frame, to);
+        else {
+          const inner = this.#follow(frame, i);
+          if (inner) this.#lead(inner, to);
+        }
+        return;
+      }
+      if (i.effects.flow === 'indirect') {
+        if (isReturn(i) && frame) this.#lead(frame.parent, frame.returnsTo);
+        return;
+      }
+      if (i.effects.flow === 'ends') return;
+      at = after;
+    }
+  }
+
+  #fits(i: GuestInstruction): boolean {
+    if (i.effects.treatment === 'leave') return false;
+    // A handler finds its instruction by the page that the region was entered in.
+    return i.effects.treatment === 'native' || (i.at >= 0 && i.at + i.length <= 4096);
+  }
+
+  #follow(frame: Frame | undefined, call: GuestInstruction): Frame | undefined {
+    const depth = (frame?.depth ?? 0) + 1;
+    if (depth > this.#limits.callDepth) return undefined;
+    const name = key(frame, call.at);
+    let inner = this.#frames.get(name);
+    if (!inner) {
+      inner = { id: this.#frames.size + 1, parent: frame, returnsTo: call.at + call.length, depth };
+      this.#frames.set(name, inner);
+    }
+    return inner;
+  }
+
+  /** Collects a leader's instructions and where they lead. */
+  #fill(block: Block): void {
+    const { frame } = block;
+    for (let at = block.at; ; ) {
+      const i = this.#visited.get(key(frame, at));
+      if (!i || (at !== block.at && this.#leaders.has(key(frame, at)))) {
+        block.next = this.#target(frame, at);
+        return;
+      }
+      block.instructions.push(i);
+      const after = at + i.length;
+      switch (i.effects.flow) {
+        case 'conditional':
+          block.taken = this.#target(frame, branchTarget(i));
+          block.next = this.#target(frame, after);
+          return;
+        case 'jump': {
+          const call = i.encoding.instruction.name === 'call';
+          const inner = call ? this.#frames.get(key(frame, at)) : frame;
+          block.taken =
+            call && !inner
+              ? { at: branchTarget(i), frame: undefined, block: undefined }
+              : this.#target(inner, branchTarget(i));
+          return;
+        }
+        case 'indirect':
+          if (isReturn(i) && frame) block.returns = this.#target(frame.parent, frame.returnsTo);
+          return;
+        case 'ends':
+          return;
+        default:
+          at = after;
+      }
+    }
+  }
+
+  #target(frame: Frame | undefined, at: number): Target {
+    const name = key(frame, at);
+    const block = this.#visited.has(name) ? this.#leaders.get(name) : undefined;
+    return { at, frame, block };
+  }
+}
+
+export function isReturn(i: GuestInstruction): boolean {
+  const { name } = i.encoding.instruction;
+  return name === 'ret' || name === 'ret-release';
+}
+
+export function targetsOf(block: Block): Target[] {
+  return [block.next, block.taken, block.returns].filter((t) => t !== undefined);
+}
+
+function postorder(entry: Block): Block[] {
+  const seen = new Set<Block>();
+  const out: Block[] = [];
+  const visit = (block: Block): void => {
+    seen.add(block);
+    for (const target of targetsOf(block)) {
+      if (target.block && !seen.has(target.block)) visit(target.block);
+    }
+    out.push(block);
+  };
+  visit(entry);
+  return out;
+}
+
+/** Orders blocks, cuts branches into the middle of loops, finds dominators and what flows along the edges. */
+function finish(entry: Block): Region {
+  for (;;) {
+    const blocks = postorder(entry).reverse();
+    blocks.forEach((block, order) => {
+      block.order = order;
+      block.dominator = undefined;
+    });
+    findDominators(blocks);
+    if (!cutIrreducible(blocks)) return annotate(entry, blocks);
+  }
+}
+
+/** Cooper, Harvey, Kennedy: A Simple, Fast Dominance Algorithm. */
+function findDominators(blocks: readonly Block[]): void {
+  const predecessors = new Map<Block, Block[]>(blocks.map((block) => [block, []]));
+  for (const block of blocks)
+    for (const target of targetsOf(block)) if (target.block) predecessors.get(target.block)?.push(block);
+  const meet = (x: Block, y: Block): Block => {
+    let a = x;
+    let b = y;
+    while (a !== b) {
+      while (a.order > b.order) a = a.dominator ?? a;
+      while (b.order > a.order) b = b.dominator ?? b;
+    }
+    return a;
+  };
+  const [entry] = blocks;
+  if (!entry) return;
+  entry.dominator = entry;
+  for (let changed = true; changed; ) {
+    changed = false;
+    for (const block of blocks) {
+      if (block === entry) continue;
+      let best: Block | undefined;
+      for (const before of predecessors.get(block) ?? []) {
+        if (!before.dominator) continue;
+        best = best ? meet(best, before) : before;
+      }
+      if (best && block.dominator !== best) {
+        block.dominator = best;
+        changed = true;
+      }
+    }
+  }
+}
+
+function dominates(a: Block, b: Block): boolean {
+  let x = b;
+  while (x.order > a.order) x = x.dominator ?? a;
+  return x === a;
+}
+
+/** Makes edges that go back to a block which does not dominate their origin leave the region; tells whether there were any. */
+function cutIrreducible(blocks: readonly Block[]): boolean {
+  let cut = false;
+  for (const block of blocks) {
+    for (const target of targetsOf(block)) {
+      if (target.block && target.block.order <= block.order && !dominates(target.block, block)) {
+        target.block = undefined;
+        cut = true;
+      }
+    }
+  }
+  return cut;
+}
+
+function annotate(entry: Block, blocks: readonly Block[]): Region {
+  let gprs = 0;
+  let xmms = 0;
+  let instructions = 0;
+  for (const block of blocks) {
+    if (block !== entry) block.dominator?.children.push(block);
+    for (const i of block.instructions) {
+      gprs |= i.gprs;
+      xmms |= i.xmms;
+      instructions += 1;
+    }
+    for (const { block: to } of targetsOf(block)) {
+      if (!to) continue;
+      if (to.order > block.order) to.forward += 1;
+      else to.loop = true;
+    }
+  }
+  for (const block of blocks) block.children.sort((a, b) => b.order - a.order);
+  flowDirty(blocks);
+  flowFlags(blocks);
+  return { entry, blocks, instructions, gprs, xmms };
+}
+
+function flowDirty(blocks: readonly Block[]): void {
+  for (let changed = true; changed; ) {
+    changed = false;
+    for (const block of blocks) {
+      let gprs = block.dirtyGprs;
+      let xmms = block.dirtyXmms;
+      for (const i of block.instructions) {
+        if (i.effects.treatment === 'handler') {
+          gprs = 0;
+          xmms = 0;
+        } else {
+          gprs |= i.gprWrites;
+          xmms |= i.xmmWrites;
+        }
+      }
+      for (const { block: to } of targetsOf(block)) {
+        if (!to || ((to.dirtyGprs | gprs) === to.dirtyGprs && (to.dirtyXmms | xmms) === to.dirtyXmms))
+          continue;
+        to.dirtyGprs |= gprs;
+        to.dirtyXmms |= xmms;
+        changed = true;
+      }
+    }
+  }
+}
+
+function flowFlags(blocks: readonly Block[]): void {
+  for (let changed = true; changed; ) {
+    changed = false;
+    for (const block of [...blocks].reverse()) {
+      let live = targetsOf(block).some((target) => target.block?.flagsLive ?? false);
+      for (const i of [...block.instructions].reverse()) {
+        if (i.effects.flagsWritten === 'all') live = false;
+        if (i.effects.flagsRead) live = true;
+      }
+      if (live !== block.flagsLive) {
+        block.flagsLive = live;
+        changed = true;
+      }
+    }
+  }
+}
