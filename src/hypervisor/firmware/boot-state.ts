@@ -1,3 +1,5 @@
+import type { FirmwareWrite } from './bios-state.ts';
+
 /** A segment register as the processor holds it. */
 export interface BootSegment {
   readonly selector: number;
@@ -32,6 +34,8 @@ export interface BootState {
   readonly ds: BootSegment;
   readonly tr: BootSegment;
   readonly ldtr: BootSegment;
+  /** What firmware has set in the chipset; devices are else as after reset. */
+  readonly chipset?: readonly FirmwareWrite[];
 }
 
 export type BootErrorCode =

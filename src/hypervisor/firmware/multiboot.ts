@@ -1,4 +1,5 @@
 import type { GuestMemory } from '../machine/memory.ts';
+import { BIOS_CHIPSET, REAL_MODE_IDT, writeRealModeInterrupts } from './bios-state.ts';
 import { BootError, type BootModule, type BootRequest, type BootState } from './boot-state.ts';
 import { checkPlace, loadElf, parseElf } from './elf.ts';
 import {
@@ -71,7 +72,8 @@ export function parseModuleList(list: string): { path: string; cmdline: string }
 /**
  * Loads a Multiboot 1 kernel: by its address fields or as ELF, 32 or 64 bit,
  * its entry being 32-bit code in either case. The information structure lies
- * behind the kernel and its modules.
+ * behind the kernel and its modules. A kernel may go back to real mode: it finds
+ * interrupts and the chipset there as a BIOS leaves them.
  *
  * @throws BootError with a message for the user
  */
@@ -86,6 +88,7 @@ export function loadMultiboot(memory: GuestMemory, request: BootRequest): BootSt
       `the multiboot kernel asks for unknown features (0x${unknown.toString(16)})`,
     );
   }
+  writeRealModeInterrupts(memory);
   const { entry, end } = loadKernel(memory, request.kernel, header);
   const info = writeInfo(memory, request, Math.max(end, HIGH_RAM_START));
   return {
@@ -101,6 +104,8 @@ export function loadMultiboot(memory: GuestMemory, request: BootRequest): BootSt
     cr4: 0,
     efer: 0,
     ...flatSegments(memory, 'protected'),
+    idt: REAL_MODE_IDT,
+    chipset: BIOS_CHIPSET,
   };
 }
 

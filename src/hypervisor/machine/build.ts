@@ -4,6 +4,7 @@ import type { DiskBackend } from '../backends/disk.ts';
 import { openRawDisk } from '../backends/disk-raw.ts';
 import { type ByteSink, NullSink } from '../backends/streams.ts';
 import { Interpreter } from '../cpu/interpret/engine.ts';
+import { TRANSLATION, Translator } from '../cpu/translate/translator.ts';
 import { CS, RAM, S, SEG, segment } from '../cpu/layout.ts';
 import type { CpuPlatform } from '../cpu/system/context.ts';
 import { CpuidTable } from '../cpu/system/cpuid.ts';
@@ -38,7 +39,7 @@ export interface MachineConfig {
     readonly cmdline?: string;
   };
   readonly disks?: readonly { readonly path: string; readonly readonly?: boolean }[];
-  readonly engine?: 'auto' | 'interpret';
+  readonly engine?: 'auto' | 'interpret' | 'translate';
   /** QEMU's isa-debug-exit at port 0xf4. */
   readonly debugExit?: boolean;
   /** QEMU's pc-testdev. */
@@ -189,11 +190,15 @@ export async function createMachine(config: MachineConfig, backends: MachineBack
       mmio: pc.mmio,
       interrupts: pc.lapic,
       platform: cpuPlatform(pc, door, tsc, clock),
+      ...(config.engine === 'translate' && { tier: (host) => new Translator(host, TRANSLATION) }),
     });
     const processor = engine;
     ram.onWritten((gpa, length) => processor.memoryWritten(gpa, length));
     const { rsdp, facs } = installAcpi(ram);
-    applyBootState(engine.view, loadKernel(ram, await bootRequest(config.boot, rsdp)));
+    const boot = loadKernel(ram, await bootRequest(config.boot, rsdp));
+    applyBootState(engine.view, boot);
+    for (const { space, address, size, value } of boot.chipset ?? [])
+      (space === 'port' ? pc.pio : pc.mmio).write(address, size, value);
     // As firmware leaves it: MTRRs on, write-back by default.
     engine.context.msrs.set(MTRR_DEF_TYPE, 0xc06n);
     engine.stateChanged();
