@@ -12,6 +12,7 @@ function setup(ramBytes = 256 * 2 ** 20) {
   const irq = new Probe();
   const io = new ListBus();
   const masks: boolean[] = [];
+  const alarms: number[] = [];
   const rtc = new Rtc({
     door,
     irq,
@@ -19,6 +20,7 @@ function setup(ramBytes = 256 * 2 ** 20) {
     bootDevices: [3, 2],
     bytes: { 96: 7 },
     onNmiMask: (masked) => masks.push(masked),
+    onAlarm: () => alarms.push(Math.round(clock.now() / 1e9)),
   });
   rtc.attach(io);
   const get = (index: number): number => {
@@ -30,7 +32,7 @@ function setup(ramBytes = 256 * 2 ** 20) {
     io.write(0x71, 1, value);
   };
   const time = (): number[] => [0x32, 9, 8, 7, 4, 2, 0].map(get);
-  return { clock, door, irq, io, rtc, get, put, time, masks };
+  return { clock, door, irq, io, rtc, get, put, time, masks, alarms };
 }
 
 test('shows the wall clock in BCD and binary, 24 and 12 hours', () => {
@@ -101,6 +103,34 @@ test('update-ended and alarm interrupts; register C clears what it shows', () =>
   put(1, 0x75);
   clock.advance(86400e9);
   assert.equal(get(0x0c) & 0x20, 0, 'an impossible second never matches');
+});
+
+test('asleep the clock waits for its alarm alone, tells each, and interrupts nobody', () => {
+  const { get, put, clock, irq, rtc, alarms } = setup();
+  for (const index of [1, 3]) put(index, 0xff);
+  put(5, 0xff);
+  put(0x0b, 0x72);
+  rtc.onBattery = true;
+  assert.equal(irq.level, false);
+  assert.equal(clock.timers.filter(({ deadline }) => deadline !== undefined).length, 1);
+  clock.advance(3.5e9);
+  assert.deepEqual(alarms, [1, 2, 3]);
+  assert.equal(irq.edges, 0);
+  rtc.onBattery = false;
+  assert.equal(irq.level, true);
+  rtc.reset();
+  assert.equal(irq.level, false);
+  assert.equal(get(0x0b), 0x02);
+  rtc.onBattery = true;
+  assert.ok(clock.timers.every(({ deadline }) => deadline === undefined));
+});
+
+test('an alarm whose interrupt is off is told to nobody', () => {
+  const { put, get, clock, alarms } = setup();
+  for (const index of [1, 3, 5]) put(index, 0xff);
+  clock.advance(5e9);
+  assert.equal(get(0x0c) & 0x20, 0x20);
+  assert.deepEqual(alarms, []);
 });
 
 test('periodic interrupts at 1024 Hz and 2 Hz; flags without interrupts', () => {
