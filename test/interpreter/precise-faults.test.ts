@@ -4,7 +4,7 @@ import { describe, it } from 'node:test';
 import { CODE32, CODE64, Decoder } from '../../src/hypervisor/cpu/decode/decoder.ts';
 import { type Encoding, OpcodeTable, operandBits } from '../../src/hypervisor/cpu/decode/encoding.ts';
 import { allInstructions } from '../../src/hypervisor/cpu/isa/index.ts';
-import { memoryForms, operandSizes, randomFx } from '../native/cases.ts';
+import { memoryForms, operandSizes, randomFx, randomUpper } from '../native/cases.ts';
 import { disassemble } from '../native/differential.ts';
 import { encode } from '../native/encoder.ts';
 import { GuestMachine } from '../native/guest-machine.ts';
@@ -20,6 +20,8 @@ const RBX = 3,
 
 /** Rows that take an address and do not touch memory. */
 const ADDRESS_ONLY = /^(lea|nop|prefetch)/;
+/** Only some of the bytes are touched. */
+const MASKED = /^vp?maskmov/;
 /** The operand is written first or read as a whole of its own size. */
 const WHOLE_STATE = /^(f?x(save|rstor)|f(n?save|rstor|n?stenv|ldenv)|XSAVE)/i;
 
@@ -88,6 +90,9 @@ describe('a faulting memory operand', () => {
     before.gpr[1] = 0n;
     before.rflags = (rng.below(0x1000) & 0x8d5) | 2;
     before.fx = randomFx(rng);
+    // No floating-point exceptions.
+    new DataView(before.fx.buffer).setUint32(24, 0x1f80, true);
+    before.upper = randomUpper(rng);
     guest.ram.set(code, CODE);
     guest.ram.set([0xeb, 0xfe], CODE + code.length);
     const data = guest.ram.slice(DATA, DATA + PAGE);
@@ -107,6 +112,7 @@ describe('a faulting memory operand', () => {
     );
     assert.equal(after.rflags & 0xcd5, before.rflags & 0xcd5, what);
     assert.deepEqual(after.fx.subarray(160, 416), before.fx.subarray(160, 416), what);
+    assert.deepEqual(after.upper, before.upper, what);
     assert.deepEqual(after.fx.subarray(24, 28), before.fx.subarray(24, 28), what);
     for (let n = 0; n < 8; n++)
       assert.deepEqual(
@@ -147,7 +153,7 @@ describe('a faulting memory operand', () => {
     it(`that goes over the end of the last page, in ${mode}-bit mode`, () => {
       for (const { e, opsize } of forms(mode)) {
         const bytes = bytesOf(e, opsize);
-        if (bytes < 2 || WHOLE_STATE.test(e.instruction.name)) continue;
+        if (bytes < 2 || WHOLE_STATE.test(e.instruction.name) || MASKED.test(e.instruction.name)) continue;
         for (const inside of [1, bytes - 1]) {
           const fault = check(e, mode, opsize, DATA + PAGE - inside);
           if (fault?.vector === 14) assert.equal(fault.cr2, DATA + PAGE, `${e.instruction.name} (${e.text})`);

@@ -1,7 +1,8 @@
 import { type Encoding, operandBits } from '../../src/hypervisor/cpu/decode/encoding.ts';
 import { type EncodingChoice, encode, type MemoryChoice, type MemoryChoice16 } from './encoder.ts';
+import { UPPER_BYTES } from './host-cpu.ts';
 import { CODE_AREA, GS_BASE, HOST_CODE, SCRATCH, SCRATCH_BYTES } from './places.ts';
-import type { Random } from './random.ts';
+import { type Random, vectorValue } from './random.ts';
 
 /** One instruction (and perhaps something to jump over) with everything that it works on. */
 export interface Case {
@@ -16,6 +17,8 @@ export interface Case {
   readonly rflags: number;
   /** FXSAVE image. */
   readonly fx: Uint8Array;
+  /** Upper halves of the YMM registers. */
+  readonly upper: Uint8Array;
   /** Bytes of the scratch memory, by offset in it. */
   readonly patches: readonly { readonly offset: number; readonly bytes: Uint8Array }[];
   /** A shift's count, unmasked. */
@@ -35,6 +38,8 @@ const STACK = /^(push|pop|call|ret|enter|leave)/;
 const SHIFTS = /^(rol|ror|rcl|rcr|shl|shr|sar|shld|shrd)$/;
 /** Instructions whose VEX.vvvv register is a count, or a start and a length. */
 const CONTROLLED = /^(bextr|bzhi|s[ah][lr]x)$/;
+/** Instructions that look at some elements alone. */
+const MASKED = /^vp?maskmov(p[sd]|d|q)$/;
 const RELATIVE = /^(j[a-z]+|call|loop[a-z]*)$/;
 const MASK64 = (1n << 64n) - 1n;
 
@@ -43,6 +48,8 @@ const FILLER = { 64: [0x4d, 0x8d, 0x7f, 0x01], 32: [0x8d, 0x40, 0x01] } as const
 
 /** The operand sizes that an encoding can have in a mode. */
 export function operandSizes(encoding: Encoding, mode: 32 | 64): (16 | 32 | 64)[] {
+  // In VEX rows W alone changes with the operand size, and in 32-bit mode not even that.
+  if (encoding.vex !== undefined && mode === 32) return [32];
   const all: (16 | 32 | 64)[] =
     mode === 32
       ? [32, 16]
@@ -110,6 +117,8 @@ class CaseMaker {
   #reg = 0;
   #rm = 0;
   #third = 0;
+  readonly #fx: Uint8Array;
+  readonly #upper: Uint8Array;
   #choice: MemoryChoice | undefined;
   #choice16: MemoryChoice16 | undefined;
   readonly #based: boolean;
@@ -130,6 +139,8 @@ class CaseMaker {
     this.#memory = memory;
     this.#based = based;
     this.#registers = mode === 64 ? 16 : 8;
+    this.#fx = randomFx(rng);
+    this.#upper = randomUpper(rng);
   }
 
   make(): Case | undefined {
@@ -144,7 +155,8 @@ class CaseMaker {
     if (this.#name === 'call-indirect' && this.#rm === RSP) this.#rm = RBX;
     this.#choosePrefixes();
     if (this.#memory) {
-      if (this.#based && this.#addressOverride) this.#chooseMemory16();
+      if (this.#e.vsib) this.#chooseVsib();
+      else if (this.#based && this.#addressOverride) this.#chooseMemory16();
       else this.#chooseMemory();
     }
     this.#special();
@@ -220,10 +232,47 @@ class CaseMaker {
     const aligned = spec?.aligned || this.#name === 'cmpxchg16b';
     // Intel's processors check the alignment of SHA's operands, AMD's do not.
     if (this.#name.startsWith('sha')) return (SCRATCH + this.#middle()) & ~15;
-    const fault = !STACK.test(this.#name) && rng.chance(0.03);
+    const fault = !STACK.test(this.#name) && rng.chance(MASKED.test(this.#name) ? 0.25 : 0.03);
     if (fault) return SCRATCH + (rng.chance(0.5) ? SCRATCH_BYTES - rng.below(bytes) : -1 - rng.below(16));
     const at = SCRATCH + this.#middle();
-    return aligned && !rng.chance(0.03) ? at & ~15 : at;
+    return aligned && !rng.chance(0.03) ? at & -Math.max(bytes, 16) : at;
+  }
+
+  /** A base in the middle, and indices that stay near it, all but some; three registers that differ, mostly. */
+  #chooseVsib(): void {
+    const rng = this.#rng;
+    this.#target = SCRATCH + this.#middle();
+    const base = rng.below(this.#registers);
+    const displacement = rng.below(256) - 128;
+    this.#setAddress(base, BigInt(this.#target - displacement) - this.#segmentBase(base));
+    const index = rng.below(this.#registers);
+    const same = rng.chance(0.02);
+    while (!same && this.#reg === index) this.#reg = rng.below(this.#registers);
+    while (!same && (this.#third === index || this.#third === this.#reg))
+      this.#third = rng.below(this.#registers);
+    this.#choice = {
+      base,
+      index,
+      scale: rng.below(4) as 0 | 1 | 2 | 3,
+      displacement,
+      displacementBytes: 1,
+      ripRelative: false,
+    };
+    const spec = this.#e.operands.find((o) => o.what.kind === 'vsib-index');
+    // The size of an index is in the opcode: 90 and 92 have dwords.
+    const bytes = (this.#e.opcode & 1) === 0 ? 4 : 8;
+    const near = (): bigint =>
+      BigInt(rng.chance(0.06) ? rng.below(0x8000) - 0x4000 : rng.below(0x300) - 0x180);
+    for (let at = 0; at < (spec?.width === 256 ? 32 : 16); at += bytes)
+      this.#setElement(index, at, bytes, near());
+  }
+
+  #setElement(register: number, at: number, bytes: 4 | 8, value: bigint): void {
+    const half = at < 16 ? this.#fx : this.#upper;
+    const view = new DataView(half.buffer, half.byteOffset);
+    const offset = at < 16 ? 160 + register * 16 + at : register * 16 + at - 16;
+    if (bytes === 4) view.setInt32(offset, Number(value), true);
+    else view.setBigInt64(offset, value, true);
   }
 
   #chooseMemory(): void {
@@ -349,7 +398,7 @@ class CaseMaker {
       this.#setAddress(RCX, BigInt(rng.chance(0.2) ? rng.below(600) : rng.below(12)));
       if (rng.chance(0.5)) this.#set(RAX, 0n);
     }
-    if (/^v?maskmov/.test(name))
+    if (/^v?maskmov(q|dqu)$/.test(name))
       this.#setAddress(RDI, BigInt(SCRATCH + this.#middle()) - this.#segmentBase());
     if (name === 'xlat')
       this.#setAddress(
@@ -449,6 +498,8 @@ class CaseMaker {
       reg: this.#reg,
       rm: this.#rm,
       third: this.#third,
+      fourth: rng.below(this.#registers),
+      long: rng.chance(0.5),
       memory: this.#choice,
       memory16: this.#choice16,
       immediates: this.#immediates(),
@@ -471,7 +522,8 @@ class CaseMaker {
       code,
       gpr: this.#gpr,
       rflags: (rng.below(0x1000) & (stringy || rng.chance(0.1) ? 0xcd5 : 0x8d5)) | 2,
-      fx: randomFx(rng),
+      fx: this.#fx,
+      upper: this.#upper,
       patches: this.#patches,
       count,
     };
@@ -493,17 +545,33 @@ class CaseMaker {
   }
 }
 
-/** An FXSAVE image of random XMM and MMX registers, all exceptions masked, flags clear. */
+/** Upper halves of YMM registers. */
+export function randomUpper(rng: Random): Uint8Array {
+  const upper = new Uint8Array(UPPER_BYTES);
+  const view = new DataView(upper.buffer);
+  for (let at = 0; at < UPPER_BYTES; at += 8) view.setBigUint64(at, vectorValue(rng), true);
+  return upper;
+}
+
+/** MXCSR as after a reset, mostly; or any rounding, DAZ and FTZ, flags already set, and now and then exceptions that are not masked. */
+function randomMxcsr(rng: Random): number {
+  if (rng.chance(0.5)) return 0x1f80;
+  const masks = rng.chance(0.3) ? rng.below(64) << 7 : 0x1f80;
+  const flags = rng.chance(0.5) ? rng.below(64) : 0x20;
+  return masks | flags | (rng.below(4) << 13) | (rng.chance(0.3) ? 0x40 : 0) | (rng.chance(0.3) ? 0x8000 : 0);
+}
+
+/** An FXSAVE image of random XMM and MMX registers. */
 export function randomFx(rng: Random): Uint8Array {
   const fx = new Uint8Array(512);
   const view = new DataView(fx.buffer);
   view.setUint16(0, 0x37f, true);
   view.setUint8(4, 0xff);
-  view.setUint32(24, 0x1f80, true);
+  view.setUint32(24, randomMxcsr(rng), true);
   for (let n = 0; n < 8; n++) {
     view.setBigUint64(32 + n * 16, rng.value(), true);
     view.setUint16(40 + n * 16, 0xffff, true);
   }
-  for (let at = 160; at < 416; at += 8) view.setBigUint64(at, rng.value(), true);
+  for (let at = 160; at < 416; at += 8) view.setBigUint64(at, vectorValue(rng), true);
   return fx;
 }

@@ -5,6 +5,7 @@ import { flowInstructions } from '../../src/hypervisor/cpu/isa/integer/flow.ts';
 import { moveInstructions } from '../../src/hypervisor/cpu/isa/integer/move.ts';
 import { shiftInstructions } from '../../src/hypervisor/cpu/isa/integer/shift.ts';
 import { stringInstructions } from '../../src/hypervisor/cpu/isa/integer/string.ts';
+import { hostHas } from './host-cpu.ts';
 
 const INTEGER = new Set(
   [
@@ -47,23 +48,44 @@ const USER = new Set([
   'rdgsbase',
 ]);
 
-const VECTOR_STATE = /^(f?x(save|rstor)|ldmxcsr|stmxcsr|xgetbv|emms|rcp|rsqrt)/;
+const VECTOR_STATE = /^(f?x(save|rstor)|v?ldmxcsr|v?stmxcsr|xgetbv|emms|v?rcp|v?rsqrt)/;
 /** Whether a vector instruction loads or stores the state as a whole, or its result is the processor's choice. */
 export const isVectorState = (name: string): boolean => VECTOR_STATE.test(name);
+
+/** What /proc/cpuinfo calls the features of rows that a host may lack. */
+const HOST_FEATURES: Readonly<Record<string, string>> = {
+  AVX: 'avx',
+  AVX2: 'avx2',
+  FMA: 'fma',
+  F16C: 'f16c',
+};
+
+/** Whether the host's processor has the row. Of those before AVX every host is thought to have all. */
+export function runsOnHost({ instruction }: Encoding): boolean {
+  const feature = HOST_FEATURES[instruction.cpuid ?? ''];
+  return feature === undefined || hostHas(feature);
+}
 
 /** Fault differently from one vendor or CR4 to another, although privileged. */
 const VENDOR = new Set(['swapgs', 'invlpg']);
 
-/** What processors of different makers do differently: the register form of PREFETCHW is #UD on AMD's, a NOP on Intel's. */
+/**
+ * What processors of different makers do differently: the register form of PREFETCHW is #UD on AMD's, a NOP on
+ * Intel's; VPINSRD and VPEXTRD with VEX.W1 outside 64-bit mode is #UD on AMD's, and Intel's ignore W (SDM vol. 2, PINSRB).
+ */
 export const differsByVendor = (e: Encoding, memory: boolean): boolean =>
-  e.map === 1 && e.opcode === 0x0d && !memory;
+  (e.map === 1 && e.opcode === 0x0d && !memory) ||
+  (/^vp(ins|ext)rd$/.test(e.instruction.name) && e.rexW === 1);
 
 /** Why an encoding is not run by the tests against the host; undefined: it is. */
-export function reasonNotRun({ instruction, prefix }: Encoding): string | undefined {
+export function reasonNotRun(encoding: Encoding): string | undefined {
+  const { instruction, prefix } = encoding;
+  if (differsByVendor(encoding, true)) return 'differs from maker to maker';
+  if (!runsOnHost(encoding)) return 'the host has it not';
   const { name, unit, privilege } = instruction;
   if (INTEGER.has(name) || USER.has(name)) return undefined;
   if (unit === 'x87') return 'x87 has tests of its own';
-  if (unit === 'mmx' || unit === 'sse')
+  if (unit === 'mmx' || unit === 'sse' || unit === 'avx')
     return VECTOR_STATE.test(name)
       ? 'vector state as a whole, and approximations: tests of its own'
       : undefined;

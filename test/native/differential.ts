@@ -1,10 +1,17 @@
 import { Decoder, DecoderOptions, Formatter, FormatterSyntax } from 'iced-x86';
 import { GPR_NAMES } from '../../src/hypervisor/cpu/system/snapshot.ts';
 import { type DataSegment, GuestMachine } from './guest-machine.ts';
-import { createHostCpu, createHostState, type HostCpu, type HostFault, type HostState } from './host-cpu.ts';
+import {
+  createHostCpu,
+  createHostState,
+  type HostCpu,
+  type HostFault,
+  type HostState,
+  hostHas,
+} from './host-cpu.ts';
 import { LDT_DATA, mapHostPages, setDataSegment } from './host-pages.ts';
 import { CODE_AREA, CODE_AREA_BYTES, GS_BASE, HOST_CODE, SCRATCH, SCRATCH_BYTES } from './places.ts';
-import type { Random } from './random.ts';
+import { type Random, vectorValue } from './random.ts';
 import { comparisonEnded, x87Differences } from './x87-compare.ts';
 
 /** Code and state for both processors. */
@@ -15,6 +22,8 @@ export interface Program {
   readonly gpr: BigUint64Array;
   readonly rflags: number;
   readonly fx: Uint8Array;
+  /** Upper halves of the YMM registers. */
+  readonly upper: Uint8Array;
   readonly patches: readonly { readonly offset: number; readonly bytes: Uint8Array }[];
 }
 
@@ -97,7 +106,7 @@ export class Differential {
 
   fillScratch(rng: Random): void {
     const view = new DataView(this.#guestMemory.buffer, this.#guestMemory.byteOffset, SCRATCH_BYTES);
-    for (let at = 0; at < SCRATCH_BYTES; at += 8) view.setBigUint64(at, rng.value(), true);
+    for (let at = 0; at < SCRATCH_BYTES; at += 8) view.setBigUint64(at, vectorValue(rng), true);
     this.#host.memory.set(this.#guestMemory);
   }
 
@@ -136,10 +145,12 @@ export class Differential {
       lines.push(
         line(`st${n}`, bytes(a.fx, 32 + n * 16, 42 + n * 16), bytes(b.fx, 32 + n * 16, 42 + n * 16)),
       );
-    for (let n = 0; n < 16; n++)
-      lines.push(
-        line(`xmm${n}`, bytes(a.fx, 160 + n * 16, 176 + n * 16), bytes(b.fx, 160 + n * 16, 176 + n * 16)),
-      );
+    for (let n = 0; n < 16; n++) {
+      const [from, to] = [160 + n * 16, 176 + n * 16];
+      lines.push(line(`xmm${n}`, bytes(a.fx, from, to), bytes(b.fx, from, to)));
+      if (a.upper && b.upper)
+        lines.push(line('', bytes(a.upper, from - 160, to - 160), bytes(b.upper, from - 160, to - 160)));
+    }
     return lines.join('\n');
   }
 
@@ -253,7 +264,7 @@ export class Differential {
       );
     }
     if (allowance.x87 !== undefined) found.push(...x87Differences(allowance.x87, a, b));
-    if (allowance.vectors) compareVectors(a.fx, b.fx, found);
+    if (allowance.vectors) compareVectors(a, b, found);
     const memory = firstDifference(this.#host.memory, this.#guestMemory);
     if (memory !== undefined) {
       const show = (bytes: Uint8Array): string =>
@@ -279,19 +290,23 @@ function firstDifference(a: Uint8Array, b: Uint8Array): number | undefined {
   return undefined;
 }
 
-function compareVectors(a: Uint8Array, b: Uint8Array, found: string[]): void {
-  const text = (fx: Uint8Array, from: number, to: number): string =>
-    Buffer.from(fx.subarray(from, to)).toString('hex');
-  const compare = (name: string, from: number, to: number): void => {
-    if (Buffer.compare(a.subarray(from, to), b.subarray(from, to)) === 0) return;
-    const x = text(a, from, to);
-    const y = text(b, from, to);
-    if (x !== y) found.push(`${name}: host ${x}, interpreter ${y}`);
+function compareVectors(host: HostState, guest: HostState, found: string[]): void {
+  const compareBytes = (name: string, a: Uint8Array, b: Uint8Array, from: number, to: number): void => {
+    const x = a.subarray(from, to);
+    const y = b.subarray(from, to);
+    if (Buffer.compare(x, y) === 0) return;
+    const text = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
+    found.push(`${name}: host ${text(x)}, interpreter ${text(y)}`);
   };
+  const compare = (name: string, from: number, to: number): void =>
+    compareBytes(name, host.fx, guest.fx, from, to);
   compare('mxcsr', 24, 28);
   compare('fpu tags', 4, 5);
   for (let n = 0; n < 8; n++) compare(`st${n}`, 32 + n * 16, 42 + n * 16);
   for (let n = 0; n < 16; n++) compare(`xmm${n}`, 160 + n * 16, 176 + n * 16);
+  const { upper } = host;
+  if (!upper || !guest.upper || !hostHas('avx')) return;
+  for (let n = 0; n < 16; n++) compareBytes(`ymm${n}'s upper half`, upper, guest.upper, n * 16, n * 16 + 16);
 }
 
 function flagText(flags: number): string {

@@ -31,6 +31,10 @@ export interface EncodingChoice {
   readonly reg: number;
   /** Register in VEX.vvvv. */
   readonly third?: number;
+  /** Register in the upper half of a last immediate byte. */
+  readonly fourth?: number;
+  /** VEX.L where it does not matter. */
+  readonly long?: boolean;
   /** Register in rm, or in the opcode. */
   readonly rm: number;
   readonly memory: MemoryChoice | undefined;
@@ -97,12 +101,15 @@ function rexOf(encoding: Encoding, c: EncodingChoice): number {
 
 const PREFIX_BITS = { none: 0, '66': 1, F3: 2, F2: 3 } as const;
 
+const lengthBit = (encoding: Encoding, c: EncodingChoice): number =>
+  encoding.vex === 1 || (encoding.vex === 'ignored' && c.long === true) ? 1 : 0;
+
 /** The VEX prefix, in two bytes where they suffice and no `rex` is asked for. */
 function vexBytes(encoding: Encoding, c: EncodingChoice): number[] {
-  const bits = rexOf(encoding, c);
+  const bits = rexOf(encoding, c) | (encoding.rexW === 1 ? 8 : 0);
   const used = encoding.operands.some((o) => o.what.kind === 'vex-reg');
   const vvvv = ~(used ? (c.third ?? 0) : 0) & 15;
-  const last = (vvvv << 3) | ((encoding.vex ?? 0) << 2) | PREFIX_BITS[encoding.prefix ?? 'none'];
+  const last = (vvvv << 3) | (lengthBit(encoding, c) << 2) | PREFIX_BITS[encoding.prefix ?? 'none'];
   if (encoding.map === 1 && (bits & 11) === 0 && !c.rex) return [0xc5, ((~bits & 4) << 5) | last];
   return [0xc4, ((~bits & 7) << 5) | encoding.map, ((bits & 8) << 4) | last];
 }
@@ -138,6 +145,7 @@ export function encode(encoding: Encoding, c: EncodingChoice, address: number): 
     return immediateBytes(spec, c.opsize, addressSize);
   });
   sizes.forEach((bytes, i) => pushNumber(out, c.immediates[i] ?? 0n, bytes));
+  if (encoding.is4) out.push((c.fourth ?? 0) << 4);
   if (ripAt !== undefined) {
     const relative = (c.memory?.displacement ?? 0) - (address + out.length);
     const field: number[] = [];

@@ -20,7 +20,7 @@ import type { CpuPlatform } from '../../src/hypervisor/cpu/system/context.ts';
 import { CpuidTable } from '../../src/hypervisor/cpu/system/cpuid.ts';
 import { resetState } from '../../src/hypervisor/cpu/system/reset.ts';
 import type { AccessSize, Bus, BusDevice, BusRange } from '../../src/hypervisor/machine/bus.ts';
-import type { HostFault, HostState } from './host-cpu.ts';
+import { type HostFault, type HostState, UPPER_BYTES } from './host-cpu.ts';
 
 /** Bus on which nothing answers: reads are all ones. */
 export const emptyBus: Bus = {
@@ -120,6 +120,7 @@ export const USER_CS64 = 0x33,
   USER_CS32 = 0x23,
   USER_DS = 0x2b;
 const KERNEL_CS = 0x08;
+const NO_UPPER = new Uint8Array(UPPER_BYTES);
 
 /**
  * A machine in user mode under 4-level paging, like a Linux program: the
@@ -193,7 +194,9 @@ export class GuestMachine {
   #system(): void {
     const { state } = this;
     state.setBigUint64(S.cr0, 0x8001_0033n, true);
-    state.setBigUint64(S.cr4, 0x1_06b0n, true);
+    // With OSXSAVE, and AVX enabled.
+    state.setBigUint64(S.cr4, 0x5_06b0n, true);
+    state.setBigUint64(S.xcr0, 7n, true);
     state.setBigUint64(S.cr3, BigInt(T.pml4), true);
     state.setBigUint64(S.efer, 0xd01n, true);
     state.setBigUint64(S.gdtrBase, BigInt(T.gdt), true);
@@ -248,6 +251,7 @@ export class GuestMachine {
       state.setBigUint64(gpr(n), mode === 32 && n > 7 ? 0n : (before.gpr[n] ?? 0n), true);
     writeRflags(state, (before.rflags & 0xcd5) | 0x202);
     this.#loadFx(before.fx);
+    this.#loadUpper(before.upper ?? NO_UPPER);
     state.setBigUint64(S.rip, BigInt(start), true);
     this.engine.run(options.budget ?? 3000);
     let rip = state.getBigUint64(S.rip, true);
@@ -277,7 +281,18 @@ export class GuestMachine {
     after.gpr[4] = rsp;
     after.rflags = rflags;
     this.#saveFx(after.fx);
+    if (after.upper) this.#saveUpper(after.upper);
     return { fault, rip, ended: fault === undefined && rip === BigInt(end) };
+  }
+
+  #upperOf(n: number): Uint8Array {
+    return new Uint8Array(this.state.buffer, xmm(n) + 16, 16);
+  }
+  #loadUpper(upper: Uint8Array): void {
+    for (let n = 0; n < 16; n++) this.#upperOf(n).set(upper.subarray(n * 16, n * 16 + 16));
+  }
+  #saveUpper(upper: Uint8Array): void {
+    for (let n = 0; n < 16; n++) upper.set(this.#upperOf(n), n * 16);
   }
 
   #loadFx(fx: Uint8Array): void {

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import koffi from 'koffi';
 
 /**
@@ -23,6 +24,22 @@ export interface HostState {
   rflags: number;
   /** FXSAVE64 image (SDM vol. 1, table 10-3), 512 bytes: x87/MMX, MXCSR, XMM0-15. */
   fx: Uint8Array;
+  /** Upper halves of YMM0-15, UPPER_BYTES; zeroes when not given. A host without AVX has none. */
+  upper?: Uint8Array;
+}
+
+/** Bytes of the upper halves of YMM0-15. */
+export const UPPER_BYTES = 256;
+
+let features: ReadonlySet<string> | undefined;
+
+/** Whether the host's processor has a feature, by its name in /proc/cpuinfo. */
+export function hostHas(feature: string): boolean {
+  if (!features) {
+    const line = /^flags\s*:(.*)$/m.exec(readFileSync('/proc/cpuinfo', 'utf8'));
+    features = new Set(line?.[1]?.trim().split(/\s+/));
+  }
+  return features.has(feature);
 }
 
 export interface HostFault {
@@ -77,7 +94,7 @@ export function createHostState(): HostState {
   const view = new DataView(fx.buffer);
   view.setUint16(0, 0x37f, true);
   view.setUint32(24, 0x1f80, true);
-  return { gpr: new BigUint64Array(16), rflags: 2, fx };
+  return { gpr: new BigUint64Array(16), rflags: 2, fx, upper: new Uint8Array(UPPER_BYTES) };
 }
 
 const PAGE = 4096;
@@ -105,18 +122,21 @@ const MAPPING_BYTES = STACK + STACK_BYTES;
 /** Fields of the control block. */
 const C = {
   fx: CONTROL,
-  gpr: CONTROL + 512,
-  rflags: CONTROL + 640,
-  hostRsp: CONTROL + 648,
+  /** Behind the FXSAVE image: XSAVE's header and component 2 (SDM vol. 1, 13.4). */
+  header: CONTROL + 512,
+  upper: CONTROL + 576,
+  gpr: CONTROL + 832,
+  rflags: CONTROL + 960,
+  hostRsp: CONTROL + 968,
   /** Thread pointer of the thread that runs tested code, or 0. */
-  running: CONTROL + 656,
-  hostMxcsr: CONTROL + 664,
-  hostFcw: CONTROL + 668,
-  faultSignal: CONTROL + 672,
+  running: CONTROL + 976,
+  hostMxcsr: CONTROL + 984,
+  hostFcw: CONTROL + 988,
+  faultSignal: CONTROL + 992,
   /** The 23 general registers of the signal's context (sys/ucontext.h). */
-  faultContext: CONTROL + 680,
+  faultContext: CONTROL + 1000,
   /** Handlers that were there before, by signal number. */
-  previous: CONTROL + 1024,
+  previous: CONTROL + 1280,
   /** A kernel sigaction of zeroes: SIG_DFL. */
   defaultAction: CONTROL + 2048,
 } as const;
@@ -170,8 +190,21 @@ function moveGpr(a: Assembler, opcode: 0x8b | 0x89, register: number): void {
   a.at(C.gpr + register * 8, register > 7 ? 0x4c : 0x48, opcode, ((register & 7) << 3) | 5);
 }
 
+/** State components x87, SSE and AVX. */
+const COMPONENTS = 7;
+
+/** XRSTOR64 (5) or XSAVE64 (4) of the control block; FXRSTOR64 or FXSAVE64 where there is no AVX. */
+function moveVectors(a: Assembler, extension: 5 | 4, avx: boolean): void {
+  if (!avx) {
+    a.at(C.fx, 0x48, 0x0f, 0xae, ((extension - 4) << 3) | 5);
+    return;
+  }
+  a.emit(0xb8, COMPONENTS, 0, 0, 0, 0x31, 0xd2); // mov eax, components; xor edx, edx
+  a.at(C.fx, 0x48, 0x0f, 0xae, (extension << 3) | 5);
+}
+
 /** Saves the host's state, loads the tested one and jumps to the code; at `exit`, the way back. */
-function emitTrampoline(a: Assembler): { entry: number; exit: number } {
+function emitTrampoline(a: Assembler, avx: boolean): { entry: number; exit: number } {
   const entry = a.here;
   a.emit(0x53, 0x55, 0x41, 0x54, 0x41, 0x55, 0x41, 0x56, 0x41, 0x57); // push rbx rbp r12..r15
   a.emit(0x9c); // pushfq
@@ -180,7 +213,7 @@ function emitTrampoline(a: Assembler): { entry: number; exit: number } {
   a.at(C.running, 0x48, 0x89, 0x05); // mov [running], rax
   a.at(C.hostMxcsr, 0x0f, 0xae, 0x1d); // stmxcsr
   a.at(C.hostFcw, 0xd9, 0x3d); // fnstcw
-  a.at(C.fx, 0x48, 0x0f, 0xae, 0x0d); // fxrstor64
+  moveVectors(a, 5, avx);
   a.at(C.rflags, 0xff, 0x35); // push [rflags]
   a.emit(0x9d); // popfq
   for (let register = 0; register < 16; register++) if (register !== 4) moveGpr(a, 0x8b, register);
@@ -192,7 +225,8 @@ function emitTrampoline(a: Assembler): { entry: number; exit: number } {
   a.at(C.hostRsp, 0x48, 0x8b, 0x25); // mov rsp, [hostRsp]
   a.emit(0x9c); // pushfq
   a.at(C.rflags, 0x8f, 0x05); // pop [rflags]
-  a.at(C.fx, 0x48, 0x0f, 0xae, 0x05); // fxsave64
+  moveVectors(a, 4, avx);
+  if (avx) a.emit(0xc5, 0xf8, 0x77); // vzeroupper
   a.emit(0x31, 0xc0); // xor eax, eax
   a.at(C.running, 0x48, 0x89, 0x05); // mov [running], rax
   a.emit(0xdb, 0xe3); // fninit
@@ -320,7 +354,8 @@ function build(options: HostCpuOptions): HostCpu {
   const view = new DataView(mapping);
 
   const assembler = new Assembler(TRAMPOLINE);
-  const { entry, exit } = emitTrampoline(assembler);
+  const avx = hostHas('avx') && hostHas('xsave');
+  const { entry, exit } = emitTrampoline(assembler, avx);
   const handler = emitHandler(assembler, exit);
   bytes.set(assembler.bytes, TRAMPOLINE);
   installHandlers(libc, codeAddress + handler, codeAddress + STACK, view);
@@ -329,6 +364,7 @@ function build(options: HostCpuOptions): HostCpu {
   const enter: () => void = koffi.decode(BigInt(codeAddress + entry), type);
   const gpr = new BigUint64Array(mapping, C.gpr, 16);
   const fx = bytes.subarray(C.fx, C.fx + 512);
+  const upper = bytes.subarray(C.upper, C.upper + UPPER_BYTES);
 
   const load = (code: Uint8Array): void => {
     if (code.length > MAX_CODE)
@@ -341,6 +377,10 @@ function build(options: HostCpuOptions): HostCpu {
   const runLoaded = (before: HostState, after: HostState): HostFault | undefined => {
     gpr.set(before.gpr);
     fx.set(before.fx);
+    bytes.fill(0, C.header, C.upper);
+    bytes[C.header] = COMPONENTS;
+    if (before.upper) upper.set(before.upper);
+    else upper.fill(0);
     // FXRSTOR faults on reserved bits of MXCSR.
     view.setUint32(C.fx + 24, view.getUint32(C.fx + 24, true) & 0xffff, true);
     view.setBigUint64(C.rflags, BigInt((before.rflags & LOADABLE_FLAGS) | 0x202), true);
@@ -348,6 +388,7 @@ function build(options: HostCpuOptions): HostCpu {
     enter();
     after.gpr.set(gpr);
     after.fx.set(fx);
+    if (avx) after.upper?.set(upper);
     after.rflags = view.getUint32(C.rflags, true);
     return view.getInt32(C.faultSignal, true) === 0 ? undefined : readFault(view);
   };
@@ -360,7 +401,7 @@ function build(options: HostCpuOptions): HostCpu {
     runLoaded,
     run(code, before) {
       load(code);
-      const after: HostResult = { gpr: new BigUint64Array(16), rflags: 0, fx: new Uint8Array(512) };
+      const after: HostResult = createHostState();
       const fault = runLoaded(before, after);
       if (fault) after.fault = fault;
       return after;

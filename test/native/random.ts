@@ -41,6 +41,39 @@ export class Random {
   }
 }
 
+/** A 64-bit value for a vector register: integers, two singles or a double, often at an edge of their format. */
+export function vectorValue(rng: Random): bigint {
+  const kind = rng.below(10);
+  if (kind < 5) return rng.value();
+  if (kind < 8) return (single(rng) << 32n) | single(rng);
+  return double(rng);
+}
+
+const bits = (rng: Random, n: number): bigint => rng.u64() & ((1n << BigInt(n)) - 1n);
+
+/** A number near 1, mostly, so that sums and products meet; else zero, a denormal, the largest, an infinity, a NaN. */
+function floating(rng: Random, fraction: number, exponentBits: number): bigint {
+  const bias = (1 << (exponentBits - 1)) - 1;
+  const most = (1 << exponentBits) - 1;
+  const kind = rng.below(16);
+  // Few significant bits make ties and exact results.
+  const mantissa = rng.chance(0.5) ? bits(rng, fraction) : bits(rng, 3) << BigInt(rng.below(fraction - 2));
+  let exponent: number;
+  if (kind < 8) exponent = bias + rng.below(9) - 4;
+  else if (kind < 10) exponent = 0;
+  else if (kind < 11) exponent = 1 + rng.below(2);
+  else if (kind < 12) exponent = most - 1;
+  else if (kind < 13) exponent = most;
+  else exponent = rng.below(most + 1);
+  const edge = rng.chance(0.15) ? (rng.chance(0.5) ? 0n : (1n << BigInt(fraction)) - 1n) : mantissa;
+  return (
+    (BigInt(rng.below(2)) << BigInt(fraction + exponentBits)) | (BigInt(exponent) << BigInt(fraction)) | edge
+  );
+}
+
+const single = (rng: Random): bigint => floating(rng, 23, 8);
+const double = (rng: Random): bigint => floating(rng, 52, 11);
+
 const EDGES: readonly bigint[] = [
   0n,
   1n,

@@ -1,6 +1,6 @@
 import { type Encoding, type OpcodeTable, operandBits } from '../../src/hypervisor/cpu/decode/encoding.ts';
-import { memoryForms, operandSizes, randomFx } from './cases.ts';
-import { isVectorState } from './coverage.ts';
+import { memoryForms, operandSizes, randomFx, randomUpper } from './cases.ts';
+import { differsByVendor, isVectorState, runsOnHost } from './coverage.ts';
 import type { Program } from './differential.ts';
 import { encode, type MemoryChoice } from './encoder.ts';
 import { CODE_AREA, SCRATCH } from './places.ts';
@@ -19,7 +19,7 @@ const PLAIN =
   /^(add|or|adc|sbb|and|sub|xor|cmp|test|not|neg|inc|dec|mov|mov-immediate|movzx|movsx|movsxd|lea|xchg|bswap|cbw|cwd|xadd|cmpxchg|set[a-z]+|cmov[a-z]+|clc|stc|cmc|lahf|sahf|rol|ror|nop|popcnt|mulx|pdep|pext|rorx|s[ah][lr]x|ad[co]x|movbe)$/;
 
 /** Vector instructions that address by a register of their own choice. */
-const IMPLICIT = /^(maskmov|clflush|prefetch)/;
+const IMPLICIT = /^(v?maskmov(q|dqu)|clflush|prefetch)/;
 
 /** Bytes, and how many of the chunks behind are to be jumped over. */
 interface Chunk {
@@ -44,7 +44,14 @@ export function plainEncodings(table: OpcodeTable, mode: 32 | 64): Encoding[] {
 function vectorEncodings(table: OpcodeTable, mode: 32 | 64): Encoding[] {
   return table.encodings.filter((e) => {
     const { name, unit } = e.instruction;
-    const anywhere = (unit === 'mmx' || unit === 'sse') && !isVectorState(name) && !IMPLICIT.test(name);
+    const anywhere =
+      unit !== undefined &&
+      unit !== 'x87' &&
+      !e.vsib &&
+      runsOnHost(e) &&
+      !differsByVendor(e, true) &&
+      !isVectorState(name) &&
+      !IMPLICIT.test(name);
     return (
       anywhere &&
       e.mode !== (mode === 64 ? 'i64' : 'o64') &&
@@ -96,6 +103,7 @@ export class SequenceMaker {
       gpr,
       rflags: (rng.below(0x1000) & 0x8d5) | 2,
       fx: randomFx(rng),
+      upper: randomUpper(rng),
       patches: [],
     };
   }
@@ -201,7 +209,7 @@ export class SequenceMaker {
       base: RBX,
       index: undefined,
       scale: 0,
-      displacement: (rng.below(0x200) - 0x100) * 16,
+      displacement: (rng.below(0x100) - 0x80) * 32,
       displacementBytes: 4,
       ripRelative: false,
     };
@@ -216,6 +224,8 @@ export class SequenceMaker {
           rex: false,
           reg: this.#free(),
           rm: this.#free(),
+          third: this.#free(),
+          fourth: this.#free(),
           memory: rng.pick(memoryForms(e)) ? memory : undefined,
           immediates: e.immediates.map(() => rng.value()),
         },

@@ -9,12 +9,13 @@ import { allInstructions } from '../../src/hypervisor/cpu/isa/index.ts';
 import { Random } from './random.ts';
 
 const seed = Number(process.env['TEREMOK_TEST_SEED'] ?? 1);
-const count = Number(process.env['TEREMOK_TEST_DECODES'] ?? 25_000);
+const count = Number(process.env['TEREMOK_TEST_DECODES'] ?? 80_000);
 
 const table = new OpcodeTable(allInstructions);
 const decoder = new Decoder(table);
 const rows = table.encodings.filter((e) => e.vex !== undefined);
-const features = new Set(rows.map((e) => e.instruction.cpuid?.toUpperCase()));
+/** Of an instruction with several features, such as AES and AVX, all must be there. */
+const features = new Set(['AES', 'PCLMULQDQ', ...rows.map((e) => e.instruction.cpuid?.toUpperCase())]);
 const nameOf = (names: object, value: number): string =>
   (names as Readonly<Record<number, string>>)[value] ?? String(value);
 
@@ -36,7 +37,7 @@ function randomVex(rng: Random, bits: 16 | 32 | 64): Uint8Array {
   const last =
     (rng.below(2) << 7) |
     (vvvv << 3) |
-    ((rng.chance(0.9) ? 0 : 1) << 2) |
+    ((rng.chance(0.8) ? (e.vex === 1 ? 1 : 0) : rng.below(2)) << 2) |
     (rng.chance(0.9) ? pp : rng.below(4));
   if (rng.chance(0.1)) out.push(0xc5, last);
   else out.push(0xc4, ((rng.chance(0.5) ? 7 : rng.below(8)) << 5) | map, last);
@@ -47,20 +48,24 @@ function randomVex(rng: Random, bits: 16 | 32 | 64): Uint8Array {
   return Uint8Array.from(out);
 }
 
+/** iced tells VPCMPESTRI with 64-bit lengths apart. */
+const mnemonic = (value: number): string =>
+  nameOf(Mnemonic, value)
+    .toLowerCase()
+    .replace(/^(vpcmpestr[im])64$/, '$1');
+
 /** What iced makes of it: a row's instruction with its length, or nothing that the table has. */
 function expected(bytes: Uint8Array, bits: 16 | 32 | 64): { name: string; length: number } | undefined {
   const iced = new Iced(bits, bytes.subarray(0, 15), DecoderOptions.None);
   const instruction = iced.decode();
   try {
     if (instruction.code === Code.INVALID) return undefined;
-    const known = [...instruction.cpuidFeatures()].some((f) =>
+    const known = [...instruction.cpuidFeatures()].every((f) =>
       features.has(nameOf(CpuidFeature, f).toUpperCase()),
     );
     // LES and LDS outside 64-bit mode.
     const legacy = bits !== 64 && /^(Les|Lds)$/.test(nameOf(Mnemonic, instruction.mnemonic));
-    return known || legacy
-      ? { name: nameOf(Mnemonic, instruction.mnemonic).toLowerCase(), length: instruction.length }
-      : undefined;
+    return known || legacy ? { name: mnemonic(instruction.mnemonic), length: instruction.length } : undefined;
   } finally {
     instruction.free();
     iced.free();
@@ -89,8 +94,9 @@ describe('VEX prefixes against iced-x86', () => {
         }
       }
       assert.deepEqual([...found].slice(0, 10), [], `${found.size} differ, seed ${seed}`);
-      for (const { instruction } of rows)
-        assert.ok(seen.has(instruction.name), `${instruction.name} was never made`);
+      for (const { instruction, mode: only, vsib } of rows)
+        if ((only !== 'o64' || bits === 64) && !(vsib && bits === 16))
+          assert.ok(seen.has(instruction.name), `${instruction.name} was never made`);
     });
   }
 

@@ -10,6 +10,7 @@ const program = (code: number[]): Program => ({
   gpr: new BigUint64Array(16),
   rflags: 2,
   fx: new Uint8Array(512),
+  upper: new Uint8Array(256),
   patches: [],
 });
 /** xor eax, eax; add ecx, edx; cmp ecx, 5; jne +2; mov ebx, eax; inc edx */

@@ -63,6 +63,10 @@ export class Decoder {
   #base = -1;
   #index = -1;
   #shift = 0;
+  /** Vector register of indices of a VSIB operand. */
+  #vsib = 0;
+  /** Register in the upper half of an immediate byte. */
+  #is4 = 0;
   #displacement = 0;
   #ripRelative = false;
   #memorySegment = DS;
@@ -124,10 +128,28 @@ export class Decoder {
       // In 64-bit mode only FS and GS have a base.
       this.#memorySegment = this.#segment >= 0 ? this.#segment : mode === CODE64 ? FLAT : DS;
     }
+    if (encoding.vsib && !this.#isVsib(encoding, mode)) return 'invalid';
     this.#readImmediates(encoding);
+    if (encoding.is4) this.#is4 = (this.#byte() >> 4) & (mode === CODE64 ? 15 : 7);
     this.length = this.#at - start;
     if (this.lock && !(encoding.lock && this.form !== FORM.register)) return 'invalid';
     return 'ok';
+  }
+
+  /**
+   * Whether a VSIB operand is well formed: it has a SIB byte, whose index is
+   * the vector, 100b too; where a mask is cleared element by element
+   * (gathers), destination, mask and index are three registers (SDM vol. 2,
+   * 2.4.12).
+   */
+  #isVsib(encoding: Encoding, mode: CodeMode): boolean {
+    if (this.form === FORM.register || this.addressSize === 16 || (this.#modrm & 7) !== 4) return false;
+    this.#vsib = this.#index < 0 ? 4 : this.#index;
+    this.#index = -1;
+    if (mode === CODE64 && this.form === FORM.indexed) this.form = FORM.base;
+    const reg = this.#modrmRegister();
+    const same = this.#vsib === reg || (usesVexRegister(encoding) && this.#vexRegister === this.#vsib);
+    return !same && reg !== this.#vexRegister;
   }
 
   #prefixes(mode: CodeMode): number {
@@ -228,7 +250,7 @@ export class Decoder {
       if (e.prefix !== undefined && e.prefix !== this.#mandatory) continue;
       if (e.rexW !== undefined && e.rexW !== ((this.#rex >> 3) & 1)) continue;
       if (e.noRepeat && this.rep !== 0) continue;
-      if (this.#vex && (e.vex !== this.#vexLength || (!this.#vexUnused && !usesVexRegister(e)))) continue;
+      if (this.#vex && !this.#fitsVex(e)) continue;
       // 90 is NOP (with F3: PAUSE) only for register 0; with REX.B it exchanges R8 (SDM vol. 2, XCHG).
       if (e.map === 0 && e.opcode === 0x90 && !e.opcodeRegister && (this.#rex & 1) !== 0) continue;
       if (e.hasModrm) {
@@ -246,6 +268,11 @@ export class Decoder {
       return e;
     }
     return undefined;
+  }
+
+  #fitsVex(e: Encoding): boolean {
+    if (e.vex !== 'ignored' && e.vex !== this.#vexLength) return false;
+    return this.#vexUnused || usesVexRegister(e);
   }
 
   #sizes(encoding: Encoding, mode: CodeMode): void {
@@ -358,11 +385,12 @@ export class Decoder {
     view.setUint8(record + RECORD.shift, this.#shift);
     view.setInt32(record + RECORD.disp, 0, true);
     if (this.form !== FORM.register) this.#writeAddress(view, record, offset);
-    this.#writeRegisters(encoding, view, record);
     const [first = 0n, second] = this.#immediates;
     view.setBigInt64(record + RECORD.imm, BigInt.asIntN(64, first), true);
     // No instruction with two immediates has a memory operand, so the displacement's place is free.
     if (second !== undefined) view.setInt32(record + RECORD.disp, Number(second), true);
+    // Behind the immediate: a fourth register lies in its upper bytes.
+    this.#writeRegisters(encoding, view, record);
   }
 
   #writeAddress(view: DataView, record: number, offset: number): void {
@@ -377,17 +405,23 @@ export class Decoder {
     let slot = 0;
     for (const spec of encoding.operands) {
       let number: number;
-      if (spec.what.kind === 'modrm-reg') number = ((this.#modrm >> 3) & 7) | ((this.#rex & 4) << 1);
+      if (spec.what.kind === 'modrm-reg') number = this.#modrmRegister();
       else if (spec.what.kind === 'opcode-reg') number = this.#opcodeRegister() | ((this.#rex & 1) << 3);
       else if (spec.what.kind === 'vex-reg') number = this.#vexRegister;
+      else if (spec.what.kind === 'is4-reg') number = this.#is4;
+      else if (spec.what.kind === 'vsib-index') number = this.#vsib;
       else if (spec.what.kind === 'fixed-reg') number = spec.what.number;
       else if (spec.what.kind === 'modrm-rm' && this.form === FORM.register)
         number = (this.#modrm & 7) | ((this.#rex & 1) << 3);
       else continue;
       const address = this.#registerAddress(spec.file, number, operandBits(spec, this.opsize));
-      view.setUint16(record + (REGISTER_SLOTS[slot] ?? RECORD.r3), address, true);
+      view.setUint16(record + (REGISTER_SLOTS[slot] ?? RECORD.r4), address, true);
       slot += 1;
     }
+  }
+
+  #modrmRegister(): number {
+    return ((this.#modrm >> 3) & 7) | ((this.#rex & 4) << 1);
   }
 
   #opcodeRegister(): number {
@@ -413,7 +447,7 @@ export class Decoder {
   }
 }
 
-export const REGISTER_SLOTS = [RECORD.r1, RECORD.r2, RECORD.r3] as const;
+export const REGISTER_SLOTS = [RECORD.r1, RECORD.r2, RECORD.r3, RECORD.r4] as const;
 
 /** The mandatory prefix by VEX.pp. */
 const VEX_PREFIXES = ['none', '66', 'F3', 'F2'] as const;

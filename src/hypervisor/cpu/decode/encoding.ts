@@ -7,6 +7,8 @@ export type OperandKind =
   | { readonly kind: 'modrm-reg' }
   | { readonly kind: 'opcode-reg' }
   | { readonly kind: 'vex-reg' }
+  | { readonly kind: 'is4-reg' }
+  | { readonly kind: 'vsib-index' }
   | { readonly kind: 'fixed-reg'; readonly number: number }
   | { readonly kind: 'immediate' }
   | { readonly kind: 'constant'; readonly value: number }
@@ -16,14 +18,14 @@ export type OperandKind =
 export type RegisterFile = 'gpr' | 'xmm' | 'mmx' | 'x87' | 'segment' | 'control' | 'debug';
 
 /** Width of an operand: fixed bits, or by operand size. */
-export type Width = 8 | 16 | 32 | 64 | 80 | 128 | 'v' | 'z' | 'y' | 'none' | 'ss' | 'sd';
+export type Width = 8 | 16 | 32 | 64 | 80 | 128 | 256 | 'v' | 'z' | 'y' | 'none' | 'ss' | 'sd';
 
 export interface OperandSpec {
   readonly what: OperandKind;
   readonly file: RegisterFile;
   readonly width: Width;
   readonly access: 'r' | 'w' | 'rw';
-  /** Memory must be aligned on 16 bytes. */
+  /** Memory must be aligned on the operand's size. */
   readonly aligned: boolean;
   readonly text: string;
 }
@@ -45,8 +47,8 @@ export interface Encoding {
   readonly extension: number | undefined;
   /** The whole ModRM byte must be this (but for its low three bits when `modrmRegister`). */
   readonly modrm: number | undefined;
-  /** VEX-encoded (SDM vol. 2, 2.3): VEX.L must be this; undefined for legacy encodings. `prefix` is VEX.pp. */
-  readonly vex: 0 | 1 | undefined;
+  /** VEX-encoded (SDM vol. 2, 2.3): VEX.L must be this, or does not matter; undefined for legacy encodings. `prefix` is VEX.pp. */
+  readonly vex: 0 | 1 | 'ignored' | undefined;
   /** F2 and F3 make it another, undefined, instruction (NFx in the SDM). */
   readonly noRepeat: boolean;
   /** The low three bits of that ModRM byte are a register. */
@@ -58,6 +60,10 @@ export interface Encoding {
   readonly lock: boolean;
   readonly rexW: 0 | 1 | undefined;
   readonly onlySize: 16 | 32 | 64 | undefined;
+  /** Memory is addressed with a vector of indices: a SIB byte must be there (SDM vol. 2, 2.3.12). */
+  readonly vsib: boolean;
+  /** An operand is the register in an immediate byte's upper half (SDM vol. 2, 2.3: /is4). */
+  readonly is4: boolean;
   /** Bytes of immediate behind the instruction, in order, by operand index. */
   readonly immediates: readonly number[];
   /** Filled by the interpreter's generator: handler by `handlerKey`. */
@@ -96,6 +102,8 @@ const WIDTHS: Readonly<Record<string, Width>> = {
   y: 'y',
   x: 128,
   u: 128,
+  qq: 256,
+  qx: 256,
   ss: 'ss',
   sd: 'sd',
   '': 'none',
@@ -117,6 +125,9 @@ const LETTERS: Readonly<Record<string, readonly [OperandKind, RegisterFile]>> = 
   V: [{ kind: 'modrm-reg' }, 'xmm'],
   W: [{ kind: 'modrm-rm', memory: true, register: true }, 'xmm'],
   U: [{ kind: 'modrm-rm', memory: false, register: true }, 'xmm'],
+  H: [{ kind: 'vex-reg' }, 'xmm'],
+  L: [{ kind: 'is4-reg' }, 'xmm'],
+  X: [{ kind: 'vsib-index' }, 'xmm'],
   P: [{ kind: 'modrm-reg' }, 'mmx'],
   Q: [{ kind: 'modrm-rm', memory: true, register: true }, 'mmx'],
   N: [{ kind: 'modrm-rm', memory: false, register: true }, 'mmx'],
@@ -139,7 +150,7 @@ function parseOperand(text: string, first: boolean): OperandSpec {
 const HEX = /^[0-9A-F]{2}$/;
 
 /** VEX.<length>.<pp, when there is one>.<map>.<W, when it matters>, as the SDM writes it. */
-const VEX = /^VEX\.(LZ|L0|128|L1|256)\.(?:(66|F3|F2)\.)?(0F|0F38|0F3A)(?:\.(W0|W1))?$/;
+const VEX = /^VEX\.(LZ|L0|128|L1|256|LIG)\.(?:(66|F3|F2)\.)?(0F|0F38|0F3A)(?:\.(W0|W1))?$/;
 const VEX_MAPS = { '0F': 1, '0F38': 2, '0F3A': 3 } as const;
 
 /** Reads one row's text (the grammar is in isa/rows.ts). */
@@ -158,12 +169,12 @@ export function parseEncoding(instruction: Instruction, text: string): Encoding 
   let rexW: 0 | 1 | undefined;
   let onlySize: 16 | 32 | 64 | undefined;
   let operands: OperandSpec[] = [];
-  let vex: 0 | 1 | undefined;
+  let vex: Encoding['vex'];
   let noRepeat = false;
   for (const [index, word] of words.entries()) {
     const vexWord = index === 0 ? VEX.exec(word) : null;
     if (vexWord) {
-      vex = vexWord[1] === 'L1' || vexWord[1] === '256' ? 1 : 0;
+      vex = vexWord[1] === 'LIG' ? 'ignored' : vexWord[1] === 'L1' || vexWord[1] === '256' ? 1 : 0;
       prefix = (vexWord[2] as MandatoryPrefix | undefined) ?? 'none';
       map = VEX_MAPS[vexWord[3] as keyof typeof VEX_MAPS];
       if (vexWord[4]) rexW = vexWord[4] === 'W1' ? 1 : 0;
@@ -229,6 +240,8 @@ export function parseEncoding(instruction: Instruction, text: string): Encoding 
     onlySize,
     immediates,
     vex,
+    vsib: operands.some((o) => o.what.kind === 'vsib-index'),
+    is4: operands.some((o) => o.what.kind === 'is4-reg'),
     noRepeat,
     handlers: new Uint16Array(HANDLER_KEYS),
   };

@@ -5,7 +5,7 @@ import type { Builder, Condition, Size, Val } from '../isa/builder.ts';
 import { CS, ES, gpr, RECORD, S, SEG, SS, segment, TLB } from '../layout.ts';
 import type { FunctionBuilder, FunctionRef, Label, Local } from '../wasm/function.ts';
 import { I32, I64, type LoadName, type StoreName, type ValType } from '../wasm/opcodes.ts';
-import { i32, i64, select, type Value } from '../wasm/value.ts';
+import { i32, i64, select, type Value, vconst } from '../wasm/value.ts';
 import { type Core, dispatch, LEAVE, recordFault } from './core-parts.ts';
 import { ACCESS } from './paging.ts';
 
@@ -54,7 +54,12 @@ const ACCESS_BYTES: Readonly<Record<string, number>> = {
   'v128.store': 16,
 };
 
-const UNIT_BIT = { x87: 1, mmx: 2, sse: 4 } as const;
+/** Bits of S.unitTrap. */
+export const UNIT_BIT = { x87: 1, mmx: 2, sse: 4, avx: 8 } as const;
+
+const ZEROES: readonly number[] = new Array(16).fill(0);
+/** Bytes of an operand of 256 bits. */
+const PAIR_BYTES = 32;
 
 /** Which names a form's semantics asked for that depend on more than its operands. */
 export interface Traits {
@@ -104,6 +109,8 @@ export class InterpreterBuilder implements Builder {
         spec.what.kind === 'modrm-reg' ||
         spec.what.kind === 'opcode-reg' ||
         spec.what.kind === 'vex-reg' ||
+        spec.what.kind === 'is4-reg' ||
+        spec.what.kind === 'vsib-index' ||
         spec.what.kind === 'fixed-reg' ||
         (spec.what.kind === 'modrm-rm' && form.form === FORM.register);
       return register ? REGISTER_SLOTS[slot++] : undefined;
@@ -113,7 +120,8 @@ export class InterpreterBuilder implements Builder {
   /** Emits the whole handler. */
   emit(): void {
     const { instruction, vex } = this.#form.encoding;
-    if (vex !== undefined && !this.long) {
+    // AVX's own check knows of the modes.
+    if (vex !== undefined && instruction.unit !== 'avx' && !this.long) {
       // No VEX prefixes in real-address and virtual-8086 mode (SDM vol. 2, 2.3).
       const recognized = this.#word(S.cr0).and(1).and(this.#word(S.eflags).and(VM).eqz());
       this.if(recognized.eqz(), () => this.raise(6));
@@ -218,6 +226,8 @@ export class InterpreterBuilder implements Builder {
       const address = this.registerAddress(index);
       if (spec.file === 'gpr' && bits === 32) this.#f.store('i64.store', address, value.extendU());
       else this.#f.store(storeFor(spec, bits), address, value);
+      if (spec.file === 'xmm' && this.#form.encoding.vex !== undefined)
+        this.#f.store('v128.store', address, vconst(ZEROES), 16);
       return;
     }
     const target = this.#targets.get(index);
@@ -227,8 +237,33 @@ export class InterpreterBuilder implements Builder {
 
   #operandLinear(index: number, spec: OperandSpec, bits: Size): Local {
     const linear = this.linear(index, bits / 8, spec.access) as Local;
-    if (spec.aligned && bits === 128) this.checkAligned(linear, 16);
+    if (spec.aligned) this.checkAligned(linear, bits / 8);
     return linear;
+  }
+
+  readPair(index: number): readonly [Val, Val] {
+    const f = this.#f;
+    const at = this.isMemory(index)
+      ? this.#readable(this.#operandLinear(index, this.#spec(index), 256), PAIR_BYTES)
+      : this.registerAddress(index);
+    return [f.let(f.load('v128.load', at)), f.let(f.load('v128.load', at, 16))];
+  }
+
+  writePair(index: number, low: Val, high: Val): void {
+    const f = this.#f;
+    const halves = [f.let(low), f.let(high)] as const;
+    const target = this.isMemory(index)
+      ? this.#target(this.#operandLinear(index, this.#spec(index), 256), PAIR_BYTES, false)
+      : undefined;
+    const at = target?.host ?? this.registerAddress(index);
+    f.store('v128.store', at, halves[0]);
+    f.store('v128.store', at, halves[1], 16);
+    if (target) f.if(target.slow, () => f.run(this.#core.commit));
+  }
+
+  vsib(index: number, element: Val, bytes: number): Val {
+    const scale = this.#f.load('i64.load8_u', this.#record, RECORD.shift);
+    return this.bitString(index, element.shl(scale), bytes, 'r');
   }
 
   offset(index: number): Val {
@@ -326,8 +361,13 @@ export class InterpreterBuilder implements Builder {
 
   load(name: LoadName, linear: Val): Val {
     const f = this.#f;
+    return f.let(f.load(name, this.#readable(linear, ACCESS_BYTES[name] ?? 8)));
+  }
+
+  /** Where bytes at a linear address can be read. Leaves when they cannot. */
+  #readable(linear: Val, bytes: number): Local {
+    const f = this.#f;
     const address = f.let(linear);
-    const bytes = ACCESS_BYTES[name] ?? 8;
     const host = f.local(I32);
     const entry = f.let(this.#tlbEntry(address));
     f.if(
@@ -339,7 +379,7 @@ export class InterpreterBuilder implements Builder {
         f.if(host.eqz(), () => this.#leaveAccess(linear));
       },
     );
-    return f.let(f.load(name, host));
+    return host;
   }
 
   store(name: StoreName, linear: Val, value: Val): void {

@@ -29,6 +29,7 @@ import { CodeCache } from './code-cache.ts';
 import { makeContext } from './context.ts';
 import { WRITE_SCRATCH } from './core-parts.ts';
 import { bump, type InterpreterExports } from './exports.ts';
+import { Handlers } from './extensions.ts';
 import { type GeneratedInterpreter, generateInterpreter, type Handler } from './generate.ts';
 import { applyMode } from './mode.ts';
 import { linearRip, RunDecoder } from './run-decoder.ts';
@@ -150,6 +151,7 @@ export class Interpreter implements CpuEngine {
       bytes: this.#bytes,
       interpreter,
       wasm: this.#wasm,
+      handlers: new Handlers(interpreter, instance.exports, options.memory),
       cache: this.#cache,
       isRam: (physical) => this.#isRam(physical),
       deviceByte: (physical) => options.mmio.read(physical, 1),

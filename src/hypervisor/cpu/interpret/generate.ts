@@ -20,12 +20,28 @@ export interface Handler {
 export interface GeneratedInterpreter {
   readonly bytes: Uint8Array<ArrayBuffer>;
   readonly table: OpcodeTable;
-  /** By element of the function table; undefined for the core's own. */
+  /** By element of the function table; undefined for the core's own. Extensions add to it. */
   readonly handlers: readonly (Handler | undefined)[];
   /** Names of the TypeScript routines, by S.systemRoutine. */
   readonly routines: readonly string[];
   readonly slots: Core['slots'];
+  /** Functions that semantics call, by name; the instance exports each as `lateName` says. */
+  readonly runtime: ReadonlyMap<string, FunctionRef>;
+  /** Generates the handlers of an encoding that has none yet. */
+  extend(encoding: Encoding): Extension;
 }
+
+/** Handlers of one row, in a module of their own: it takes the interpreter's table and functions, and fills elements from `at` on that were kept free. */
+export interface Extension {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly at: number;
+}
+
+/**
+ * Rows whose handlers are made when the first of their instructions is
+ * decoded: AVX has as many rows as all others, and a guest uses few of them.
+ */
+export const isGeneratedLate = (encoding: Encoding): boolean => encoding.instruction.unit === 'avx';
 
 const REGISTER_SLOT_NAMES = ['r1', 'r2', 'r3'] as const;
 
@@ -78,7 +94,9 @@ function* formsOf(encoding: Encoding): Generator<Form> {
       if (encoding.vex !== undefined && opsize === 16) continue;
       const kinds: FormKind[] = [];
       if (register) kinds.push(FORM.register);
-      if (memory) kinds.push(...(long ? [FORM.base, FORM.indexed, FORM.general] : [FORM.general]));
+      if (memory && long) kinds.push(FORM.base);
+      if (memory && long && !encoding.vsib) kinds.push(FORM.indexed);
+      if (memory) kinds.push(FORM.general);
       for (const form of kinds) yield { encoding, long, opsize, form };
     }
   }
@@ -112,30 +130,76 @@ export function generateInterpreter(): GeneratedInterpreter {
     return known >= 0 ? known : routines.push(name) - 1;
   };
   const handlers: (Handler | undefined)[] = new Array(m.elementCount).fill(undefined);
-  for (const encoding of table.encodings) generateEncoding(encoding, m, core, runtime, routine, handlers);
-  return { bytes: m.finish(), table, handlers, routines, slots: core.slots };
+  const shared: Shared = { core, runtime, routine, handlers };
+  for (const encoding of table.encodings) {
+    if (!isGeneratedLate(encoding)) generateEncoding(encoding, m, shared);
+  }
+  for (const ref of lateImports(shared)) m.export(ref, lateName(ref));
+  const places = new Map<Encoding, number>();
+  for (const encoding of table.encodings.filter(isGeneratedLate))
+    places.set(encoding, m.reserveElements([...formsOf(encoding)].length));
+  const extend = (encoding: Encoding): Extension => {
+    const at = places.get(encoding);
+    if (at === undefined) throw new RangeError(`${encoding.text} is not generated late`);
+    return { bytes: generateExtension(encoding, shared, at), at };
+  };
+  return { bytes: m.finish(), table, handlers, routines, slots: core.slots, runtime, extend };
+}
+
+/** What handlers are generated against. */
+interface Shared {
+  readonly core: Core;
+  readonly runtime: ReadonlyMap<string, FunctionRef>;
+  readonly routine: (name: string) => number;
+  readonly handlers: (Handler | undefined)[];
+}
+
+/** Under which name extensions import a function; others are exported for JavaScript, some of them the same. */
+export const lateName = ({ name }: Pick<FunctionRef, 'name'>): string => `late ${name}`;
+
+/** The interpreter's functions that an extension may call. */
+function lateImports({ core, runtime }: Shared): FunctionRef[] {
+  return [core.readable, core.writable, core.commit, core.checkSegment, ...runtime.values()];
+}
+
+function generateExtension(encoding: Encoding, shared: Shared, at: number): Uint8Array<ArrayBuffer> {
+  const m = new ModuleBuilder();
+  m.importMemory('env', 'memory', 1, 65536);
+  m.importTable('interpreter', 'table', 0, at);
+  const imported = new Map(
+    lateImports(shared).map((ref) => [
+      ref.name,
+      m.importFunction('interpreter', lateName(ref), ref.params, ref.results),
+    ]),
+  );
+  const own = (ref: FunctionRef): FunctionRef => imported.get(ref.name) ?? ref;
+  const { readable, writable, commit, checkSegment } = shared.core;
+  const core: Core = {
+    ...shared.core,
+    readable: own(readable),
+    writable: own(writable),
+    commit: own(commit),
+    checkSegment: own(checkSegment),
+  };
+  const runtime = new Map([...shared.runtime].map(([name, ref]) => [name, own(ref)]));
+  generateEncoding(encoding, m, { ...shared, core, runtime });
+  return m.finish();
 }
 
 /** One function for each form whose semantics differ: forms that ask for neither mode nor operand size share. */
-function generateEncoding(
-  encoding: Encoding,
-  m: ModuleBuilder,
-  core: Core,
-  runtime: ReadonlyMap<string, FunctionRef>,
-  routine: (name: string) => number,
-  handlers: (Handler | undefined)[],
-): void {
+function generateEncoding(encoding: Encoding, m: ModuleBuilder, shared: Shared): void {
+  const { core, runtime, routine, handlers } = shared;
   const made: { form: Form; traits: Traits; slot: number }[] = [];
   for (const form of formsOf(encoding)) {
-    const shared = made.find(
+    const same = made.find(
       (other) =>
         other.form.form === form.form &&
         (other.form.long === form.long || !other.traits.readsLong) &&
         (other.form.opsize === form.opsize || !other.traits.readsOpsize),
     );
     const key = handlerKey(form.long, form.opsize, form.form);
-    if (shared) {
-      encoding.handlers[key] = shared.slot;
+    if (same) {
+      encoding.handlers[key] = same.slot;
       continue;
     }
     const name = `${encoding.instruction.name} ${encoding.text} ${form.long ? 64 : 32}/${form.opsize}/${form.form}`;

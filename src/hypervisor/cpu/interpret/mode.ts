@@ -1,5 +1,5 @@
 import { CODE16, CODE32, CODE64 } from '../decode/decoder.ts';
-import { AC } from '../flags.ts';
+import { AC, VM } from '../flags.ts';
 import {
   CS,
   FETCH,
@@ -16,17 +16,30 @@ import { enabledBreakpoints } from '../system/control.ts';
 import type { InterpreterExports } from './exports.ts';
 import { ACCESS } from './paging.ts';
 
-const CR0_EM = 4,
+const CR0_PE = 1,
+  CR0_EM = 4,
   CR0_TS = 8,
   CR0_AM = 1 << 18;
 const CR4_OSFXSR = 1 << 9,
+  CR4_OSXSAVE = 1 << 18,
   CR4_SMAP = 1 << 21;
+/** State components of SSE and AVX. */
+const XCR0_AVX = 6;
 const EFER_LMA = 1 << 10;
 const ATTRIBUTE_L = 0x2000,
   ATTRIBUTE_D = 0x4000;
-/** Bits of `S.unitTrap`. */
-const ALL_UNITS = 7,
-  SSE_UNIT = 4;
+/** Bits of `S.unitTrap`; the last says that AVX instructions are undefined, not only unavailable. */
+const LEGACY_UNITS = 7,
+  SSE_UNIT = 4,
+  AVX_UNIT = 8,
+  AVX_UNDEFINED = 16;
+
+/** Whether VEX prefixes and the YMM registers are enabled: protected mode, CR4.OSXSAVE, XCR0 (SDM vol. 2, 2.4). */
+function avxEnabled(view: DataView): boolean {
+  const mode = (view.getUint32(S.cr0, true) & CR0_PE) !== 0 && (view.getUint32(S.eflags, true) & VM) === 0;
+  const saved = (view.getUint32(S.cr4, true) & CR4_OSXSAVE) !== 0;
+  return mode && saved && (view.getUint32(S.xcr0, true) & XCR0_AVX) === XCR0_AVX;
+}
 
 /** The TLB view of supervisor code: user pages are closed to it under SMAP. */
 export function supervisorView(view: DataView): 0 | 1 {
@@ -64,8 +77,10 @@ export function applyMode(view: DataView, wasm: InterpreterExports): boolean {
   view.setInt32(S.watch, watch, true);
   setView(view, user ? 2 : ac ? 1 : supervisorView(view));
   view.setUint32(S.fetchView, FETCH.base + (user ? FETCH_VIEW_BYTES : 0), true);
-  let traps = (cr0 & (CR0_EM | CR0_TS)) !== 0 ? ALL_UNITS : 0;
+  let traps = (cr0 & (CR0_EM | CR0_TS)) !== 0 ? LEGACY_UNITS : 0;
   if ((view.getUint32(S.cr4, true) & CR4_OSFXSR) === 0) traps |= SSE_UNIT;
+  if ((cr0 & CR0_TS) !== 0) traps |= AVX_UNIT;
+  if (!avxEnabled(view)) traps |= AVX_UNIT | AVX_UNDEFINED;
   view.setInt32(S.unitTrap, traps, true);
   // No page has this base: the next branch looks its page up anew.
   view.setBigInt64(S.pageBase, 1n, true);

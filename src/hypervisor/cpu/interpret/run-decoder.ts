@@ -2,6 +2,7 @@ import { CODE64, type CodeMode, Decoder, MAX_INSTRUCTION_BYTES } from '../decode
 import { CS, FETCH, RAM, RECORD, RECORDS, S, SEG, segment } from '../layout.ts';
 import type { CodeCache } from './code-cache.ts';
 import { bump, type InterpreterExports, recordedFault } from './exports.ts';
+import type { Handlers } from './extensions.ts';
 import type { GeneratedInterpreter } from './generate.ts';
 import { ACCESS } from './paging.ts';
 
@@ -22,6 +23,7 @@ export interface RunDecoderParts {
   readonly bytes: Uint8Array;
   readonly interpreter: GeneratedInterpreter;
   readonly wasm: InterpreterExports;
+  readonly handlers: Handlers;
   readonly cache: CodeCache;
   readonly isRam: (physical: number) => boolean;
   /** A byte of a device, by physical address. */
@@ -126,7 +128,7 @@ export class RunDecoder {
     mode: CodeMode,
   ): number {
     if (result === 'ok') {
-      const handler = this.#decoder.handler(mode);
+      const handler = this.#parts.handlers.of(this.#decoder, mode);
       this.#decoder.write(this.#view, record, offset, ordinal);
       this.#view.setUint16(record + RECORD.handler, handler, true);
       return handler;

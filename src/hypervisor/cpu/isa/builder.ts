@@ -5,7 +5,7 @@ import type { Value } from '../wasm/value.ts';
 /** A value of the semantics: a typed expression with arithmetic methods (see cpu/wasm/value.ts). */
 export type Val = Value;
 
-export type Size = 8 | 16 | 32 | 64 | 128;
+export type Size = 8 | 16 | 32 | 64 | 128 | 256;
 
 /** Condition codes in the order of Jcc's opcode bits (SDM vol. 1, appendix B). */
 export type Condition = 0 | 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8 | 9 | 10 | 11 | 12 | 13 | 14 | 15;
@@ -20,7 +20,8 @@ export type RuntimeName = string;
  *
  * Types: an operand of 8, 16 or 32 bits is an i32 (8 and 16 zero-extended when
  * read, truncated when written), of 64 bits an i64, of 128 bits a v128; `ss`
- * is f32, `sd` f64 (see rows.ts for the operand letters).
+ * is f32, `sd` f64 (see rows.ts for the operand letters). An operand of 256
+ * bits is a pair of v128, the lower half first: `readPair` and `writePair`.
  *
  * Rules for precise exceptions: everything that can fault comes before the
  * first write to a register, to flags or to memory. Loads and operand reads
@@ -41,14 +42,23 @@ export interface Builder {
   read(index: number): Val;
   /** The same, sign-extended within its wasm type (i32 for 8/16/32, i64 for 64). */
   readSigned(index: number): Val;
-  /** Writes operand `index`; a 32-bit register write clears the upper half of the 64. May fault, except behind a read of an operand declared rw. */
+  /**
+   * Writes operand `index`; a 32-bit register write clears the upper half of the 64, and that of a vector
+   * register by a VEX-encoded row bits 128 to 255 of it. May fault, except behind a read of an operand declared rw.
+   */
   write(index: number, value: Val): void;
+  /** Reads operand `index` of 256 bits, or the whole YMM register whose lower half is operand `index`. May fault. */
+  readPair(index: number): readonly [Val, Val];
+  /** Writes operand `index` of 256 bits (memory: declared w), or such a register. May fault, and then has stored nothing. */
+  writePair(index: number, low: Val, high: Val): void;
   /** Effective address of memory operand `index`, i64, without the segment (LEA). */
   offset(index: number): Val;
   /** Linear address of memory operand `index`, i64, segment base added and limit checked for `bytes` bytes. May fault. */
   linear(index: number, bytes: number, access: 'r' | 'w' | 'rw'): Val;
   /** Linear address of memory operand `index` moved by `delta` bytes (i64): a bit string's word. */
   bitString(index: number, delta: Val, bytes: number, access: 'r' | 'w'): Val;
+  /** Linear address of memory operand `index` for one `element` (i64, not yet scaled) of its vector of indices: see row letter X. Segment and limit as `linear`. May fault. */
+  vsib(index: number, element: Val, bytes: number): Val;
   /** The operand's immediate as a number operand at run time: i64 (sign-extended), or i32 when asked. */
   immediate(index: number, type?: ValType): Val;
 

@@ -1,3 +1,4 @@
+import { avxInstructions } from './avx/index.ts';
 import { arithmeticInstructions } from './integer/arithmetic.ts';
 import { bmiInstructions } from './integer/bmi.ts';
 import { flowInstructions } from './integer/flow.ts';
@@ -21,5 +22,6 @@ export const allInstructions: readonly Instruction[] = [
   ...systemInstructions,
   ...sseInstructions,
   ...shaInstructions,
+  ...avxInstructions,
   ...X87_INSTRUCTIONS,
 ];

@@ -4,8 +4,9 @@ import { F32, F64, type ValType } from '../wasm/opcodes.ts';
 import { select, shuffle, simd } from '../wasm/value.ts';
 import type { Builder, Val } from './builder.ts';
 import { type Instruction, type InstructionOptions, instruction } from './rows.ts';
-import { and, andnot, bitsOf, I32, i32, imm8, keep, lanes, or, V128, xor } from './sse-common.ts';
-import { LANE_OP, MXCSR, SSE } from './sse-scratch.ts';
+import { and, andnot, bitsOf, I32, i32, i64, imm8, keep, lanes, or, V128, xor } from './sse-common.ts';
+import { folded } from './sse-fold.ts';
+import { LANE_OP, MXCSR, PREDICATES, SSE } from './sse-scratch.ts';
 
 /**
  * Floating-point arithmetic. The fast path is wasm's own, which rounds to nearest
@@ -223,25 +224,26 @@ function scalarMinMax(b: Builder, t: Shape, op: 'min' | 'max'): void {
   b.write(0, r);
 }
 
-/** Truth of predicate 0-7 between numbers: bit 2 turns EQ, LT, LE and "unordered" around. */
-function packedCompare(b: Builder, t: Shape): void {
+/** Bits of a predicate's row in PREDICATES: whether it is true of less (bit 0), equal, greater numbers. */
+const truthOf = (b: Builder, predicate: Val): Val =>
+  keep(b, i64(PREDICATES).shrU(predicate.and(15).shl(2).extendU()).wrap());
+const bitOf = (truth: Val, bit: number): Val => truth.shrU(bit).and(1);
+
+/** Predicates below `predicates`: 8 of SSE, 32 of AVX. */
+function packedCompare(b: Builder, t: Shape, predicates: 8 | 32): void {
   const y = b.read(1);
   const x = b.read(0);
-  const predicate = keep(b, imm8(b, 2).and(7));
+  const predicate = keep(b, imm8(b, 2).and(predicates - 1));
   const r = b.local(V128);
   b.if(
     packedOrdered(t, x, y),
     () => {
-      const kind = predicate.and(3);
-      const equal = simd(`${t.shape}.eq`, [x, y]);
-      const less = simd(`${t.shape}.lt`, [x, y]);
-      const notMore = simd(`${t.shape}.le`, [x, y]);
-      const truth = select(
-        kind.eqz(),
-        equal,
-        select(kind.eq(1), less, select(kind.eq(2), notMore, lanes(64, [0]))),
-      );
-      b.set(r, xor(truth, simd('i32x4.splat', [i32(0).sub(predicate.shrU(2))])));
+      const truth = truthOf(b, predicate);
+      const whole = (bit: number): Val => folded(simd('i32x4.splat', [i32(0).sub(bitOf(truth, bit))]));
+      const less = and(simd(`${t.shape}.lt`, [x, y]), whole(0));
+      const equal = and(simd(`${t.shape}.eq`, [x, y]), whole(1));
+      const greater = and(simd(`${t.shape}.gt`, [x, y]), whole(2));
+      b.set(r, or(or(less, equal), greater));
     },
     () => {
       b.callFaulting(`ssePacked${t.bits}`, predicate.add(LANE_OP.compare).mul(0x101), x, y);
@@ -251,21 +253,17 @@ function packedCompare(b: Builder, t: Shape): void {
   b.write(0, r);
 }
 
-function scalarCompare(b: Builder, t: Shape): void {
+function scalarCompare(b: Builder, t: Shape, predicates: 8 | 32): void {
   const y = b.read(1);
   const x = b.read(0);
-  const predicate = keep(b, imm8(b, 2).and(7));
+  const predicate = keep(b, imm8(b, 2).and(predicates - 1));
   const r = b.local(t.type);
   b.if(
     scalarOrdered(t, x, y),
     () => {
-      const kind = predicate.and(3);
-      const truth = select(
-        kind.eqz(),
-        x.eq(y),
-        select(kind.eq(1), x.lt(y), select(kind.eq(2), x.le(y), i32(0))),
-      );
-      const mask = i32(0).sub(truth.xor(predicate.shrU(2)));
+      const truth = truthOf(b, predicate);
+      const relation = select(x.lt(y), i32(0), select(x.eq(y), i32(1), i32(2)));
+      const mask = i32(0).sub(truth.shrU(relation).and(1));
       b.set(r, t.bits === 32 ? mask.reinterpret() : mask.extendS().reinterpret());
     },
     () => {
@@ -315,10 +313,11 @@ function family(
   packed: (b: Builder, t: Shape) => void,
   scalar: (b: Builder, t: Shape) => void,
   operands = '',
+  access = '',
 ): Instruction[] {
   return [
-    instruction(`${stem}ps`, `NP 0F ${opcode} Vx,Wx${operands}`, (b) => packed(b, PS), sse('SSE')),
-    instruction(`${stem}pd`, `66 0F ${opcode} Vx,Wx${operands}`, (b) => packed(b, PD), sse('SSE2')),
+    instruction(`${stem}ps`, `NP 0F ${opcode} Vx${access},Wx${operands}`, (b) => packed(b, PS), sse('SSE')),
+    instruction(`${stem}pd`, `66 0F ${opcode} Vx${access},Wx${operands}`, (b) => packed(b, PD), sse('SSE2')),
     instruction(`${stem}ss`, `F3 0F ${opcode} Vss,Wss${operands}`, (b) => scalar(b, PS), sse('SSE')),
     instruction(`${stem}sd`, `F2 0F ${opcode} Vsd,Wsd${operands}`, (b) => scalar(b, PD), sse('SSE2')),
   ];
@@ -346,8 +345,19 @@ function pair(stem: string, opcode: string, semantics: (b: Builder, t: Shape) =>
   ];
 }
 
+/** CMPPS and its kin with predicates below `predicates`: 8, or the 32 of their VEX forms. */
+export function comparisons(predicates: 8 | 32): Instruction[] {
+  return family(
+    'cmp',
+    'C2',
+    (b, t) => packedCompare(b, t, predicates),
+    (b, t) => scalarCompare(b, t, predicates),
+    ',Ib',
+  );
+}
+
 export const sseArithmeticInstructions: readonly Instruction[] = [
-  ...family('sqrt', '51', packedRoot, scalarRoot),
+  ...family('sqrt', '51', packedRoot, scalarRoot, '', ':w'),
   ...binaryFamily('add', '58'),
   ...binaryFamily('mul', '59'),
   ...binaryFamily('sub', '5C'),
@@ -364,7 +374,7 @@ export const sseArithmeticInstructions: readonly Instruction[] = [
     (b, t) => packedMinMax(b, t, 'max'),
     (b, t) => scalarMinMax(b, t, 'max'),
   ),
-  ...family('cmp', 'C2', packedCompare, scalarCompare, ',Ib'),
+  ...comparisons(8),
   ...pair('addsub', 'D0', addSub),
   ...pair('hadd', '7C', (b, t) => horizontal(b, t, 'add')),
   ...pair('hsub', '7D', (b, t) => horizontal(b, t, 'sub')),

@@ -29,6 +29,10 @@ export const or = (a: Val, b: Val): Val => simd('v128.or', [a, b]);
 export const xor = (a: Val, b: Val): Val => simd('v128.xor', [a, b]);
 /** Bits of `a` where the mask has ones, else of `b`. */
 export const bitselect = (a: Val, b: Val, mask: Val): Val => simd('v128.bitselect', [a, b, folded(mask)]);
+/** Elements of `a` where those of the mask are negative, else of `b`. */
+export const selectBySign = (shape: 'i8x16' | 'i32x4' | 'i64x2', a: Val, b: Val, mask: Val): Val =>
+  bitselect(a, b, simd(`${shape}.shr_s`, [mask, i32(SIGN_BIT[shape])]));
+const SIGN_BIT = { i8x16: 7, i32x4: 31, i64x2: 63 } as const;
 /** Byte `indices[i]` of a in byte i, zero for numbers from 16 on; a shuffle when the numbers are known. */
 export function swizzle(a: Val, indices: Val): Val {
   const known = evaluate(indices);

@@ -18,6 +18,7 @@ import {
   low64,
   mmxVector,
   or,
+  selectBySign,
   setHigh64,
   shift,
   splat8,
@@ -145,7 +146,7 @@ const shuffles: readonly Instruction[] = [
     '66 0F 38 10 Vx,Wx',
     (b) => {
       const y = b.read(1);
-      b.write(0, bitselect(y, b.read(0), shift('i8x16.shr_s', xmm0(b), i32(7))));
+      b.write(0, selectBySign('i8x16', y, b.read(0), xmm0(b)));
     },
     SSE41,
   ),

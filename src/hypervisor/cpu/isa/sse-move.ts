@@ -17,10 +17,10 @@ import {
   low64,
   or,
   select,
+  selectBySign,
   setHigh64,
   setLow32,
   setLow64,
-  shift,
   splat32,
   splat64,
   swizzle,
@@ -243,9 +243,9 @@ function blendImmediate(b: Builder, bits: 32 | 64): void {
   b.write(0, bitselect(y, b.read(0), maskFromBits(imm8(b, 2), bits)));
 }
 
-function blendVariable(b: Builder, shape: string, sign: number): void {
+function blendVariable(b: Builder, shape: 'i32x4' | 'i64x2'): void {
   const y = b.read(1);
-  b.write(0, bitselect(y, b.read(0), shift(`${shape}.shr_s`, xmm0(b), i32(sign))));
+  b.write(0, selectBySign(shape, y, b.read(0), xmm0(b)));
 }
 
 /** INSERTPS behind the choice of the source dword. */
@@ -286,8 +286,8 @@ const shuffles: readonly Instruction[] = [
   ),
   instruction('blendps', '66 0F 3A 0C Vx,Wx,Ib', (b) => blendImmediate(b, 32), SSE41),
   instruction('blendpd', '66 0F 3A 0D Vx,Wx,Ib', (b) => blendImmediate(b, 64), SSE41),
-  instruction('blendvps', '66 0F 38 14 Vx,Wx', (b) => blendVariable(b, 'i32x4', 31), SSE41),
-  instruction('blendvpd', '66 0F 38 15 Vx,Wx', (b) => blendVariable(b, 'i64x2', 63), SSE41),
+  instruction('blendvps', '66 0F 38 14 Vx,Wx', (b) => blendVariable(b, 'i32x4'), SSE41),
+  instruction('blendvpd', '66 0F 38 15 Vx,Wx', (b) => blendVariable(b, 'i64x2'), SSE41),
   instruction('insertps', '66 0F 3A 21 Vx,Wd,Ib mem', (b) => insertSingle(b, b.read(1), imm8(b, 2)), SSE41),
   instruction(
     'insertps',

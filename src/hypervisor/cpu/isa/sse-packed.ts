@@ -33,6 +33,8 @@ interface PackedRow {
   readonly xmm: Bound;
   /** On the low half; the same as for XMM when lanes do not meet. undefined: no MMX form. */
   readonly mmx?: Bound;
+  /** The first operand is written alone; x is y then. */
+  readonly unary?: true;
   readonly cpuid: string;
   readonly mmxCpuid?: string;
 }
@@ -136,12 +138,14 @@ const signed =
   };
 
 const same = (f: Bound): { xmm: Bound; mmx: Bound } => ({ xmm: f, mmx: f });
+/** The first operand is written alone. */
+const unary = (f: Bound): { xmm: Bound; mmx: Bound; unary: true } => ({ ...same(f), unary: true });
 const plain = (name: string): { xmm: Bound; mmx: Bound } => same(pure(op2(name)));
 
 const row = (
   name: string,
   opcode: string,
-  forms: { xmm: Bound; mmx?: Bound },
+  forms: { xmm: Bound; mmx?: Bound; unary?: true },
   cpuid = 'SSE2',
   mmxCpuid = 'MMX',
 ): PackedRow => ({
@@ -157,7 +161,7 @@ const sse41 = (name: string, opcode: string, f: Bound): PackedRow => ({
   xmm: f,
   cpuid: 'SSE4_1',
 });
-const ssse3 = (name: string, opcode: string, forms: { xmm: Bound; mmx?: Bound }): PackedRow =>
+const ssse3 = (name: string, opcode: string, forms: { xmm: Bound; mmx?: Bound; unary?: true }): PackedRow =>
   row(name, `38 ${opcode}`, forms, 'SSSE3', 'SSSE3');
 
 const PACKED: readonly PackedRow[] = [
@@ -239,17 +243,17 @@ const PACKED: readonly PackedRow[] = [
   ssse3(
     'pabsb',
     '1C',
-    same((_, _x, y) => simd('i8x16.abs', [y])),
+    unary((_, _x, y) => simd('i8x16.abs', [y])),
   ),
   ssse3(
     'pabsw',
     '1D',
-    same((_, _x, y) => simd('i16x8.abs', [y])),
+    unary((_, _x, y) => simd('i16x8.abs', [y])),
   ),
   ssse3(
     'pabsd',
     '1E',
-    same((_, _x, y) => simd('i32x4.abs', [y])),
+    unary((_, _x, y) => simd('i32x4.abs', [y])),
   ),
 
   sse41('pmuldq', '28', (_, x, y) => simd('i64x2.extmul_low_i32x4_s', [evenDwords(x), evenDwords(y)])),
@@ -265,15 +269,17 @@ const PACKED: readonly PackedRow[] = [
   sse41('pmaxuw', '3E', pure(op2('i16x8.max_u'))),
   sse41('pmaxud', '3F', pure(op2('i32x4.max_u'))),
   sse41('pmulld', '40', pure(op2('i32x4.mul'))),
-  sse41('phminposuw', '41', (b, _x, y) => b.call('sseMinPosition', y)),
+  { ...sse41('phminposuw', '41', (b, _x, y) => b.call('sseMinPosition', y)), unary: true },
 ];
 
 function packedRows(p: PackedRow): Instruction[] {
+  const semantics = (b: Builder): void => {
+    const y = b.read(1);
+    b.write(0, p.xmm(b, p.unary ? y : b.read(0), y));
+  };
+  const operands = p.unary ? 'Vx:w,Wx' : 'Vx,Wx';
   const rows = [
-    instruction(p.name, `66 0F ${p.opcode} Vx,Wx`, (b) => b.write(0, p.xmm(b, b.read(0), b.read(1))), {
-      cpuid: p.cpuid,
-      unit: 'sse',
-    }),
+    instruction(p.name, `66 0F ${p.opcode} ${operands}`, semantics, { cpuid: p.cpuid, unit: 'sse' }),
   ];
   const mmx = p.mmx;
   if (mmx) {

@@ -10,6 +10,12 @@ const BASE = SCRATCH + 0x800;
 export const SSE = {
   /** i32: exceptions raised so far by the running instruction, in MXCSR's flag positions. */
   exceptions: BASE,
+  /** i32: 1 while the exact path works on the lower half of 256 bits: nothing is told yet. */
+  hold: BASE + 4,
+  /** i32: exceptions that were not told for that. */
+  held: BASE + 8,
+  /** i32: MXCSR as VCVTPS2PH sees it, with the rounding of its immediate. */
+  control: BASE + 12,
   /** v128: the result of an exact operation. */
   result: BASE + 16,
   /** 1024 bytes: an FXSAVE or XSAVE image in transit. */
@@ -38,7 +44,16 @@ export const MXCSR = {
   valid: 0xffff,
 } as const;
 
-/** Numbers of the lane operations of the exact path; a comparison is `compare` + predicate. */
+/**
+ * Truth of the predicates of CMPPS and VCMPPS, four bits each from predicate 0 on: of less, equal, greater,
+ * unordered from bit 0 on. Predicates from 16 on are 0-15 with the other answer to quiet NaNs.
+ */
+export const PREDICATES = [2, 1, 3, 8, 13, 14, 12, 7, 10, 9, 11, 0, 5, 6, 4, 15].reduceRight(
+  (all, nibble) => (all << 4n) | BigInt(nibble),
+  0n,
+);
+
+/** Numbers of the lane operations of the exact path; a comparison is `compare` + predicate (0-31). */
 export const LANE_OP = {
   add: 0,
   sub: 1,
@@ -47,7 +62,10 @@ export const LANE_OP = {
   sqrt: 4,
   min: 5,
   max: 6,
-  compare: 8,
   comis: 16,
   ucomis: 17,
+  compare: 32,
 } as const;
+
+/** Signs of a fused multiplication and addition: of the product, and of what is added in even and odd elements. */
+export const FMA = { negateProduct: 1, subtractEven: 2, subtractOdd: 4 } as const;

@@ -22,6 +22,8 @@ export class ModuleBuilder {
   #importedFunctions = 0;
   #importedGlobals = 0;
   #importedTables = 0;
+  #elementsAt = 0;
+  #reserved = 0;
 
   /** A shared memory import, limits in 64 KiB pages. */
   importMemory(module: string, name: string, initial: number, maximum: number): void {
@@ -47,7 +49,9 @@ export class ModuleBuilder {
     return { ...signature, name, index: this.#importedFunctions++ };
   }
 
-  importTable(module: string, name: string, initial: number): number {
+  /** Imports a table of functions; as table 0 it gets this module's elements, from `elementsAt` on. */
+  importTable(module: string, name: string, initial: number, elementsAt = 0): number {
+    if (this.#importedTables === 0) this.#elementsAt = elementsAt;
     this.#imports.push([...nameBytes(module), ...nameBytes(name), 0x01, 0x70, 0x00, ...uleb(initial)]);
     return this.#importedTables++;
   }
@@ -94,7 +98,14 @@ export class ModuleBuilder {
 
   /** Appends to the elements of table 0; gives the slot. */
   element(ref: FunctionRef): number {
-    return this.#elements.push(ref) - 1;
+    if (this.#reserved > 0) throw new Error('elements come before room for more');
+    return this.#elementsAt + this.#elements.push(ref) - 1;
+  }
+
+  /** Room for `count` more elements of the own table, empty, behind all others: gives the first one's slot. */
+  reserveElements(count: number): number {
+    this.#reserved += count;
+    return this.#elements.length + this.#reserved - count;
   }
 
   get elementCount(): number {
@@ -147,14 +158,14 @@ export class ModuleBuilder {
     section(3, signatures);
     const ownTable = this.#elements.length > 0 && this.#importedTables === 0;
     if (ownTable) {
-      section(4, [[0x70, 0x00, ...uleb(this.#elements.length)]]);
+      section(4, [[0x70, 0x00, ...uleb(this.#elements.length + this.#reserved)]]);
       this.#exports.push([...nameBytes('table'), 0x01, 0x00]);
     }
     section(6, this.#globals);
     section(7, this.#exports);
     if (this.#elements.length > 0) {
       const indices = this.#elements.flatMap((ref) => uleb(ref.index));
-      section(9, [[0x00, 0x41, 0x00, 0x0b, ...uleb(this.#elements.length), ...indices]]);
+      section(9, [[0x00, 0x41, ...sleb(this.#elementsAt), 0x0b, ...uleb(this.#elements.length), ...indices]]);
     }
     section(
       10,

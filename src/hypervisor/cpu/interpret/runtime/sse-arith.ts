@@ -1,4 +1,4 @@
-import { LANE_OP, MXCSR, SSE } from '../../isa/sse-scratch.ts';
+import { LANE_OP, MXCSR, PREDICATES, SSE } from '../../isa/sse-scratch.ts';
 import { S } from '../../layout.ts';
 import { type FunctionBuilder, type FunctionRef, I32, I64, type Local, V128 } from '../../wasm/function.ts';
 import type { ModuleBuilder } from '../../wasm/module.ts';
@@ -17,10 +17,20 @@ import {
   signOf,
 } from './sse-soft.ts';
 
-/** Sets MXCSR's flags from what was raised; raises #XM (or #UD) when one is unmasked and says so. */
+/** The exceptions of an instruction begin with those of its lower half, when that was of 256 bits. */
+export function begin(f: FunctionBuilder): void {
+  f.store('i32.store', SSE.exceptions, f.load('i32.load', SSE.held));
+  f.store('i32.store', SSE.held, 0);
+}
+
+/** Sets MXCSR's flags from what was raised; raises #XM (or #UD) when one is unmasked and says so. Of a lower half it tells nothing yet. */
 export function defineFinish(m: ModuleBuilder): FunctionRef {
   return m.fn('sseFinish', [], [I32], (f) => {
     const raised = f.let(f.load('i32.load', SSE.exceptions));
+    f.if(f.load('i32.load', SSE.hold), () => {
+      f.store('i32.store', SSE.held, f.load('i32.load', SSE.held).or(raised));
+      f.return(0);
+    });
     const mx = f.let(mxcsr(f));
     const unmasked = f.let(mx.and(MXCSR.masks).shrU(MXCSR.maskShift).xor(0x3f));
     // What is found before computing keeps the rest from being computed (SDM vol. 1, 11.5.2).
@@ -60,20 +70,17 @@ function emitMinMax(f: FunctionBuilder, t: Format, op: Local, x: Local, y: Local
   });
 }
 
-/** Predicates 0-7 of CMPPS give all ones or zero; (U)COMISS gives ZF in bit 0, PF in bit 1, CF in bit 2. */
+/** Predicates of CMPPS give all ones or zero; (U)COMISS gives ZF in bit 0, PF in bit 1, CF in bit 2. */
 function emitCompare(f: FunctionBuilder, t: Format, op: Local, x: Local, y: Local, nan: Value): void {
-  f.if(op.geU(LANE_OP.compare), () => {
+  f.if(op.geU(LANE_OP.comis), () => {
     const predicate = f.let(op.sub(LANE_OP.compare));
-    const ordinary = f.let(op.geU(LANE_OP.comis).eqz());
+    const ordinary = f.let(op.geU(LANE_OP.compare));
     f.if(
       nan,
       () => {
-        // LT, LE and their opposites, and COMIS, refuse quiet NaNs too.
-        const strict = select(
-          ordinary,
-          predicate.and(3).eq(1).or(predicate.and(3).eq(2)),
-          op.eq(LANE_OP.comis),
-        );
+        // LT, LE and their opposites (from 16 on: the others), and COMIS, refuse quiet NaNs too.
+        const unequal = predicate.and(3).eq(1).or(predicate.and(3).eq(2));
+        const strict = select(ordinary, unequal.xor(predicate.shrU(4)), op.eq(LANE_OP.comis));
         f.if(strict.or(isSignalling(t, x)).or(isSignalling(t, y)), () => signal(f, MXCSR.ie));
       },
       () => f.if(isDenormal(t, x).or(isDenormal(t, y)), () => signal(f, MXCSR.de)),
@@ -83,12 +90,11 @@ function emitCompare(f: FunctionBuilder, t: Format, op: Local, x: Local, y: Loca
     f.if(ordinary.eqz(), () => {
       f.return(equal.or(nan).or(nan.shl(1)).or(less.or(nan).shl(2)).extendU());
     });
-    const kind = predicate.and(3);
-    const ordered = select(kind.eqz(), equal, select(kind.eq(1), less, less.or(equal)));
-    const truth = select(kind.eq(3), nan, ordered).xor(predicate.shrU(2));
+    const relation = select(nan, i32(3), select(less, i32(0), select(equal, i32(1), i32(2))));
+    const truth = i64(PREDICATES).shrU(predicate.and(15).shl(2).add(relation).extendU()).and(1);
     f.return(
       i64(0)
-        .sub(truth.extendU())
+        .sub(truth)
         .shrU(64 - t.bits),
     );
   });
@@ -136,7 +142,7 @@ export function storeLane(f: FunctionBuilder, t: Format, lane: number, value: Va
 function definePacked(m: ModuleBuilder, t: Format, lane: FunctionRef, finish: FunctionRef): FunctionRef {
   return m.fn(`ssePacked${t.bits}`, [I32, V128, V128], [I32], (f) => {
     const [ops, x, y] = f.params as [Local, Local, Local];
-    f.store('i32.store', SSE.exceptions, 0);
+    begin(f);
     const even = f.let(ops.and(255));
     const odd = f.let(ops.shrU(8));
     const ys = lanesOf(t, y);
@@ -152,7 +158,7 @@ function defineScalar(m: ModuleBuilder, t: Format, lane: FunctionRef, finish: Fu
   const type = t.bits === 32 ? I32 : I64;
   return m.fn(`sseScalar${t.bits}`, [I32, type, type], [I32], (f) => {
     const [op, x, y] = f.params as [Local, Local, Local];
-    f.store('i32.store', SSE.exceptions, 0);
+    begin(f);
     storeLane(f, t, 0, f.call(lane, op, x.extendU(), y.extendU()));
     f.return(f.call(finish));
   });
@@ -170,7 +176,7 @@ function defineDot(m: ModuleBuilder, t: Format, lane: FunctionRef, finish: Funct
       f.if(f.call(finish), () => f.return(1));
       f.store('i32.store', SSE.exceptions, 0);
     };
-    f.store('i32.store', SSE.exceptions, 0);
+    begin(f);
     const ys = lanesOf(t, y);
     let terms = lanesOf(t, x).map((xLane, i) => {
       const term = f.local(I64, 0);
@@ -201,7 +207,7 @@ export interface ExactPath {
   readonly lane64: FunctionRef;
 }
 
-/** Defines `ssePacked32/64`, `sseScalar32/64` and `sseDot32/64`. */
+/** Defines `ssePacked32/64`, `sseScalar32/64`, `sseDot32/64`, and `sseDeliver`, which tells what a lower half held back. */
 export function addExactArithmetic(m: ModuleBuilder, soft32: SoftFloat, soft64: SoftFloat): ExactPath {
   const finish = defineFinish(m);
   const lane32 = defineLane(m, soft32);
@@ -215,5 +221,9 @@ export function addExactArithmetic(m: ModuleBuilder, soft32: SoftFloat, soft64: 
     functions[`sseScalar${t.bits}`] = defineScalar(m, t, lane, finish);
     functions[`sseDot${t.bits}`] = defineDot(m, t, lane, finish);
   }
+  functions['sseDeliver'] = m.fn('sseDeliver', [], [I32], (f) => {
+    begin(f);
+    f.return(f.call(finish));
+  });
   return { functions, finish, lane32, lane64 };
 }

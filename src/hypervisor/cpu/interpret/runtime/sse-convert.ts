@@ -10,7 +10,7 @@ import {
 } from '../../wasm/function.ts';
 import type { ModuleBuilder } from '../../wasm/module.ts';
 import { i32, i64, select, type Value } from '../../wasm/value.ts';
-import { flushDenormal, lanesOf, storeLane } from './sse-arith.ts';
+import { begin, flushDenormal, lanesOf, storeLane } from './sse-arith.ts';
 import {
   DOUBLE,
   type Format,
@@ -163,7 +163,7 @@ export function addExactConversions(
     emit: (f: FunctionBuilder, params: Local[]) => void,
   ): void => {
     out[name] = m.fn(name, params, [I32], (f) => {
-      f.store('i32.store', SSE.exceptions, 0);
+      begin(f);
       emit(f, [...f.params]);
       f.return(f.call(finish));
     });

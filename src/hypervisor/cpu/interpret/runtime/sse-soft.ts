@@ -14,7 +14,7 @@ import { i32, i64, select, type Value } from '../../wasm/value.ts';
  * functions are no NaNs, and denormals have been flushed where DAZ says so.
  */
 export interface Format {
-  readonly bits: 32 | 64;
+  readonly bits: 16 | 32 | 64;
   /** Stored bits of the significand. */
   readonly fraction: number;
   readonly bias: number;
@@ -26,7 +26,7 @@ export interface Format {
   readonly defaultNaN: bigint;
 }
 
-export const SINGLE: Format = {
+export const SINGLE = {
   bits: 32,
   fraction: 23,
   bias: 127,
@@ -35,9 +35,9 @@ export const SINGLE: Format = {
   infinity: 0x7f80_0000n,
   quiet: 0x0040_0000n,
   defaultNaN: 0xffc0_0000n,
-};
+} as const satisfies Format;
 
-export const DOUBLE: Format = {
+export const DOUBLE = {
   bits: 64,
   fraction: 52,
   bias: 1023,
@@ -46,7 +46,19 @@ export const DOUBLE: Format = {
   infinity: 0x7ff0_0000_0000_0000n,
   quiet: 0x0008_0000_0000_0000n,
   defaultNaN: 0xfff8_0000_0000_0000n,
-};
+} as const satisfies Format;
+
+/** Half precision, of F16C alone. */
+export const HALF = {
+  bits: 16,
+  fraction: 10,
+  bias: 15,
+  exponentMax: 31,
+  sign: 0x8000n,
+  infinity: 0x7c00n,
+  quiet: 0x0200n,
+  defaultNaN: 0xfe00n,
+} as const satisfies Format;
 
 export const magnitude = (t: Format, x: Value): Value => x.and(t.sign - 1n);
 export const isNaNBits = (t: Format, x: Value): Value => magnitude(t, x).gtU(t.infinity);
@@ -96,7 +108,7 @@ interface Parts {
 }
 
 /** Splits a finite number ≠ 0: significand with bit 62 set, whatever it was; a denormal's exponent goes below 1. */
-function unpackNormal(f: FunctionBuilder, t: Format, x: Value): Parts {
+export function unpackNormal(f: FunctionBuilder, t: Format, x: Value): Parts {
   const exponent = f.let(x.shrU(t.fraction).wrap().and(t.exponentMax));
   const significand = f.let(x.and((1n << BigInt(t.fraction)) - 1n).shl(62 - t.fraction));
   f.if(
@@ -119,13 +131,13 @@ function increment(f: FunctionBuilder, t: Format, mode: Value, sign: Value): Loc
   return f.let(select(mode.eqz(), i64(1n << BigInt(dropped - 1)), directed));
 }
 
-function defineRound(m: ModuleBuilder, t: Format): FunctionRef {
+function defineRound(m: ModuleBuilder, t: Format, control: typeof mxcsr): FunctionRef {
   const dropped = 62 - t.fraction;
   const mask = (1n << BigInt(dropped)) - 1n;
   const half = 1n << BigInt(dropped - 1);
   return m.fn(`sseRound${t.bits}`, [I32, I32, I64], [I64], (f) => {
     const [sign, exponent, significand] = f.params as [Local, Local, Local];
-    const mx = f.let(mxcsr(f));
+    const mx = f.let(control(f));
     const mode = f.let(mx.shrU(MXCSR.rcShift).and(3));
     const signBit = f.let(sign.extendU().shl(t.bits - 1));
     const inc = increment(f, t, mode, sign);
@@ -235,8 +247,8 @@ function defineAdd(m: ModuleBuilder, t: Format, normalizeRound: FunctionRef): Fu
   });
 }
 
-/** High 64 bits of the 128-bit product of two unsigned i64, the low ones jammed into bit 0. */
-export function multiplyHighJam(f: FunctionBuilder, a: Local, b: Local): Value {
+/** High 64 bits of the 128-bit product of two unsigned i64. */
+export function multiplyHigh(f: FunctionBuilder, a: Local, b: Local): Value {
   const low = 0xffff_ffffn;
   const al = f.let(a.and(low));
   const ah = f.let(a.shrU(32));
@@ -245,9 +257,12 @@ export function multiplyHighJam(f: FunctionBuilder, a: Local, b: Local): Value {
   const ll = f.let(al.mul(bl));
   const middle = f.let(al.mul(bh).add(ll.shrU(32)));
   const middle2 = f.let(ah.mul(bl).add(middle.and(low)));
-  const high = ah.mul(bh).add(middle.shrU(32)).add(middle2.shrU(32));
-  const rest = middle2.shl(32).or(ll.and(low));
-  return high.or(rest.ne(0).extendU());
+  return ah.mul(bh).add(middle.shrU(32)).add(middle2.shrU(32));
+}
+
+/** The same, the low ones jammed into bit 0. */
+function multiplyHighJam(f: FunctionBuilder, a: Local, b: Local): Value {
+  return multiplyHigh(f, a, b).or(a.mul(b).ne(0).extendU());
 }
 
 function defineMul(m: ModuleBuilder, t: Format, normalizeRound: FunctionRef): FunctionRef {
@@ -333,10 +348,14 @@ function defineSqrt(m: ModuleBuilder, t: Format, normalizeRound: FunctionRef): F
   });
 }
 
+/** (sign, exponent, significand) → bits, as `SoftFloat.normalizeRound`; `control` is where MXCSR's rounding and masks are read. */
+export function addRounding(m: ModuleBuilder, format: Format, control: typeof mxcsr): FunctionRef {
+  return defineNormalizeRound(m, format, defineRound(m, format, control));
+}
+
 /** Defines the arithmetic of one format in `m`. */
 export function addSoftFloat(m: ModuleBuilder, format: Format): SoftFloat {
-  const round = defineRound(m, format);
-  const normalizeRound = defineNormalizeRound(m, format, round);
+  const normalizeRound = addRounding(m, format, mxcsr);
   return {
     format,
     normalizeRound,
