@@ -77,7 +77,7 @@ async function measurePrograms(bits: Bits, options: CpuBenchOptions, withQemu: b
   }
   return programs.map((program) => {
     const of = [...results].map(([name, all]) => [name, all.get(program.name) ?? []] as const);
-    return makeRow(program, bits, native.get(program.name), new Map(of));
+    return makeRow(program, bits, native.get(program.name), new Map(of), options.clock);
   });
 }
 
@@ -94,7 +94,7 @@ function nativeResults(
 async function run(options: CpuBenchOptions): Promise<void> {
   const version = options.skipQemu ? undefined : qemuVersion();
   const about = aboutThisMachine();
-  process.stdout.write(`${about}, engine ${options.engine ?? 'auto'}\n`);
+  process.stdout.write(`${about}, engine ${options.engine ?? 'auto'}, ${options.clock} time\n`);
   if (!options.skipQemu)
     process.stdout.write(
       version === undefined

@@ -1,6 +1,7 @@
 import { parseArgs } from 'node:util';
 import type { Bits, Host } from './build.ts';
 import { choosePrograms, type Program } from './programs.ts';
+import type { Clock } from './rows.ts';
 
 export interface CpuBenchOptions {
   readonly programs: readonly Program[];
@@ -9,6 +10,7 @@ export interface CpuBenchOptions {
   readonly host?: Host;
   readonly engine?: string;
   readonly runs: number;
+  readonly clock: Clock;
   readonly skipQemu: boolean;
   readonly skipV86: boolean;
   readonly skipPrograms: boolean;
@@ -26,6 +28,8 @@ export const USAGE = `npm run bench -- cpu [OPTION …]
   --bits 64|32|both   width of the programs (both)
   --engine ENGINE     Teremok's engine: auto, interpret, translate or kvm (auto)
   --runs N            how often; the machines take turns, figures are medians (1)
+  --clock wall|cpu    what is compared: time that passed, or processor time of the process, which is
+                      steadier where other programs run; short programs need --scale for it (wall)
   --scale FACTOR      for the amount of work, the same on all machines; 0.1 suits slow engines (1)
   --host linux|bare   what is below programs that need no kernel (64 bits: linux; 32 bits: bare)
   --limit SECONDS     for one program (60)
@@ -49,6 +53,7 @@ export function readOptions(args: readonly string[]): CpuBenchOptions | 'list' |
       engine: text,
       runs: { ...text, short: 'n', default: '1' },
       scale: { ...text, default: '1' },
+      clock: { ...text, default: 'wall' },
       host: text,
       limit: { ...text, default: '60' },
       json: text,
@@ -70,6 +75,7 @@ export function readOptions(args: readonly string[]): CpuBenchOptions | 'list' |
     programs: values['skip-programs'] ? [] : choosePrograms(only, factor),
     bits: { 64: [64], 32: [32], both: [64, 32] }[oneOf('bits', values.bits, ['64', '32', 'both'])] as Bits[],
     runs: Math.round(number('runs', values.runs, 1, 100)),
+    clock: oneOf('clock', values.clock, ['wall', 'cpu']),
     limitSeconds: number('limit', values.limit, 0.1, 3600),
     skipQemu: values['skip-qemu'],
     skipV86: values['skip-v86'],

@@ -81,9 +81,7 @@ export function printMachine(
   const row = (name: string, figure: (figures: MachineFigures) => number, digits: number): string[] => [
     name,
     figure(own).toFixed(digits),
-    ...(theirs === undefined
-      ? []
-      : [figure(theirs).toFixed(digits), (figure(own) / figure(theirs)).toFixed(2)]),
+    ...(theirs === undefined ? [] : [figure(theirs).toFixed(digits), quotient(figure(own), figure(theirs))]),
   ];
   process.stdout.write('\n');
   printTable(
@@ -103,4 +101,9 @@ export function printMachine(
       row('resident after boot, less the size of guest RAM, MiB', (of) => of.residentMiB - GUEST_MIB, 0),
     ],
   );
+}
+
+/** Of what may be less than nothing, where a process has not touched all of the guest's memory: then there is none. */
+function quotient(own: number, theirs: number): string {
+  return own > 0 && theirs > 0 ? times(own / theirs) : '';
 }

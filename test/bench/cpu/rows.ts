@@ -6,11 +6,15 @@ import type { Result } from './session.ts';
 /** What is measured: Teremok, and what it is compared with. */
 export type MachineName = 'teremok' | 'qemu' | 'v86';
 
+/** Which time is compared: what passed, or what the process took of processors. */
+export type Clock = 'wall' | 'cpu';
+
 /** One program on one machine. */
 export interface Cell {
-  /** Median; undefined when any run went wrong. */
+  /** Median by the clock asked for; undefined when any run went wrong. */
   readonly seconds?: number;
-  readonly all: readonly number[];
+  /** Of all runs, by both. */
+  readonly all: readonly { readonly wall: number; readonly cpu: number }[];
   /** How far the guest's clock was from the host's in the worst run, as a share of the host's. */
   readonly skew?: number;
   readonly error?: string;
@@ -36,16 +40,18 @@ const SKEW_FROM = 0.5;
  * Makes a program's row of its results.
  * @param native what the program does on this machine itself, where it can
  * @param runs by machine, the results of all runs
+ * @param clock what the medians are of
  */
 export function makeRow(
   program: Program,
   bits: Bits,
   native: Result | undefined,
   runs: ReadonlyMap<MachineName, readonly Result[]>,
+  clock: Clock = 'wall',
 ): Row {
   // Without a native run the first machine that computed anything says what is right; the others must agree.
   const checksum = native?.checksum ?? [...runs.values()].flat().find((result) => result.checksum)?.checksum;
-  const cells = [...runs].map(([name, results]) => [name, makeCell(results, checksum)]);
+  const cells = [...runs].map(([name, results]) => [name, makeCell(results, checksum, clock)]);
   const { name, group, scale } = program;
   return {
     name,
@@ -58,15 +64,17 @@ export function makeRow(
   };
 }
 
-function makeCell(results: readonly Result[], checksum: string | undefined): Cell {
-  const all = results.flatMap(({ seconds }) => (seconds === undefined ? [] : [seconds]));
+function makeCell(results: readonly Result[], checksum: string | undefined, clock: Clock): Cell {
+  const all = results.flatMap(({ seconds, cpuSeconds = 0 }) =>
+    seconds === undefined ? [] : [{ wall: seconds, cpu: cpuSeconds }],
+  );
   const wrong = results.find((result) => result.checksum !== undefined && result.checksum !== checksum);
   const error =
     results.find((result) => result.error !== undefined)?.error ??
     (wrong === undefined ? undefined : `computed ${wrong.checksum}, not ${checksum}`);
   if (error !== undefined) return { all, error };
   const skew = Math.max(...results.map(skewOf));
-  return { seconds: median(all), all, ...(skew > SKEW ? { skew } : {}) };
+  return { seconds: median(all.map((times) => times[clock])), all, ...(skew > SKEW ? { skew } : {}) };
 }
 
 function skewOf({ seconds, guestSeconds }: Result): number {

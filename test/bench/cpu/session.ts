@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { end } from '../support/shell.ts';
+import { cpuSecondsOf, end } from '../support/shell.ts';
 import type { Program } from './programs.ts';
 
 /** How to start a machine that runs the programs and prints their lines on its standard output. */
@@ -12,6 +12,8 @@ export interface Launch {
 export interface Result {
   readonly name: string;
   readonly seconds?: number;
+  /** Processor time of the machine's process meanwhile, all its threads. */
+  readonly cpuSeconds?: number;
   readonly checksum?: string;
   /** By the guest's clock, where the guest has one. */
   readonly guestSeconds?: number;
@@ -59,7 +61,8 @@ class Session {
   readonly #results: Result[] = [];
   readonly #ended = Promise.withResolvers<void>();
   #timer: NodeJS.Timeout | undefined;
-  #begun: number | undefined;
+  #begun: { readonly at: number; readonly cpu: number } | undefined;
+  #child: ChildProcess | undefined;
   #line = '';
   #kept = '';
   #over = false;
@@ -73,6 +76,7 @@ class Session {
   /** Gives a result for each program up to the last one that was begun, or one for the first if it did not come so far. */
   async run({ command, args }: Launch): Promise<Result[]> {
     const child = spawn(command, args, { stdio: ['pipe', 'pipe', 'pipe'] });
+    this.#child = child;
     const kill = (): void => void child.kill('SIGKILL');
     process.once('exit', kill);
     try {
@@ -93,6 +97,12 @@ class Session {
     child.once('error', (error) => this.#fail(error.message));
     // Not `exit`: what it printed last may still be on its way.
     child.once('close', (code, signal) => this.#fail(`it ended with ${signal ?? `status ${code}`}`));
+  }
+
+  #cpuSeconds(): number {
+    const { pid, exitCode, signalCode } = this.#child ?? {};
+    // Once it has ended there is nothing to read; what it printed may still be on its way.
+    return pid === undefined || exitCode !== null || signalCode !== null ? 0 : cpuSecondsOf(pid);
   }
 
   #keep(text: string): void {
@@ -116,12 +126,13 @@ class Session {
       for (const { name: missed } of this.#programs.slice(this.#results.length, place))
         this.#results.push({ name: missed, error: `it did not run to its end; last:\n${this.#last()}` });
       this.booted = true;
-      this.#begun = now;
+      this.#begun = { at: now, cpu: this.#cpuSeconds() };
       this.#limit(this.#limits.programMs, 'it took too long');
     } else if (word === 'end' && this.#begun !== undefined && checksum !== undefined) {
-      const seconds = (now - this.#begun) / 1000;
+      const seconds = (now - this.#begun.at) / 1000;
+      const cpuSeconds = this.#cpuSeconds() - this.#begun.cpu;
       const guest = guestSeconds === undefined ? {} : { guestSeconds: Number(guestSeconds) };
-      this.#results.push({ name, seconds, checksum, ...guest });
+      this.#results.push({ name, seconds, cpuSeconds, checksum, ...guest });
       this.#begun = undefined;
       this.#limit(this.#limits.bootMs, 'it did not begin');
       this.#over = this.#results.length === this.#programs.length;

@@ -16,7 +16,7 @@ export interface ToShell {
 }
 
 /** Processor time of a live process with all its threads, from fields 14 and 15 of /proc/PID/stat. Seconds. */
-function cpuSecondsOf(pid: number): number {
+export function cpuSecondsOf(pid: number): number {
   const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
   // The name in parentheses may hold blanks; what follows it may not.
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
