@@ -4,10 +4,10 @@ import type { DiskBackend } from '../backends/disk.ts';
 import { openRawDisk } from '../backends/disk-raw.ts';
 import { type ByteSink, NullSink } from '../backends/streams.ts';
 import { Interpreter } from '../cpu/interpret/engine.ts';
-import { TRANSLATION, Translator } from '../cpu/translate/translator.ts';
 import { CS, RAM, S, SEG, segment } from '../cpu/layout.ts';
 import type { CpuPlatform } from '../cpu/system/context.ts';
 import { CpuidTable } from '../cpu/system/cpuid.ts';
+import { TRANSLATION, Translator } from '../cpu/translate/translator.ts';
 import { debugExitStatus } from '../devices/debug-exit.ts';
 import { installAcpi } from '../firmware/acpi/tables.ts';
 import type { BootRequest } from '../firmware/boot-state.ts';
@@ -197,8 +197,11 @@ export async function createMachine(config: MachineConfig, backends: MachineBack
     const { rsdp, facs } = installAcpi(ram);
     const boot = loadKernel(ram, await bootRequest(config.boot, rsdp));
     applyBootState(engine.view, boot);
-    for (const { space, address, size, value } of boot.chipset ?? [])
-      (space === 'port' ? pc.pio : pc.mmio).write(address, size, value);
+    const setUpChipset = (): void => {
+      for (const { space, address, size, value } of boot.chipset ?? [])
+        (space === 'port' ? pc.pio : pc.mmio).write(address, size, value);
+    };
+    setUpChipset();
     // As firmware leaves it: MTRRs on, write-back by default.
     engine.context.msrs.set(MTRR_DEF_TYPE, 0xc06n);
     engine.stateChanged();
@@ -213,6 +216,7 @@ export async function createMachine(config: MachineConfig, backends: MachineBack
       processor.context.msrs.set(MTRR_DEF_TYPE, 0xc06n);
       tsc.set(0n);
       clock.reset();
+      setUpChipset();
       processor.stateChanged();
       return true;
     };
