@@ -1,10 +1,11 @@
 /** Suspend to RAM (S3) as the machine's owner sees it: what wakes a guest, and what it costs while it sleeps. */
 import assert from 'node:assert/strict';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { createMachine, type Machine } from '../../src/hypervisor/index.ts';
+import { runCli } from '../cli/cli-process.ts';
 import { TestKernel } from '../kernels/kit.ts';
 import { PM1, type SleepOptions, suspendToRam } from '../kernels/sleep.ts';
 import { parseTap } from '../kernels/tap.ts';
@@ -20,8 +21,8 @@ after(async () => rm(directory, { recursive: true, force: true }));
 
 let kernels = 0;
 
-/** A machine whose kernel suspends in its only case, and expects the power button behind it. */
-async function sleeper(options: SleepOptions): Promise<{ machine: Machine; output: () => string }> {
+/** A kernel that suspends in its only case, and expects the power button behind it; its path. */
+async function sleepingKernel(options: SleepOptions): Promise<string> {
   const kernel = new TestKernel(32);
   const { asm } = kernel;
   const woken = { value: POWER_BUTTON | WAKE_STATUS, mask: POWER_BUTTON | WAKE_STATUS };
@@ -34,6 +35,12 @@ async function sleeper(options: SleepOptions): Promise<{ machine: Machine; outpu
   kernels += 1;
   const path = join(directory, `kernel-${kernels}`);
   await writeFile(path, kernel.finish());
+  return path;
+}
+
+/** A machine with that kernel, asleep. */
+async function sleeper(options: SleepOptions): Promise<{ machine: Machine; output: () => string }> {
+  const path = await sleepingKernel(options);
   let output = '';
   const machine = await createMachine(
     { memoryMiB: 16, boot: { kernel: path }, debugExit: true },
@@ -117,4 +124,17 @@ test('woken without a waking vector, it starts anew', limit, async () => {
   machine.powerButton();
   assert.deepEqual(await machine.exited, { kind: 'reset' });
   await machine.dispose();
+});
+
+test('teremok run: a guest that nothing wakes costs nothing, and ends when asked', limit, async () => {
+  const kernel = await sleepingKernel({ enable: 0 });
+  const stats = join(directory, 'stats.json');
+  const { status, stderr } = await runCli([
+    ...['run', '--kernel', kernel, '--memory', '16', '--timeout', '3', '--stats', stats],
+  ]);
+  assert.equal(stderr, '');
+  assert.equal(status, 124);
+  const figures: unknown = JSON.parse(await readFile(stats, 'utf8'));
+  assert.ok(typeof figures === 'object' && figures !== null && 'instructions' in figures);
+  assert.ok(Number(figures.instructions) < 10_000, JSON.stringify(figures));
 });
