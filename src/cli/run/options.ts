@@ -10,7 +10,7 @@ export interface RunOptions {
   readonly initrd: string | undefined;
   readonly append: string | undefined;
   readonly disks: readonly RunDisk[];
-  readonly engine: 'auto' | 'interpret';
+  readonly engine: 'auto' | 'interpret' | 'translate';
   readonly serial: { readonly kind: 'stdio' | 'none' } | { readonly kind: 'file'; readonly path: string };
   readonly debugExit: boolean;
   readonly testDevice: boolean;
@@ -125,7 +125,7 @@ function refuseWhatIsLater(options: Options): void {
   if (options.oneOf('boot', ['c', 'd'] as const) !== undefined)
     unavailable('--boot', 'give a kernel with --kernel');
   const engine = options.oneOf('engine', ['auto', 'interpret', 'translate', 'kvm'] as const);
-  if (engine === 'translate' || engine === 'kvm') unavailable(`--engine ${engine}`, 'use auto or interpret');
+  if (engine === 'kvm') unavailable(`--engine ${engine}`, 'use auto, interpret or translate');
   const display = options.text('display') ?? 'none';
   if (display.startsWith('vnc=')) unavailable('--display vnc', 'use --display none and the serial line');
   if (display !== 'none') throw new UsageError(`--display takes none, not ‘${display}’`);
@@ -145,7 +145,7 @@ export function parseRunOptions(options: Options): RunOptions {
   if (append?.includes('\0') === true) throw new UsageError('--append holds a NUL');
   const memoryMiB = options.number('memory', MEMORY_MIB.least, MEMORY_MIB.most) ?? MEMORY_MIB.default;
   const timeoutSeconds = options.number('timeout', 0.001, 2_000_000, { integer: false });
-  const engine = options.oneOf('engine', ['auto', 'interpret'] as const) ?? 'auto';
+  const engine = options.oneOf('engine', ['auto', 'interpret', 'translate'] as const) ?? 'auto';
   checkReadable('kernel', kernel);
   const initrd = options.text('initrd');
   if (initrd !== undefined) checkReadable('initrd', initrd);

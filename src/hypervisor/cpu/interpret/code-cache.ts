@@ -36,6 +36,8 @@ export class CodeCache {
   readonly #crossings = new Map<number, Crossing[]>();
   #nextRecord: number = FIRST_RECORD;
   flushes = 0;
+  /** Called when everything was dropped. */
+  onFlush: () => void = () => {};
 
   constructor(view: DataView, staleHandler: number, protect: (physical: number) => void) {
     this.#view = view;
@@ -78,20 +80,25 @@ export class CodeCache {
 
   /** Notes that bytes of a RAM page hold decoded code. */
   cover(physical: number, from: number, to: number): void {
-    const at = CODE_MASK + (physical >>> 12) * 8;
     const first = from >> GRANULE_SHIFT;
     const last = (to - 1) >> GRANULE_SHIFT;
-    const low = this.#view.getUint32(at, true);
-    const high = this.#view.getUint32(at + 4, true);
-    let newLow = low;
-    let newHigh = high;
+    let newLow = 0;
+    let newHigh = 0;
     for (let granule = first; granule <= last; granule++) {
       if (granule < 32) newLow |= 1 << granule;
       else newHigh |= 1 << (granule - 32);
     }
-    if ((newLow | 0) === (low | 0) && (newHigh | 0) === (high | 0)) return;
-    this.#view.setInt32(at, newLow, true);
-    this.#view.setInt32(at + 4, newHigh, true);
+    this.coverGranules(physical, newLow, newHigh);
+  }
+
+  /** The same for 64-byte granules of a page, bits by number in two words. */
+  coverGranules(physical: number, addLow: number, addHigh: number): void {
+    const at = CODE_MASK + (physical >>> 12) * 8;
+    const low = this.#view.getInt32(at, true);
+    const high = this.#view.getInt32(at + 4, true);
+    if ((low | addLow) === low && (high | addHigh) === high) return;
+    this.#view.setInt32(at, low | addLow, true);
+    this.#view.setInt32(at + 4, high | addHigh, true);
     if ((low | high) === 0) this.#protect(physical);
   }
 
@@ -159,5 +166,6 @@ export class CodeCache {
     this.#crossings.clear();
     this.#nextRecord = FIRST_RECORD;
     this.flushes += 1;
+    this.onFlush();
   }
 }

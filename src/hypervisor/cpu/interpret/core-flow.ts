@@ -139,6 +139,17 @@ export function addFlow(
     setRipFromLinear(f, here(f, record));
     f.return(LEAVE.decode);
   });
+  /** Behind the instruction that a region asked for. */
+  const resumeRegion = m.fn('resumeRegion', HANDLER.params, HANDLER.results, (f) => f.return(LEAVE.resume));
+  /** (record) → code: runs the instruction of a record for a region. */
+  const invoke = m.fn('invoke', [I32], [I32], (f, record) => {
+    f.return(f.callIndirect(HANDLER, 0, f.load('i32.load16_u', record, RECORD.handler), record));
+  });
+  /** (record, handler) → code: goes on with a record whose handler a region has taken the place of. */
+  const resume = m.fn('resume', [I32, I32], [I32], (f, record, handler) => {
+    f.returnCallIndirect(HANDLER, 0, handler, record);
+  });
+  for (const ref of [jump64, jump32, invoke, resume]) m.export(ref);
   const raiser = (name: string, vector: number, code: number | undefined): FunctionRef =>
     m.fn(name, HANDLER.params, HANDLER.results, (f) => {
       recordFault(f, vector, code);
@@ -155,6 +166,7 @@ export function addFlow(
     stop: m.element(stop),
     cross: m.element(cross),
     tooLong: m.element(tooLong),
+    resume: m.element(resumeRegion),
   };
   return { jump64, jump32, branch64, branch32, slots };
 }

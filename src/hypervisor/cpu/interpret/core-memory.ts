@@ -10,6 +10,12 @@ import { addWatch } from './watch.ts';
 /** Kinds of a pending commit. */
 const COMMIT = { none: 0, code: 1, mmio: 2, split: 3 } as const;
 
+/** The bits of CODE_MASK's i64 that at most 64 bytes touch. */
+function granules(physical: Value, bytes: Value): Value {
+  const granule = (address: Value): Value => i64(1).shl(address.shrU(6).and(63).extendU());
+  return granule(physical).or(granule(physical.add(bytes).sub(1)));
+}
+
 /** Emits memory access behind the TLB: the slow paths of loads and stores. */
 export function addMemory(
   m: ModuleBuilder,
@@ -160,9 +166,7 @@ export function addMemory(
   /** Tells JavaScript when bytes that hold decoded code were written. */
   const noteWrite = m.fn('noteWrite', [I32, I32], [], (f, physical, bytes) => {
     const mask = f.let(f.load('i64.load', physical.shrU(12).shl(3), CODE_MASK));
-    const granule = (address: Value): Value => i64(1).shl(address.shrU(6).and(63).extendU());
-    const touched = granule(physical).or(granule(physical.add(bytes).sub(1)));
-    f.if(mask.and(touched).ne(0n), () => f.run(imports.invalidate, physical, bytes));
+    f.if(mask.and(granules(physical, bytes)).ne(0n), () => f.run(imports.invalidate, physical, bytes));
   });
 
   const physStore = m.fn('physStore', [I32, I32], [], (f, physical, byte) => {
@@ -200,6 +204,25 @@ export function addMemory(
       });
     });
   });
-  for (const ref of [readable, writable, commit]) m.export(ref);
+  /** (linear, bytes) → where RAM can be read; 0 for what a translated region leaves to the interpreter: faults, devices, two pages. */
+  const regionRead = m.fn('regionRead', [I64, I32], [I32], (f, linear, bytes) => {
+    f.if(state(f, S.watch).or(crosses(linear, bytes)), () => f.return(0));
+    const physical = f.let(f.call(resolve, linear, 0));
+    f.if(physical.ltS(0n), () => f.return(0));
+    f.if(isRam(f, physical.wrap()).eqz(), () => f.return(0));
+    f.return(physical.wrap().add(RAM));
+  });
+  /** The same for writing; bytes of decoded code are the interpreter's too. */
+  const regionWrite = m.fn('regionWrite', [I64, I32], [I32], (f, linear, bytes) => {
+    f.if(state(f, S.watch).or(crosses(linear, bytes)), () => f.return(0));
+    const first = f.let(f.call(resolve, linear, ACCESS.write));
+    f.if(first.ltS(0n), () => f.return(0));
+    const physical = f.let(first.wrap());
+    f.if(isRam(f, physical).eqz(), () => f.return(0));
+    const mask = f.let(f.load('i64.load', physical.shrU(12).shl(3), CODE_MASK));
+    f.if(mask.and(granules(physical, bytes)).ne(0n), () => f.return(0));
+    f.return(physical.add(RAM));
+  });
+  for (const ref of [readable, writable, commit, regionRead, regionWrite]) m.export(ref);
   return { readable, writable, commit, translate };
 }

@@ -17,6 +17,8 @@ export const LEAVE = {
   fetch: 4,
   /** Asked to stop behind an instruction; S.rip is right. */
   stop: 5,
+  /** The one instruction that a translated region asked for is done. */
+  resume: 6,
 } as const;
 
 export const HANDLER: Signature = { params: [I32], results: [I32] };
@@ -42,6 +44,7 @@ export interface Core {
     readonly cross: number;
     readonly invalid: number;
     readonly tooLong: number;
+    readonly resume: number;
   };
 }
 

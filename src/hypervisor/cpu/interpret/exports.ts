@@ -14,6 +14,8 @@ export interface InterpreterExports {
   flushFetch(): void;
   protect(physical: number): void;
   enterHandler(vector: number, code: number, hasCode: number, setFlags: number): number;
+  /** The handlers, by their numbers in records; regions are added behind them. */
+  readonly table: WebAssembly.Table;
 }
 
 /** The fault that the module noted in the state block. */

@@ -1,0 +1,33 @@
+import type { CodeCache } from './code-cache.ts';
+import type { InterpreterExports } from './exports.ts';
+import type { GeneratedInterpreter } from './generate.ts';
+
+/** What a tier above the interpreter stands on. */
+export interface TierHost {
+  readonly view: DataView;
+  readonly memory: WebAssembly.Memory;
+  readonly interpreter: GeneratedInterpreter;
+  /** Exports of this machine's instance of the interpreter. */
+  readonly exports: InterpreterExports;
+  readonly cache: CodeCache;
+  readonly isRam: (physical: number) => boolean;
+}
+
+/**
+ * What runs hot code faster: it gives records of the interpreter other
+ * handlers, which do more than one instruction, and takes them back when the
+ * code changes.
+ */
+export interface Tier {
+  /** Instructions that the next slice should have at most. */
+  sliceLimit(): number;
+  /** A slice ended at S.rip, which is where a branch led. */
+  sliceEnded(): void;
+  /** Bytes of one page of RAM that hold decoded code were written; records are dropped already. */
+  invalidate(physical: number, bytes: number): void;
+  /** All records are gone. */
+  flush(): void;
+  /** The interpreter's handler of a record, by what stands in the record. */
+  handlerBehind(handler: number): number;
+  counters(): Readonly<Record<string, number>>;
+}
