@@ -124,6 +124,9 @@ async function run(options: CpuBenchOptions): Promise<void> {
   if (troubles(rows).some((line) => line.startsWith('error'))) process.exitCode = 1;
 }
 
+// The machines end with this process.
+process.once('SIGINT', () => process.exit(130));
+process.once('SIGTERM', () => process.exit(143));
 try {
   const options = readOptions(process.argv.slice(2));
   if (options === 'help') process.stdout.write(`${USAGE}\n`);
