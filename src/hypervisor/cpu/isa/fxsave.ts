@@ -1,11 +1,11 @@
 import { S } from '../layout.ts';
 import type { Builder, Val } from './builder.ts';
 import { type Instruction, instruction } from './rows.ts';
-import { I32, I64, i32 } from './sse-common.ts';
+import { I32, I64, i32, i64 } from './sse-common.ts';
 import { MXCSR } from './sse-scratch.ts';
 
 /**
- * Saving and restoring x87, MMX and SSE state (SDM vol. 1, 10.5 and chapter 13), MXCSR, prefetches and fences.
+ * Saving and restoring x87, MMX, SSE and AVX state (SDM vol. 1, 10.5 and chapter 13), MXCSR, prefetches and fences.
  * An image is put together in SSE.image by the runtime (interpret/runtime/sse-state.ts) and travels in 16-byte blocks.
  * Every component is reported in use (XINUSE = XCR0), which the SDM allows (vol. 1, 13.6).
  */
@@ -19,6 +19,9 @@ const FIRST_ST = 2;
 const FIRST_XMM = 10;
 const endOfXmm = (b: Builder): number => (b.long ? 26 : 18);
 const HEADER = 512;
+/** State component 2, the upper halves of the YMM registers: the same place in the standard and the compacted form. */
+const YMM = { at: 576, bytes: 256 } as const;
+const blocksOfYmm = (b: Builder): number => (b.long ? 16 : 8);
 const longFlag = (b: Builder): Val => i32(b.long ? 1 : 0);
 
 function storeBlocks(b: Builder, linear: Val, from: number, to: number): void {
@@ -42,6 +45,10 @@ function loadBlocks(b: Builder, linear: Val, from: number, to: number): void {
 function storeQuad(b: Builder, linear: Val, offset: number): void {
   b.store('i64.store', linear.add(offset), b.call('sseImageGet64', i32(offset)));
 }
+
+/** Address of state component 2 behind the header. */
+const ymmAddress = (b: Builder, access: 'r' | 'w'): Val =>
+  b.let(b.bitString(0, i64(YMM.at), YMM.bytes, access).sub(YMM.at));
 
 /** #NM as x87 instructions have it, without looking at pending x87 exceptions. */
 function checkFxsr(b: Builder): void {
@@ -94,9 +101,13 @@ function xsave(b: Builder, compacted: boolean): void {
     storeQuad(b, linear, 16);
     storeBlocks(b, linear, FIRST_ST, FIRST_XMM);
   });
-  b.if(mask.and(2), () => {
-    storeQuad(b, linear, 24);
-    storeBlocks(b, linear, FIRST_XMM, endOfXmm(b));
+  // MXCSR belongs to AVX as well, but in the compacted form.
+  b.if(mask.and(compacted ? 2 : 6), () => storeQuad(b, linear, 24));
+  b.if(mask.and(2), () => storeBlocks(b, linear, FIRST_XMM, endOfXmm(b)));
+  b.if(mask.and(4), () => {
+    b.run('avxImageSave');
+    const from = YMM.at / 16;
+    storeBlocks(b, ymmAddress(b, 'w'), from, from + blocksOfYmm(b));
   });
   b.store('i64.store', linear.add(HEADER), bits);
   if (compacted) b.store('i64.store', linear.add(HEADER + 8), bits.or(-1n << 63n));
@@ -108,6 +119,11 @@ function xrstor(b: Builder): void {
   const mask = requested(b);
   loadBlocks(b, linear, 0, endOfXmm(b));
   loadBlocks(b, linear, HEADER / 16, HEADER / 16 + 4);
+  const present = b.call('sseImageGet64', i32(HEADER)).wrap();
+  b.if(mask.and(present).and(4), () => {
+    const from = YMM.at / 16;
+    loadBlocks(b, ymmAddress(b, 'r'), from, from + blocksOfYmm(b));
+  });
   b.callFaulting('sseXrstor', mask, wideFlag(b), longFlag(b));
 }
 

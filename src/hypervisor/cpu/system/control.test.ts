@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import { AC } from '../flags.ts';
 import { S } from '../layout.ts';
 import { enabledBreakpoints } from './control.ts';
-import { CpuidTable } from './cpuid.ts';
+import { CPU_PROFILES, CpuidTable } from './cpuid.ts';
 import { MSR, readMsr, writeMsr } from './msr.ts';
 import { CR0, CR4, EFER } from './registers.ts';
 import { longBed, protectedBed, Testbed } from './testbed.ts';
@@ -282,6 +282,20 @@ describe('CPUID', () => {
     assert.equal((edx >>> 0) & 1, 1);
     assert.equal((query(0x8000_0001).edx >>> 29) & 1, 1);
     assert.equal((table.query(1, 0, { osxsave: false }).ecx >>> 27) & 1, 0);
+  });
+
+  it('shows AVX and its kin to those who ask for x86-64-v3', () => {
+    const v3 = new CpuidTable({ tscHz: 1e9, apicHz: 1e9, features: CPU_PROFILES['x86-64-v3'] });
+    const at = (leaf: number, subleaf: number, xcr0: bigint) =>
+      v3.query(leaf, subleaf, { osxsave: true, xcr0 });
+    for (const bit of [12, 22, 27, 28, 29]) assert.equal((at(1, 0, 7n).ecx >>> bit) & 1, 1, `ecx ${bit}`);
+    for (const bit of [3, 5, 8]) assert.equal((at(7, 0, 7n).ebx >>> bit) & 1, 1, `ebx ${bit}`);
+    assert.deepEqual(at(0xd, 0, 3n), { eax: 7, ebx: 576, ecx: 832, edx: 0 });
+    assert.deepEqual(at(0xd, 0, 7n), { eax: 7, ebx: 832, ecx: 832, edx: 0 });
+    assert.equal(at(0xd, 1, 7n).ebx, 832);
+    assert.deepEqual(at(0xd, 2, 7n), { eax: 256, ebx: 576, ecx: 0, edx: 0 });
+    assert.deepEqual(query(0xd), { eax: 3, ebx: 576, ecx: 576, edx: 0 });
+    assert.deepEqual(query(0xd, 2), { eax: 0, ebx: 0, ecx: 0, edx: 0 });
   });
 
   it('shows no APIC while it is disabled', () => {

@@ -1,7 +1,7 @@
 import { AC, readRflags } from '../flags.ts';
 import { CS, S, SEG, segment } from '../layout.ts';
 import { type CpuContext, GuestFault, gp, ud, VECTOR } from './context.ts';
-import { PHYSICAL_ADDRESS_BITS, XCR0_SUPPORTED } from './cpuid.ts';
+import { PHYSICAL_ADDRESS_BITS, XCR0 } from './cpuid.ts';
 import type { SystemInstruction, SystemRoutine } from './instruction.ts';
 import {
   ATTR,
@@ -257,7 +257,10 @@ function xsetbv(ctx: CpuContext, insn: SystemInstruction): void {
   requireOsxsave(ctx);
   requireCpl0(ctx);
   const value = ((getGpr(ctx, RDX) & 0xffff_ffffn) << 32n) | (getGpr(ctx, RAX) & 0xffff_ffffn);
-  if (getGpr32(ctx, RCX) !== 0 || (value & 1n) === 0n || (value & ~XCR0_SUPPORTED) !== 0n) throw gp();
+  const unknown = (value & ~ctx.platform.cpuid.components) !== 0n;
+  // AVX's component is only half of the registers: SSE's is the other.
+  const half = (value & XCR0.avx) !== 0n && (value & XCR0.sse) === 0n;
+  if (getGpr32(ctx, RCX) !== 0 || (value & XCR0.x87) === 0n || unknown || half) throw gp();
   ctx.view.setBigUint64(S.xcr0, value, true);
   ctx.modeChanged();
   setRip(ctx, insn.nextRip);

@@ -47,6 +47,7 @@ function apicEnabled(ctx: CpuContext): boolean {
 function cpuid(ctx: CpuContext, insn: SystemInstruction): void {
   const found = ctx.platform.cpuid.query(getGpr32(ctx, RAX), getGpr32(ctx, RCX), {
     osxsave: (cr4(ctx) & CR4.OSXSAVE) !== 0,
+    xcr0: ctx.view.getBigUint64(S.xcr0, true),
     apic: apicEnabled(ctx),
   });
   setGpr32(ctx, RAX, found.eax);

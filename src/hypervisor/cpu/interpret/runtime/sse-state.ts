@@ -8,6 +8,7 @@ import { i32, i64, select, type Value } from '../../wasm/value.ts';
 
 const AT = SSE.image;
 const HEADER = 512;
+const YMM = 576;
 /** Bits of the x87 control word that can be set; bit 6 always reads as 1. */
 const FCW_WRITABLE = 0x1f3f;
 const FCW_FIXED = 0x40;
@@ -133,6 +134,16 @@ function defineRestore(m: ModuleBuilder): FunctionRef {
       put(0, 8);
       f.if(long, () => put(8, 16));
     });
+    f.if(change.and(4), () => {
+      const put = (from: number, to: number): void => {
+        for (let i = from; i < to; i += 1) {
+          const saved = f.load('v128.load', AT + YMM + i * 16);
+          f.store('v128.store', xmm(i) + 16, select(present.and(4), saved, zero));
+        }
+      };
+      put(0, 8);
+      f.if(long, () => put(8, 16));
+    });
     f.return(0);
   });
 }
@@ -161,22 +172,27 @@ function defineXrstor(m: ModuleBuilder, restore: FunctionRef): FunctionRef {
       },
       () => f.if(outside(present, enabled).or(words(8, 24)), () => raiseGeneralProtection(f)),
     );
-    const sse = f.let(mask.shrU(1).and(1));
+    // In the standard form MXCSR is read even when the image has no SSE state, and with AVX state; in the compacted one
+    // it is of SSE alone, and initialized without it.
+    const sse = f.let(mask.and(select(compact, i32(2), i32(6))).ne(0));
     const held = f.let(present.wrap());
-    // In the standard form MXCSR is read even when the image has no SSE state; in the compacted one it is initialized.
     const initial = sse.and(compact).and(held.shrU(1).xor(1));
     f.if(initial, () => f.store('i32.store', AT + 24, 0x1f80));
     f.return(f.call(restore, wide, long, mask, held, sse));
   });
 }
 
-/** Defines the state images' functions; `sseImageGet/Put` move 16 bytes at an offset. */
+/** Defines the state images' functions; `sseImageGet/Put` move 16 bytes at an offset, `avxImageSave` puts state component 2 in place. */
 export function addStateImages(m: ModuleBuilder): Record<string, FunctionRef> {
   const restore = defineRestore(m);
   return {
     sseImageSave: defineSave(m),
     sseImageRestore: restore,
     sseXrstor: defineXrstor(m, restore),
+    avxImageSave: m.fn('avxImageSave', [], [], (f) => {
+      for (let i = 0; i < 16; i += 1)
+        f.store('v128.store', AT + YMM + i * 16, f.load('v128.load', xmm(i) + 16));
+    }),
     sseImageGet: m.fn('sseImageGet', [I32], [V128], (f) => {
       f.return(f.load('v128.load', f.params[0] as Local, AT));
     }),
