@@ -36,6 +36,8 @@ export interface VmProcessConfig {
   readonly directory: string;
   readonly memoryMiB: number;
   readonly engine: string;
+  /** A processor profile's name. */
+  readonly cpu: string;
   readonly boot: { readonly kernel: string; readonly initrd?: string; readonly cmdline?: string };
   /** Begin in the paused state. */
   readonly paused: boolean;
@@ -102,6 +104,7 @@ export function parseVmProcessConfig(json: string): VmProcessConfig {
     directory: text(fields, 'directory'),
     memoryMiB: positive(fields, 'memoryMiB'),
     engine: text(fields, 'engine'),
+    cpu: text(fields, 'cpu'),
     boot: {
       kernel: text(bootFields, 'kernel'),
       ...(initrd === undefined ? {} : { initrd }),

@@ -18,7 +18,8 @@ const Cpu = Type.String({
   minLength: 1,
   maxLength: 63,
   pattern: PRINTABLE,
-  description: 'CPUID profile; `portable` is x86-64-v2 with AES, SHA, BMI and ADX.',
+  description:
+    'CPUID profile: `portable` is x86-64-v2 with AES, SHA, BMI and ADX; `x86-64-v3` is that with AVX, AVX2, FMA and F16C.',
 });
 
 /** An image id, an image name or, with an operator's key, an absolute path on the host. */

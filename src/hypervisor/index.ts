@@ -1,4 +1,5 @@
 /** The hypervisor: machines, with nothing of services around them. */
+export { CPU_PROFILES, type CpuProfile, isCpuProfile } from './cpu/system/cpuid.ts';
 export {
   createMachine,
   type MachineBackends,

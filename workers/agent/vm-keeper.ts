@@ -314,6 +314,7 @@ export class VmKeeper {
       directory: this.#directory.path,
       memoryMiB: row.memoryMiB,
       engine: row.engineRequested === 'auto' ? this.#deps.engine : row.engineRequested,
+      cpu: row.cpuProfile,
       boot: {
         kernel: files.kernel,
         ...(files.initrd === null ? {} : { initrd: files.initrd }),

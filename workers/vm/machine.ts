@@ -1,7 +1,7 @@
 import type { VmExit } from '../../src/contracts/channel.ts';
 import type { VmProcessConfig } from '../../src/contracts/vm-process.ts';
 import type { MachineConfig } from '../../src/hypervisor/index.ts';
-import { createMachine } from '../../src/hypervisor/index.ts';
+import { createMachine, isCpuProfile } from '../../src/hypervisor/index.ts';
 
 /** What a VM process needs of a machine; the hypervisor's own face is adapted to it here and nowhere else. */
 export interface VmMachine {
@@ -34,9 +34,10 @@ export async function openMachine(
   output: (bytes: Uint8Array) => void,
   log: (message: string) => void,
 ): Promise<VmMachine> {
-  const { memoryMiB, boot, engine } = config;
+  const { memoryMiB, boot, engine, cpu } = config;
   if (!isEngine(engine)) throw new Error(`the engine ${engine} is not available on this host`);
-  const machine = await createMachine({ memoryMiB, boot, engine }, { serial: { write: output }, log });
+  if (!isCpuProfile(cpu)) throw new Error(`the processor profile ${cpu} is not known on this host`);
+  const machine = await createMachine({ memoryMiB, boot, engine, cpu }, { serial: { write: output }, log });
   return {
     engine: 'interpret',
     exited: machine.exited,

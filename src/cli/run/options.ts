@@ -1,5 +1,6 @@
 import { accessSync, closeSync, constants, fstatSync, openSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { CPU_PROFILE_NAMES, type CpuProfileName, isCpuProfileName } from '../../contracts/cpu-profiles.ts';
 import type { OptionSpecs, Options } from '../command.ts';
 import { UsageError } from '../command.ts';
 
@@ -11,6 +12,7 @@ export interface RunOptions {
   readonly append: string | undefined;
   readonly disks: readonly RunDisk[];
   readonly engine: 'auto' | 'interpret' | 'translate';
+  readonly cpu: CpuProfileName;
   readonly serial: { readonly kind: 'stdio' | 'none' } | { readonly kind: 'file'; readonly path: string };
   readonly debugExit: boolean;
   readonly testDevice: boolean;
@@ -40,7 +42,10 @@ export const RUN_OPTIONS: OptionSpecs = {
     description: 'a disk: format=raw, readonly, bus=virtio; may be given several times',
   },
   engine: { value: 'ENGINE', description: 'auto or interpret (auto)' },
-  cpu: { value: 'PROFILE', description: 'the processor the guest sees: portable, x86-64-v2 and a few more' },
+  cpu: {
+    value: 'PROFILE',
+    description: 'the processor the guest sees: portable (x86-64-v2 and a few more) or x86-64-v3',
+  },
   serial: { value: 'WHERE', description: 'the serial line: stdio, none or a file to write to (stdio)' },
   display: { value: 'WHERE', description: 'none' },
   'debug-exit': { description: 'a write of V to port 0xf4 ends with exit status V*2+1' },
@@ -129,8 +134,13 @@ function refuseWhatIsLater(options: Options): void {
   const display = options.text('display') ?? 'none';
   if (display.startsWith('vnc=')) unavailable('--display vnc', 'use --display none and the serial line');
   if (display !== 'none') throw new UsageError(`--display takes none, not ‘${display}’`);
-  const cpu = options.text('cpu') ?? 'portable';
-  if (cpu !== 'portable') throw new UsageError(`there is no processor profile ‘${cpu}’; there is portable`);
+}
+
+function parseCpu(name = 'portable'): CpuProfileName {
+  if (isCpuProfileName(name)) return name;
+  throw new UsageError(
+    `there is no processor profile ‘${name}’; there are ${CPU_PROFILE_NAMES.join(' and ')}`,
+  );
 }
 
 /** Reads the options of `teremok run`. Throws a UsageError for what is wrong or not there. */
@@ -158,6 +168,7 @@ export function parseRunOptions(options: Options): RunOptions {
     append,
     disks: options.list('disk').map(parseDisk),
     engine,
+    cpu: parseCpu(options.text('cpu')),
     serial: parseSerial(options.text('serial')),
     debugExit: options.has('debug-exit'),
     testDevice: options.has('test-device'),

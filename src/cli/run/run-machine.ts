@@ -62,6 +62,7 @@ async function build(options: RunOptions, serial: ByteSink): Promise<Machine> {
     },
     disks: options.disks.map(({ path, readonly }) => ({ path, readonly })),
     engine: options.engine,
+    cpu: options.cpu,
     debugExit: options.debugExit,
     testDevice: options.testDevice,
   };

@@ -6,7 +6,7 @@ import { type ByteSink, NullSink } from '../backends/streams.ts';
 import { Interpreter } from '../cpu/interpret/engine.ts';
 import { CS, RAM, S, SEG, segment } from '../cpu/layout.ts';
 import type { CpuPlatform } from '../cpu/system/context.ts';
-import { CpuidTable } from '../cpu/system/cpuid.ts';
+import { CPU_PROFILES, CpuidTable, type CpuProfile } from '../cpu/system/cpuid.ts';
 import { TRANSLATION, Translator } from '../cpu/translate/translator.ts';
 import { debugExitStatus } from '../devices/debug-exit.ts';
 import { installAcpi } from '../firmware/acpi/tables.ts';
@@ -44,6 +44,8 @@ export interface MachineConfig {
   readonly debugExit?: boolean;
   /** QEMU's pc-testdev. */
   readonly testDevice?: boolean;
+  /** The processor that the guest sees; `portable` when not given. */
+  readonly cpu?: CpuProfile;
   /** Ticks of the guest's TSC a second. */
   readonly tscHz?: number;
 }
@@ -107,7 +109,13 @@ function allocate(ramBytes: number): WebAssembly.Memory {
   }
 }
 
-function cpuPlatform(pc: Pc, door: MachineDoor, tsc: Tsc, clock: KvmClock): CpuPlatform {
+function cpuPlatform(
+  pc: Pc,
+  door: MachineDoor,
+  tsc: Tsc,
+  clock: KvmClock,
+  profile: CpuProfile = 'portable',
+): CpuPlatform {
   const entropy = new DataView(new ArrayBuffer(8));
   const bytes = new Uint8Array(entropy.buffer);
   return {
@@ -129,7 +137,7 @@ function cpuPlatform(pc: Pc, door: MachineDoor, tsc: Tsc, clock: KvmClock): CpuP
     tprSet: (value) => {
       pc.lapic.cr8 = value;
     },
-    cpuid: new CpuidTable({ tscHz: tsc.hz, apicHz: 1e9 }),
+    cpuid: new CpuidTable({ tscHz: tsc.hz, apicHz: 1e9, features: CPU_PROFILES[profile] }),
   };
 }
 
@@ -189,7 +197,7 @@ export async function createMachine(config: MachineConfig, backends: MachineBack
       ramBytes,
       mmio: pc.mmio,
       interrupts: pc.lapic,
-      platform: cpuPlatform(pc, door, tsc, clock),
+      platform: cpuPlatform(pc, door, tsc, clock, config.cpu),
       ...(config.engine === 'translate' && { tier: (host) => new Translator(host, TRANSLATION) }),
     });
     const processor = engine;

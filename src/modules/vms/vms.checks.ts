@@ -1,3 +1,4 @@
+import { isCpuProfileName } from '../../contracts/cpu-profiles.ts';
 import type { CreateVm, PatchVm } from '../../contracts/vms.ts';
 import type { Transaction } from '../../infra/prisma.ts';
 import { Problem } from '../../lib/errors.ts';
@@ -23,11 +24,11 @@ export function refuseUnsupported(body: Hardware): void {
   };
   if ((body.vcpus ?? 1) !== 1)
     refuse('/vcpus', `${body.vcpus} vCPUs are not supported yet`, 'use `vcpus: 1`');
-  if (body.cpu !== undefined && body.cpu !== 'portable') {
+  if (body.cpu !== undefined && !isCpuProfileName(body.cpu)) {
     refuse(
       '/cpu',
       `there is no CPU profile ${JSON.stringify(body.cpu)}`,
-      'use `portable`: x86-64-v2 with AES, SHA, BMI and ADX',
+      'use `portable`, x86-64-v2 with AES, SHA, BMI and ADX, or `x86-64-v3`, that with AVX, AVX2, FMA and F16C',
     );
   }
   if ((body.volumes ?? []).length > 0)
