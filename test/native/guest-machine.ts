@@ -1,5 +1,6 @@
 import { readRflags, writeRflags } from '../../src/hypervisor/cpu/flags.ts';
 import { Interpreter } from '../../src/hypervisor/cpu/interpret/engine.ts';
+import type { Tier, TierHost } from '../../src/hypervisor/cpu/interpret/tier.ts';
 import {
   CS,
   DS,
@@ -53,6 +54,7 @@ export const barePlatform: CpuPlatform = {
 export function createInterpreter(
   ramBytes: number,
   mmio: Bus = emptyBus,
+  tier?: (host: TierHost) => Tier,
 ): { engine: Interpreter; ram: Uint8Array; view: DataView } {
   const pages = (RAM + ramBytes) / 65536;
   const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
@@ -62,6 +64,7 @@ export function createInterpreter(
     mmio,
     platform: barePlatform,
     interrupts: { poll: () => 'none', acknowledge: () => 0 },
+    ...(tier ? { tier } : {}),
   });
   resetState(engine.view);
   return {
@@ -92,6 +95,8 @@ export interface GuestOptions {
   /** Linear ranges, whole pages, that user mode may read, write and execute; physical is the same. */
   readonly user: readonly { readonly address: number; readonly bytes: number; readonly readOnly?: boolean }[];
   readonly ramBytes: number;
+  /** Makes the tier that runs hot code, if there is to be one. */
+  readonly tier?: (host: TierHost) => Tier;
 }
 
 /** What DS and ES are, when not flat. */
@@ -135,7 +140,7 @@ export class GuestMachine {
   #tables = T.tables;
 
   constructor(options: GuestOptions) {
-    const { engine, ram, view } = createInterpreter(options.ramBytes);
+    const { engine, ram, view } = createInterpreter(options.ramBytes, emptyBus, options.tier);
     this.engine = engine;
     this.ram = ram;
     this.view = view;
