@@ -1,6 +1,9 @@
 /** BusyBox asks the terminal where its cursor is. */
 const PROMPT = '~ # (?:\\x1b\\[6n)?';
 
+/** BusyBox's line editor takes 1023 characters (FEATURE_EDITING_MAX_LEN in Debian's build). */
+const LONGEST_LINE = 1000;
+
 export interface CommandResult {
   /** What the command printed, without carriage returns. */
   readonly output: string;
@@ -74,7 +77,9 @@ export class ShellCommands {
       return at < 0 ? undefined : at;
     };
     // The quotes keep the echo of the line from looking like what it prints.
-    this.type(`echo "be""gin-${n}="; ${command}; echo "do""ne-${n}=$?="\n`);
+    const line = `echo "be""gin-${n}="; ${command}; echo "do""ne-${n}=$?="`;
+    if (line.length > LONGEST_LINE) throw new RangeError(`too long for the shell: ${line}`);
+    this.type(`${line}\n`);
     const start = await this.#until(() => find(begin), command);
     const stop = await this.#until(() => find(done), command);
     const [, status] = await this.#until(() => end.exec(this.#output.slice(stop)) ?? undefined, command);

@@ -76,7 +76,7 @@ export class BootedGuest {
     const directory = await mkdtemp(join(tmpdir(), 'teremok-guest-'));
     const started = performance.now();
     const [command, args] = commandLine(runner, files, join(directory, 'stats.json'));
-    const child = spawn(command, args);
+    const child = spawn(command, args, { timeout: (LIMIT_SECONDS + 60) * 1000 });
     let errors = '';
     child.stderr.setEncoding('utf8').on('data', (text: string) => {
       errors += text;

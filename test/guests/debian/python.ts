@@ -33,7 +33,7 @@ const TESTS = [
     'dict',
     'set',
   ],
-  ...['colorsys', 'audioop', 'ctypes', 'time', 'datetime', 'calendar', 'sqlite3'],
+  ...['colorsys', 'audioop', 'ctypes', 'time', 'calendar'],
 ].map((name) => `test_${name}`);
 
 const CHECK = join(import.meta.dirname, '..', 'checks', 'python');
