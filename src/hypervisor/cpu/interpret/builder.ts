@@ -542,7 +542,8 @@ export class InterpreterBuilder implements Builder {
   }
   flagsResult(size: Size, r: Val, flags: { cf: Val; of: Val; af?: Val }): void {
     const cf = this.#f.let(flags.cf);
-    let aux = cf.shl(31).or(cf.xor(flags.of).shl(30));
+    let aux = cf.shl(31);
+    if (flags.of !== flags.cf) aux = aux.or(cf.xor(flags.of).shl(30));
     if (flags.af) aux = aux.or(flags.af.shl(3));
     this.#setLazy(signed64(size, r), aux);
   }
@@ -749,6 +750,9 @@ export class InterpreterBuilder implements Builder {
   }
   run(name: string, ...args: Val[]): void {
     this.#f.run(this.#function(name), ...args);
+  }
+  expression(name: string, ...args: Val[]): Val {
+    return this.#f.call(this.#function(name), ...args);
   }
   callFaulting(name: string, ...args: Val[]): void {
     this.#f.if(this.#f.call(this.#function(name), ...args), () => this.#leave(LEAVE.fault));

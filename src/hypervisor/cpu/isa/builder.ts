@@ -151,6 +151,8 @@ export interface Builder {
    */
   call(name: RuntimeName, ...args: Val[]): Val;
   run(name: RuntimeName, ...args: Val[]): void;
+  /** The same as an expression, evaluated where it is used, if it is: for functions of their arguments alone. */
+  expression(name: RuntimeName, ...args: Val[]): Val;
   /**
    * Calls a runtime function returning i32: 0 to go on, 1 when it raised
    * (fault fields are set, nothing else changed).

@@ -2,7 +2,7 @@ import { FORM, type OperandSpec, operandBits } from '../decode/encoding.ts';
 import { AF, ARITHMETIC, CF, OF, PF, SF, ZF } from '../flags.ts';
 import { UNIT_BIT } from '../interpret/builder.ts';
 import type { Builder, Condition, Size, Val } from '../isa/builder.ts';
-import { CS, ES, FLAT, FS, gpr, S, SEG, segment, TLB, xmm } from '../layout.ts';
+import { CS, ES, FLAT, FS, S, SEG, segment, TLB } from '../layout.ts';
 import { type FunctionBuilder, type Label, Local } from '../wasm/function.ts';
 import { F32, F64, I32, I64, type LoadName, type StoreName, V128, type ValType } from '../wasm/opcodes.ts';
 import { extractLane, i32, i64, replaceLane, select } from '../wasm/value.ts';
@@ -28,6 +28,12 @@ import type { RegionModule } from './module.ts';
 /** A form that cannot be translated where it stands. */
 export class Untranslatable extends Error {}
 
+/** The locals that hold a region's registers, by number; they are up to date between instructions. */
+export interface RegisterHomes {
+  readonly gprs: (Local | undefined)[];
+  readonly xmms: (Local | undefined)[];
+}
+
 /** Where the builder sends control: the region's emitter. */
 export interface RegionFlow {
   /** Along the direct branch of the instruction. */
@@ -51,6 +57,7 @@ export class RegionBuilder implements Builder {
   readonly #flow: RegionFlow;
   readonly #pageBase: Local;
   readonly #view: Local;
+  readonly #registers: RegisterHomes;
   #i!: GuestInstruction; // set by `begin` before any semantics run
   /** Locals of the current instruction: they may be handed out without a copy. */
   readonly #fresh = new Set<Val>();
@@ -66,7 +73,7 @@ export class RegionBuilder implements Builder {
     f: FunctionBuilder,
     module: RegionModule,
     flow: RegionFlow,
-    locals: { pageBase: Local; view: Local },
+    locals: { pageBase: Local; view: Local; registers: RegisterHomes },
     long: boolean,
   ) {
     this.#f = f;
@@ -74,6 +81,7 @@ export class RegionBuilder implements Builder {
     this.#flow = flow;
     this.#pageBase = locals.pageBase;
     this.#view = locals.view;
+    this.#registers = locals.registers;
     this.long = long;
   }
 
@@ -158,25 +166,50 @@ export class RegionBuilder implements Builder {
 
   // Registers
 
+  /** A register's value now: the local that holds it may change later, so its value is copied where it is read first. */
   #gpr64(n: number): Val {
-    const { gprs } = this.environment;
-    const known = gprs[n];
-    if (known !== undefined) return (this.#mutableGprs >> n) & 1 ? this.#copy(known) : known;
-    if ((this.#mutableGprs >> n) & 1) throw new Untranslatable('a register without a value in an if');
-    const loaded = this.#f.let(this.#f.load('i64.load', gpr(n)));
-    // A load inside of an `if` is not there behind it.
-    if (this.#depth === 0) gprs[n] = loaded;
-    return loaded;
+    return this.#register(this.environment.gprs, this.#registers.gprs, n, this.#mutableGprs);
+  }
+  #xmm(n: number): Val {
+    return this.#register(this.environment.xmms, this.#registers.xmms, n, this.#mutableXmms);
+  }
+  #register(
+    values: (Val | undefined)[],
+    homes: readonly (Local | undefined)[],
+    n: number,
+    mutable: number,
+  ): Val {
+    const known = values[n];
+    if (known !== undefined) return known;
+    const home = homes[n];
+    if (!home) throw new Untranslatable('a register that the region does not hold');
+    const value = this.#settled(home);
+    // What is read inside of an `if` is not there behind it, nor what is written there.
+    if (this.#depth === 0 && !((mutable >> n) & 1)) values[n] = value;
+    return value;
   }
   #setGpr64(n: number, value: Val): void {
     const { environment } = this;
-    if (this.#depth > 0) {
-      const local = environment.gprs[n];
-      if (!((this.#mutableGprs >> n) & 1) || !(local instanceof Local))
-        throw new Untranslatable('a register written in an if');
-      this.#f.set(local, value);
-    } else environment.gprs[n] = this.#settled(value);
+    this.#setRegister(environment.gprs, this.#registers.gprs, n, this.#mutableGprs, value);
     environment.dirtyGprs |= 1 << n;
+  }
+  #setXmm(n: number, value: Val): void {
+    const { environment } = this;
+    this.#setRegister(environment.xmms, this.#registers.xmms, n, this.#mutableXmms, value);
+    environment.dirtyXmms |= 1 << n;
+  }
+  #setRegister(
+    values: (Val | undefined)[],
+    homes: readonly (Local | undefined)[],
+    n: number,
+    mutable: number,
+    value: Val,
+  ): void {
+    const home = homes[n];
+    if (!home) throw new Untranslatable('a register that the region does not hold');
+    if (this.#depth > 0 && !((mutable >> n) & 1)) throw new Untranslatable('a register written in an if');
+    this.#f.set(home, value);
+    values[n] = this.#depth === 0 && value.known !== undefined ? value : undefined;
   }
   /** A value that will not change: a constant, or a local of its own. */
   #settled(value: Val): Val {
@@ -190,25 +223,6 @@ export class RegionBuilder implements Builder {
     this.#f.set(local, value);
     this.#fresh.add(local);
     return local;
-  }
-  #xmm(n: number): Val {
-    const { xmms } = this.environment;
-    const known = xmms[n];
-    if (known !== undefined) return (this.#mutableXmms >> n) & 1 ? this.#copy(known) : known;
-    if ((this.#mutableXmms >> n) & 1) throw new Untranslatable('a register without a value in an if');
-    const loaded = this.#f.let(this.#f.load('v128.load', xmm(n)));
-    if (this.#depth === 0) xmms[n] = loaded;
-    return loaded;
-  }
-  #setXmm(n: number, value: Val): void {
-    const { environment } = this;
-    if (this.#depth > 0) {
-      const local = environment.xmms[n];
-      if (!((this.#mutableXmms >> n) & 1) || !(local instanceof Local))
-        throw new Untranslatable('a register written in an if');
-      this.#f.set(local, value);
-    } else environment.xmms[n] = this.#settled(value);
-    environment.dirtyXmms |= 1 << n;
   }
 
   /** Reads `size` bits of a general register from a byte on (1: AH to BH). */
@@ -636,7 +650,7 @@ export class RegionBuilder implements Builder {
     return joined;
   }
 
-  /** Registers and flags that the instruction may write in an `if` become locals that both ways share. */
+  /** Registers and flags that the instruction may write in an `if` are read from the locals that both ways share. */
   #openConditional(): void {
     const { conditional } = this.#i.effects;
     let { gprs, xmms } = conditional;
@@ -648,8 +662,8 @@ export class RegionBuilder implements Builder {
     }
     const { environment } = this;
     for (let n = 0; n < 16; n++) {
-      if ((gprs >> n) & 1) environment.gprs[n] = this.#f.local(I64, this.#gpr64(n));
-      if ((xmms >> n) & 1) environment.xmms[n] = this.#f.local(V128, this.#xmm(n));
+      if ((gprs >> n) & 1) environment.gprs[n] = undefined;
+      if ((xmms >> n) & 1) environment.xmms[n] = undefined;
     }
     if (conditional.flags) {
       const { result, aux } = lazyForm(this.#readable(), (value) => this.#f.let(value));
@@ -717,6 +731,9 @@ export class RegionBuilder implements Builder {
   }
   run(name: string, ...args: Val[]): void {
     this.#f.run(this.#module.runtime(name), ...args);
+  }
+  expression(name: string, ...args: Val[]): Val {
+    return this.#f.call(this.#module.runtime(name), ...args);
   }
   callFaulting(name: string, ...args: Val[]): void {
     this.#f.if(this.#f.call(this.#module.runtime(name), ...args), () => this.#flow.bail());

@@ -341,6 +341,9 @@ class EffectsBuilder implements Builder {
   run(name: string): void {
     this.#calls(name);
   }
+  expression(name: string): Val {
+    return this.call(name);
+  }
   callFaulting(name: string): void {
     this.#calls(name);
   }

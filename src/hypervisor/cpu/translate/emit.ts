@@ -43,9 +43,12 @@ class RegionEmitter implements RegionFlow {
   readonly #pageBase: Local;
   readonly #view: Local;
   readonly #builder: RegionBuilder;
-  /** Where registers are on entry to a block with several ways in. */
   readonly #gprs: (Local | undefined)[] = [];
   readonly #xmms: (Local | undefined)[] = [];
+  /** Where the common way out goes on, as an offset from the page, and what it takes from the budget. */
+  readonly #exitAt: Local;
+  readonly #exitRetired: Local;
+  #exit: Label = { depth: 0 };
   readonly #flagCode: Local;
   readonly #flagResult: Local;
   readonly #flagX: Local;
@@ -71,11 +74,17 @@ class RegionEmitter implements RegionFlow {
     this.#flagX = f.local(I64);
     this.#flagY = f.local(I64);
     this.#flagAux = f.local(I32);
+    this.#exitAt = f.local(I32);
+    this.#exitRetired = f.local(I32);
     this.#builder = new RegionBuilder(
       f,
       module,
       this,
-      { pageBase: this.#pageBase, view: this.#view },
+      {
+        pageBase: this.#pageBase,
+        view: this.#view,
+        registers: { gprs: this.#gprs, xmms: this.#xmms },
+      },
       context.long,
     );
   }
@@ -84,19 +93,43 @@ class RegionEmitter implements RegionFlow {
     const f = this.#f;
     const { gprs, xmms, entry } = this.#region;
     if (!this.#context.long) this.#guardFlat();
-    const environment = new Environment();
     for (let n = 0; n < 16; n++) {
-      if ((gprs >> n) & 1) {
-        this.#gprs[n] = f.local(I64, f.load('i64.load', gpr(n)));
-        environment.gprs[n] = this.#gprs[n];
-      }
-      if ((xmms >> n) & 1) {
-        this.#xmms[n] = f.local(V128, f.load('v128.load', xmm(n)));
-        environment.xmms[n] = this.#xmms[n];
-      }
+      if ((gprs >> n) & 1) this.#gprs[n] = f.local(I64, f.load('i64.load', gpr(n)));
+      if ((xmms >> n) & 1) this.#xmms[n] = f.local(V128, f.load('v128.load', xmm(n)));
     }
-    this.#builder.environment = environment;
-    this.#tree(entry);
+    this.#builder.environment = new Environment();
+    f.block((exit) => {
+      this.#exit = exit;
+      this.#tree(entry);
+    });
+    this.#commonExit();
+  }
+
+  /** The rare ways out of the region come together here, so that each of them is small. */
+  #commonExit(): void {
+    const f = this.#f;
+    f.store('i32.store', S.budget, this.#budget.sub(this.#exitRetired));
+    const { gprWrites, xmmWrites } = this.#region;
+    for (let n = 0; n < 16; n++) {
+      const home = this.#gprs[n];
+      if ((gprWrites >> n) & 1 && home) f.store('i64.store', gpr(n), home);
+      const vector = this.#xmms[n];
+      if ((xmmWrites >> n) & 1 && vector) f.store('v128.store', xmm(n), vector);
+    }
+    this.#storeFlags(this.#deferred());
+    const linear = this.#pageBase.add(this.#exitAt.extendS());
+    const { long } = this.#context;
+    const { jump64, jump32 } = this.#module.core;
+    f.returnCall(long ? jump64 : jump32, long ? linear : linear.and(0xffff_ffffn));
+  }
+
+  /** Leaves by the common way out. */
+  #leaveRarely(environment: Environment, at: number): void {
+    const f = this.#f;
+    this.#deferFlags(environment.flags);
+    f.set(this.#exitAt, i32(at));
+    f.set(this.#exitRetired, i32(environment.retired));
+    f.br(this.#exit);
   }
 
   /** 32-bit code takes CS, DS, ES and SS to be flat; where they are not, the interpreter does it. */
@@ -188,7 +221,7 @@ class RegionEmitter implements RegionFlow {
     const i = this.#instruction;
     if (!i) throw new Error('no instruction to leave at');
     if (this.#block !== this.#region.entry || i !== this.#block.instructions[0]) {
-      this.#leave(environment, this.#builder.rip(i.at));
+      this.#leaveRarely(environment, i.at);
       return;
     }
     this.#writeBack(environment);
@@ -212,10 +245,10 @@ class RegionEmitter implements RegionFlow {
     const last = from.instructions.at(-1);
     const page = target.at >> 12;
     if (page !== 0 && last && page !== last.at >> 12)
-      f.if(this.#elsewhere(page), () => this.#leave(environment, rip));
+      f.if(this.#elsewhere(page), () => this.#leaveRarely(environment, target.at));
     if (to.order <= from.order) {
       this.#settleBudget(environment);
-      f.if(this.#budget.leS(0), () => this.#leave(environment, rip));
+      f.if(this.#budget.leS(0), () => this.#leaveRarely(environment, target.at));
       this.#canonicalize(to, environment);
       f.br(this.#label(this.#labels, to));
     } else if (isMerge(to)) {
@@ -261,13 +294,21 @@ class RegionEmitter implements RegionFlow {
     const invalidations = f.let(f.load('i32.load', S.codeInvalidations));
     const code = f.let(f.call(this.#module.core.invoke, i32(this.#context.record(i))));
     f.if(code.ne(LEAVE.resume), () => f.return(code));
-    environment.forget();
+    const behind = new Environment();
+    behind.retired = environment.retired;
+    this.#builder.environment = behind;
     f.set(this.#view, f.load('i32.load', S.tlbView));
+    for (let n = 0; n < 16; n++) {
+      const home = this.#gprs[n];
+      if (home) f.set(home, f.load('i64.load', gpr(n)));
+      const vector = this.#xmms[n];
+      if (vector) f.set(vector, f.load('v128.load', xmm(n)));
+    }
     // It may have written over what comes next.
     f.if(f.load('i32.load', S.codeInvalidations).ne(invalidations), () => {
-      const behind = new Environment(environment);
-      behind.retired += 1;
-      this.#leave(behind, this.#builder.rip(i.at + i.length));
+      const leaving = new Environment(behind);
+      leaving.retired += 1;
+      this.#leaveRarely(leaving, i.at + i.length);
     });
   }
 
@@ -276,9 +317,9 @@ class RegionEmitter implements RegionFlow {
   #writeBack(environment: Environment): void {
     const f = this.#f;
     for (let n = 0; n < 16; n++) {
-      const value = environment.gprs[n];
-      if ((environment.dirtyGprs >> n) & 1 && value) f.store('i64.store', gpr(n), value);
-      const vector = environment.xmms[n];
+      const home = this.#gprs[n];
+      if ((environment.dirtyGprs >> n) & 1 && home) f.store('i64.store', gpr(n), home);
+      const vector = this.#xmms[n];
       if ((environment.dirtyXmms >> n) & 1 && vector) f.store('v128.store', xmm(n), vector);
     }
     this.#storeFlags(environment.flags);
@@ -304,34 +345,23 @@ class RegionEmitter implements RegionFlow {
   /** What a block with several ways in finds. */
   #canonical(block: Block): Environment {
     const environment = new Environment();
-    for (let n = 0; n < 16; n++) {
-      environment.gprs[n] = this.#gprs[n];
-      environment.xmms[n] = this.#xmms[n];
-    }
     environment.dirtyGprs = block.dirtyGprs;
     environment.dirtyXmms = block.dirtyXmms;
     environment.flags = block.flagsLive
       ? { kind: 'lazy', result: this.#flagResult, aux: this.#flagAux }
-      : { kind: 'deferred', code: this.#flagCode, r: this.#flagResult, x: this.#flagX, y: this.#flagY };
+      : this.#deferred();
     return environment;
   }
 
-  /** Brings everything where the block expects it. Flags first: they may come from registers. */
+  #deferred(): Flags {
+    return { kind: 'deferred', code: this.#flagCode, r: this.#flagResult, x: this.#flagX, y: this.#flagY };
+  }
+
+  /** Brings the flags and the budget where the block expects them; registers are in their homes. */
   #canonicalize(block: Block, environment: Environment): void {
-    const f = this.#f;
     this.#settleBudget(environment);
     if (block.flagsLive) this.#canonicalFlags(environment.flags);
     else this.#deferFlags(environment.flags);
-    const moves: [Local, Val][] = [];
-    for (let n = 0; n < 16; n++) {
-      const local = this.#gprs[n];
-      if (local && environment.gprs[n] !== local)
-        moves.push([local, environment.gprs[n] ?? f.load('i64.load', gpr(n))]);
-      const vector = this.#xmms[n];
-      if (vector && environment.xmms[n] !== vector)
-        moves.push([vector, environment.xmms[n] ?? f.load('v128.load', xmm(n))]);
-    }
-    for (const [local, value] of moves) f.set(local, value);
   }
 
   #canonicalFlags(flags: Flags): void {

@@ -2,9 +2,9 @@ import type { Val } from '../isa/builder.ts';
 import type { Flags } from './flags.ts';
 
 /**
- * What a region's code knows at one place: where the registers are and what
- * the flags come from. Values are locals that do not change any more, or
- * constants; undefined is a register that only the state block has.
+ * What a region's code knows at one place: values of registers that were read
+ * already, and what the flags come from. Values are locals that do not change
+ * any more, or constants; undefined is a register that is in its home only.
  */
 export class Environment {
   readonly gprs: (Val | undefined)[];
@@ -28,15 +28,5 @@ export class Environment {
     this.flags = from?.flags ?? { kind: 'memory' };
     this.units = from?.units ?? 0;
     this.retired = from?.retired ?? 0;
-  }
-
-  /** Everything is in the state block, and nowhere else. */
-  forget(): void {
-    this.gprs.fill(undefined);
-    this.xmms.fill(undefined);
-    this.dirtyGprs = 0;
-    this.dirtyXmms = 0;
-    this.flags = { kind: 'memory' };
-    this.units = 0;
   }
 }

@@ -111,7 +111,10 @@ export function lazyForm(flags: ReadableFlags, share: (value: Val) => Val): { re
     case 'parts':
       return {
         result: signed64(flags.size, flags.r),
-        aux: flags.cf.shl(31).or(flags.cf.xor(flags.of).shl(30)).or(flags.af.shl(3)),
+        aux: (flags.of === flags.cf
+          ? flags.cf.shl(31)
+          : flags.cf.shl(31).or(flags.cf.xor(flags.of).shl(30))
+        ).or(flags.af.shl(3)),
       };
     case 'all': {
       const zf = share(flags.zf);

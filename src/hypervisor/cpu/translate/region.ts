@@ -47,9 +47,11 @@ export interface Region {
   /** In reverse postorder. */
   readonly blocks: readonly Block[];
   readonly instructions: number;
-  /** General and vector registers that it touches. */
+  /** General and vector registers that it touches, and writes: bits by number. */
   readonly gprs: number;
   readonly xmms: number;
+  readonly gprWrites: number;
+  readonly xmmWrites: number;
 }
 
 export interface RegionLimits {
@@ -60,7 +62,8 @@ export interface RegionLimits {
   /** Whether an offset lies in the page whose records a handler can be given. */
 }
 
-const key = (frame: Frame | undefined, at: number): string => `${frame?.id ?? 0}:${at}`;
+/** One number for an instruction in its frame; offsets lie within a few pages of the entry's. */
+const key = (frame: Frame | undefined, at: number): number => (frame?.id ?? 0) * 0x1_0000_0000 + at + 0x8000_0000;
 
 /** Follows the code from an offset on. Undefined when not even the first instruction can be translated. */
 export function findRegion(code: RegionCode, start: number, limits: RegionLimits): Region | undefined {
@@ -71,9 +74,9 @@ export function findRegion(code: RegionCode, start: number, limits: RegionLimits
 class Finder {
   readonly #code: RegionCode;
   readonly #limits: RegionLimits;
-  readonly #visited = new Map<string, GuestInstruction>();
-  readonly #leaders = new Map<string, Block>();
-  readonly #frames = new Map<string, Frame>();
+  readonly #visited = new Map<number, GuestInstruction>();
+  readonly #leaders = new Map<number, Block>();
+  readonly #frames = new Map<number, Frame>();
   readonly #work: { frame: Frame | undefined; at: number }[] = [];
 
   constructor(code: RegionCode, limits: RegionLimits) {
@@ -307,12 +310,16 @@ function cutIrreducible(blocks: readonly Block[]): boolean {
 function annotate(entry: Block, blocks: readonly Block[]): Region {
   let gprs = 0;
   let xmms = 0;
+  let gprWrites = 0;
+  let xmmWrites = 0;
   let instructions = 0;
   for (const block of blocks) {
     if (block !== entry) block.dominator?.children.push(block);
     for (const i of block.instructions) {
       gprs |= i.gprs;
       xmms |= i.xmms;
+      gprWrites |= i.gprWrites;
+      xmmWrites |= i.xmmWrites;
       instructions += 1;
     }
     for (const { block: to } of targetsOf(block)) {
@@ -324,7 +331,7 @@ function annotate(entry: Block, blocks: readonly Block[]): Region {
   for (const block of blocks) block.children.sort((a, b) => b.order - a.order);
   flowDirty(blocks);
   flowFlags(blocks);
-  return { entry, blocks, instructions, gprs, xmms };
+  return { entry, blocks, instructions, gprs, xmms, gprWrites, xmmWrites };
 }
 
 function flowDirty(blocks: readonly Block[]): void {

@@ -222,20 +222,21 @@ export class FunctionBuilder {
     this.#code.push(OP.unreachable);
   }
 
-  /** The finished body with its locals; throws when a block is left open. */
-  finish(): number[] {
+  /** The finished body with its locals, in parts; throws when a block is left open. */
+  finish(): readonly (readonly number[])[] {
     if (this.#depth !== 0) throw new Error('a block is still open');
-    const declared = this.#types.slice(this.signature.params.length);
     const groups: [number, ValType][] = [];
-    for (const type of declared) {
+    for (let i = this.signature.params.length; i < this.#types.length; i++) {
+      const type = this.#types[i] ?? I32;
       const last = groups.at(-1);
       if (last && last[1] === type) last[0] += 1;
       else groups.push([1, type]);
     }
-    const locals = [...uleb(groups.length), ...groups.flatMap(([count, type]) => [...uleb(count), type])];
+    const locals = uleb(groups.length);
+    for (const [count, type] of groups) locals.push(...uleb(count), type);
     // A function with results ends in a return of its own on every path; the unreachable satisfies the validator.
     const tail = this.signature.results.length > 0 ? [OP.unreachable, OP.end] : [OP.end];
-    return [...locals, ...this.#code, ...tail];
+    return [locals, this.#code, tail];
   }
 
   #nest(body: (label: Label) => void): void {

@@ -4,7 +4,7 @@ import { type I32, I64, type ValType } from './opcodes.ts';
 
 interface DefinedFunction {
   readonly ref: FunctionRef;
-  body: number[] | undefined;
+  body: readonly (readonly number[])[] | undefined;
 }
 
 /** Emits a function's body; the parameters come behind the builder. */
@@ -134,16 +134,15 @@ export class ModuleBuilder {
     });
     const signatures = this.#functions.map(({ ref }) => uleb(this.typeIndex(ref)));
     const out: number[] = [0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00];
-    const chunks: Uint8Array[] = [];
-    const section = (id: number, items: readonly (readonly number[])[]): void => {
-      if (items.length === 0) return;
-      const count = uleb(items.length);
-      const size = items.reduce((sum, item) => sum + item.length, count.length);
-      chunks.push(
-        Uint8Array.from([id, ...uleb(size), ...count]),
-        ...items.map((item) => Uint8Array.from(item)),
-      );
+    const chunks: ArrayLike<number>[] = [out];
+    const sectionOf = (id: number, count: number, parts: readonly (readonly number[])[]): void => {
+      if (count === 0) return;
+      const head = uleb(count);
+      const size = parts.reduce((sum, part) => sum + part.length, head.length);
+      chunks.push([id, ...uleb(size), ...head], ...parts);
     };
+    const section = (id: number, items: readonly (readonly number[])[]): void =>
+      sectionOf(id, items.length, items);
     section(
       1,
       this.#types.map((t) => [
@@ -167,15 +166,14 @@ export class ModuleBuilder {
       const indices = this.#elements.flatMap((ref) => uleb(ref.index));
       section(9, [[0x00, 0x41, ...sleb(this.#elementsAt), 0x0b, ...uleb(this.#elements.length), ...indices]]);
     }
-    section(
+    sectionOf(
       10,
-      bodies.map((body) => [...uleb(body.length), ...body]),
+      bodies.length,
+      bodies.flatMap((body) => [uleb(body.reduce((sum, part) => sum + part.length, 0)), ...body]),
     );
     if (options.names) chunks.push(this.#nameSection());
-    const length = chunks.reduce((sum, chunk) => sum + chunk.length, out.length);
-    const bytes = new Uint8Array(length);
-    bytes.set(out);
-    let at = out.length;
+    const bytes = new Uint8Array(chunks.reduce((sum, chunk) => sum + chunk.length, 0));
+    let at = 0;
     for (const chunk of chunks) {
       bytes.set(chunk, at);
       at += chunk.length;

@@ -113,7 +113,7 @@ function multiplySigned(b: Builder, left: number, right: number): void {
   const y = b.let(raw);
   if (size === 64) {
     const low = b.let(x.mul(y));
-    const carry = b.let(b.call('mulHighS', x, y).ne(low.shrS(63n)));
+    const carry = b.expression('mulHighS', x, y).ne(low.shrS(63n));
     b.write(0, low);
     b.flagsResult(64, low, { cf: carry, of: carry });
     return;
