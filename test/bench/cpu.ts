@@ -1,6 +1,8 @@
 // `npm run bench -- cpu [OPTION …]`: guest programs under Teremok, QEMU's translator and, with 32 bits, v86, in turn in
 // one run, and what the machine takes as a whole. `--help` names the options; docs/performance.md says what it is for.
-import { writeFile } from 'node:fs/promises';
+import { readFile, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { RunStats } from '../../src/cli/run/stats.ts';
 import type { Bits, Host } from './cpu/build.ts';
 import {
   bareGuest,
@@ -13,6 +15,7 @@ import {
   qemuVersion,
   teremok,
   v86,
+  workFolder,
 } from './cpu/machines.ts';
 import { runNatively } from './cpu/native.ts';
 import { type CpuBenchOptions, readOptions, USAGE } from './cpu/options.ts';
@@ -56,10 +59,11 @@ async function machinesFor(
 
 /** All programs of one width on all machines, in turn. */
 async function measurePrograms(bits: Bits, options: CpuBenchOptions, withQemu: boolean): Promise<Row[]> {
+  const stats = options.stats ?? join(workFolder(), 'stats.json');
   const programs = programsFor(bits, options.programs);
   const native = nativeResults(programs, await nativePrograms(bits));
   const parts = await partsOf(bits, programs, options.host);
-  const machines = await machinesFor(bits, options, withQemu);
+  const machines = await machinesFor(bits, { ...options, stats }, withQemu);
   const limits = { bootMs: BOOT_LIMIT_MS, programMs: options.limitSeconds * 1000 };
   const results = new Map([...machines.keys()].map((name) => [name, new Map<string, Result[]>()]));
   for (let run = 0; run < options.runs; run++) {
@@ -68,7 +72,10 @@ async function measurePrograms(bits: Bits, options: CpuBenchOptions, withQemu: b
         process.stderr.write(`${bits}-bit, run ${run + 1} of ${options.runs}: ${name}\n`);
         const launch = (list: readonly Program[]): Launch =>
           start({ ...part.guest, cmdline: `${part.guest.cmdline} ${benchArgument(list)}`.trim() });
-        for (const result of await runPrograms(part.programs, launch, limits)) {
+        if (name === 'teremok') await rm(stats, { force: true });
+        const measured = await runPrograms(part.programs, launch, limits);
+        if (name === 'teremok') process.stdout.write(await tiersOf(stats));
+        for (const result of measured) {
           const all = results.get(name) as Map<string, Result[]>;
           all.set(result.name, [...(all.get(result.name) ?? []), result]);
         }
@@ -79,6 +86,20 @@ async function measurePrograms(bits: Bits, options: CpuBenchOptions, withQemu: b
     const of = [...results].map(([name, all]) => [name, all.get(program.name) ?? []] as const);
     return makeRow(program, bits, native.get(program.name), new Map(of), options.clock);
   });
+}
+
+/**
+ * In which tiers the last machine's instructions ran: a translator that left all to the interpreter is to be seen.
+ * @returns nothing for a machine that did not come so far as to write its statistics
+ */
+async function tiersOf(stats: string): Promise<string> {
+  const text = await readFile(stats, 'utf8').catch(() => undefined);
+  if (text === undefined) return '';
+  const { instructions, tiers } = JSON.parse(text) as RunStats;
+  const shares = Object.entries(tiers).map(
+    ([tier, count]) => `${tier} ${((count / instructions) * 100).toFixed(1)} %`,
+  );
+  return `teremok ran ${(instructions / 1e6).toFixed(0)} M instructions: ${shares.join(', ')}\n`;
 }
 
 function nativeResults(

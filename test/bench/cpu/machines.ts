@@ -87,7 +87,7 @@ export function qemuVersion(): string | undefined {
 }
 
 /** Where the bench keeps what it made. */
-function workFolder(): string {
+export function workFolder(): string {
   return join(homeDirectory(), 'bench');
 }
 
