@@ -531,6 +531,23 @@ function compatibility(kernel: TestKernel): void {
       );
     },
   );
+  for (const [name, access, modrm] of [
+    ['LLDT of an LDT', 0x82, 0xd0],
+    ['LTR of a TSS', 0x89, 0xd8],
+  ] as const) {
+    const selector = kernel.descriptor(0, 0x67, access, 0);
+    kernel.descriptor(1, 0, 0, 0); // bits 63:32 of the base: 10000h
+    faults(
+      kernel,
+      `#GP(selector): ${name} whose base is not canonical`,
+      13,
+      selector,
+      [0x0f, 0x00, modrm],
+      () => asm.mov('eax', selector),
+      undefined,
+      NEEDS.notTcg,
+    );
+  }
   const target = asm.fresh('gate');
   asm.jmp(`${target}.over`);
   asm.label(target);

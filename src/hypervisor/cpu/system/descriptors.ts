@@ -1,7 +1,7 @@
 import { LDTR, S } from '../layout.ts';
 import { type CpuContext, GuestFault, VECTOR } from './context.ts';
 import { readSystem, readSystem64, writeSystem } from './memory.ts';
-import { ATTR, dplOf, isLongActive, readSegment, type SegmentCache } from './registers.ts';
+import { ATTR, dplOf, isCanonical, isLongActive, readSegment, type SegmentCache } from './registers.ts';
 
 /** System descriptor types (SDM vol. 3, table 3-2). */
 export const TYPE = {
@@ -136,7 +136,10 @@ function upperBase(ctx: CpuContext, descriptor: Descriptor, vector: number): big
   return BigInt(readSystem(ctx, descriptor.address + 8n, 4)) << 32n;
 }
 
-/** The hidden part of an LDT or TSS descriptor; 16 bytes of it in IA-32e mode. */
+/**
+ * The hidden part of an LDT or TSS descriptor; 16 bytes of it in IA-32e mode,
+ * where its base must be canonical (else #GP(selector), as processors have it).
+ */
 export function systemCache(
   ctx: CpuContext,
   descriptor: Descriptor,
@@ -144,7 +147,9 @@ export function systemCache(
 ): SegmentCache {
   const cache = cacheOf(descriptor, descriptor.selector);
   if (!isLongActive(ctx)) return cache;
-  return { ...cache, base: cache.base | upperBase(ctx, descriptor, vector) };
+  const base = cache.base | upperBase(ctx, descriptor, vector);
+  if (!isCanonical(base)) throw new GuestFault(vector, selectorError(descriptor.selector));
+  return { ...cache, base };
 }
 
 export const isCode = (d: Descriptor): boolean => d.isSegment && (d.attributes & ATTR.code) !== 0;
