@@ -4,12 +4,13 @@ import { describe, it } from 'node:test';
 import { CODE32, CODE64, Decoder } from '../../src/hypervisor/cpu/decode/decoder.ts';
 import { type Encoding, OpcodeTable, operandBits } from '../../src/hypervisor/cpu/decode/encoding.ts';
 import { allInstructions } from '../../src/hypervisor/cpu/isa/index.ts';
-import { memoryForms, operandSizes, randomFx, randomUpper } from '../native/cases.ts';
+import { memoryForms, operandSizes } from '../native/cases.ts';
 import { disassemble } from '../native/differential.ts';
 import { encode } from '../native/encoder.ts';
 import { GuestMachine } from '../native/guest-machine.ts';
 import { createHostState } from '../native/host-cpu.ts';
 import { Random } from '../native/random.ts';
+import { randomFx, randomUpper } from '../native/vector-state.ts';
 
 const CODE = 0x60_0000,
   DATA = 0x80_0000,

@@ -2,6 +2,7 @@
 // and on the interpreter. `--trial T` runs one trial of a seed again. `--no-tests` leaves out the run of the
 // project's own tests by which rows that no program can run are counted.
 import { parseArgs } from 'node:util';
+import { runsOnHost } from './coverage.ts';
 import { type Failure, Prover } from './prove/prover.ts';
 import { rowName, rowsOfTests } from './prove/tested-rows.ts';
 
@@ -101,12 +102,18 @@ async function showCoverage(prover: Prover, tests: boolean): Promise<void> {
   const { encodings } = prover.table;
   const here = encodings.filter((e) => prover.coverage.has(e));
   const elsewhere = tests ? await rowsOfTests() : new Set<string>();
-  const rest = encodings.filter((e) => !prover.coverage.has(e));
+  const lacking = encodings.filter((e) => !runsOnHost(e));
+  const rest = encodings.filter((e) => runsOnHost(e) && !prover.coverage.has(e));
   const byTests = rest.filter((e) => elsewhere.has(rowName(e)));
   const none = rest.filter((e) => !elsewhere.has(rowName(e)));
-  const percent = (((encodings.length - none.length) / encodings.length) * 100).toFixed(1);
+  const all = encodings.length - lacking.length;
+  const percent = (((all - none.length) / all) * 100).toFixed(1);
+  if (lacking.length > 0) {
+    const features = new Set(lacking.map((e) => e.instruction.cpuid));
+    console.log(`skipped, ${lacking.length} rows: the host's processor has no ${[...features].join(', ')}`);
+  }
   console.log(
-    `table: ${encodings.length - none.length} of ${encodings.length} rows executed (${percent} %): ${here.length} here against the host, ` +
+    `table: ${all - none.length} of ${all} rows executed (${percent} %): ${here.length} here against the host, ` +
       `${prover.coverage.forms} of ${prover.forms} forms` +
       (tests ? `; ${byTests.length} by other tests` : '; other tests not run'),
   );

@@ -1,10 +1,11 @@
 import { type Encoding, type OpcodeTable, operandBits } from '../../src/hypervisor/cpu/decode/encoding.ts';
-import { memoryForms, operandSizes, randomFx, randomUpper } from './cases.ts';
+import { memoryForms, operandSizes } from './cases.ts';
 import { differsByVendor, isVectorState, runsOnHost } from './coverage.ts';
 import type { Program } from './differential.ts';
 import { encode, type MemoryChoice } from './encoder.ts';
 import { CODE_AREA, SCRATCH } from './places.ts';
 import type { Random } from './random.ts';
+import { randomFx, randomUpper } from './vector-state.ts';
 
 const RBX = 3,
   RSP = 4,
