@@ -1,3 +1,4 @@
+import type { CodeMode, Decoder } from '../decode/decoder.ts';
 import type { CodeCache } from './code-cache.ts';
 import type { InterpreterExports } from './exports.ts';
 import type { GeneratedInterpreter } from './generate.ts';
@@ -11,6 +12,8 @@ export interface TierHost {
   readonly exports: InterpreterExports;
   readonly cache: CodeCache;
   readonly isRam: (physical: number) => boolean;
+  /** Element of the interpreter's table for what was decoded, made if it was not met before; 0 when the form has none. */
+  readonly handlerOf: (decoder: Decoder, mode: CodeMode) => number;
 }
 
 /**

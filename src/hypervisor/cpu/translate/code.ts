@@ -1,5 +1,6 @@
 import { type CodeMode, Decoder, REGISTER_SLOTS } from '../decode/decoder.ts';
 import { type Encoding, FORM, type FormKind, type OpcodeTable } from '../decode/encoding.ts';
+import type { TierHost } from '../interpret/tier.ts';
 import { RAM, RECORD, S } from '../layout.ts';
 import { type Effects, effectsOf, registerAt } from './effects.ts';
 
@@ -47,6 +48,7 @@ export class RegionCode {
   readonly #mode: CodeMode;
   readonly #page: (index: number) => CodePageInfo | undefined;
   readonly #record = new DataView(new ArrayBuffer(32));
+  readonly #handlerOf: TierHost['handlerOf'];
   readonly #known = new Map<number, GuestInstruction | undefined>();
 
   /** `page` gives the page `index` pages on from the entry's, when the fetch TLB knows it. */
@@ -55,11 +57,13 @@ export class RegionCode {
     bytes: Uint8Array,
     mode: CodeMode,
     page: (index: number) => CodePageInfo | undefined,
+    handlerOf: TierHost['handlerOf'],
   ) {
     this.#decoder = new Decoder(table);
     this.#bytes = bytes;
     this.#mode = mode;
     this.#page = page;
+    this.#handlerOf = handlerOf;
   }
 
   /** The instruction at an offset; undefined when it cannot be part of a region. */
@@ -88,7 +92,7 @@ export class RegionCode {
     const result = decoder.decode(this.#bytes, base + (at & 0xfff), base + 4096, this.#mode);
     const { encoding } = decoder;
     if (result !== 'ok' || !encoding) return undefined;
-    const handler = decoder.handler(this.#mode);
+    const handler = this.#handlerOf(decoder, this.#mode);
     if (handler === 0) return undefined;
     const view = this.#record;
     decoder.write(view, 0, 0, 0);

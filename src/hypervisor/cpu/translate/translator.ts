@@ -158,7 +158,7 @@ export class Translator implements Tier {
       if (!pages.has(index)) pages.set(index, this.#fetchEntry(base + BigInt(index) * 4096n));
       return pages.get(index);
     };
-    const code = new RegionCode(interpreter.table, this.#bytes, mode, pageAt);
+    const code = new RegionCode(interpreter.table, this.#bytes, mode, pageAt, this.#host.handlerOf);
     const region = findRegion(code, Number(rip & 0xfffn), {
       ...LIMITS,
       seen: (at) => {
