@@ -53,6 +53,11 @@ export function summary(output: string): Summary {
   return { tests, skipped: all(/(\.\.\. skipped)/g).length, failed };
 }
 
+function unskipped(output: string): string {
+  const lines = output.split('\n');
+  return lines.filter((line) => !line.includes('... skipped')).join('\n');
+}
+
 /** Debian's Python and its testsuite: each test judges itself. */
 export function pythonGuest(): DebianGuest {
   let python = '';
@@ -81,7 +86,7 @@ export function pythonGuest(): DebianGuest {
         const seconds = ((performance.now() - started) / 1000).toFixed(1);
         const { tests, skipped, failed } = summary(output);
         const right = status === 0 && tests > 0 && failed.length === 0;
-        report.judge(`python ${test}`, right ? undefined : `status ${status}\n${output}`, {
+        report.judge(`python ${test}`, right ? undefined : `status ${status}\n${unskipped(output)}`, {
           answer: `status ${status}, ${tests} tests, ${skipped} skipped\n${failed.join('\n')}`,
           note: `${tests - skipped} of ${tests} tests run, ${seconds} s`,
         });
