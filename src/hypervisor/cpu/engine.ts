@@ -32,6 +32,11 @@ export interface CpuEngine {
   readonly name: 'interpret' | 'translate' | 'kvm';
   /** Runs at most about `instructions`; sooner when halted or asked to stop. */
   run(instructions: number): SliceEnd;
+  /**
+   * Runs until `ticks` has grown by so much, not one more, or sooner: when
+   * halted, asked to stop, or when string instructions took the time of that.
+   */
+  runExactly(ticks: number): SliceEnd;
   /** Asks a running slice to end behind the current instruction; called by devices from within it. */
   requestStop(): void;
   /** Tells that the interrupt source may have something new. */
@@ -42,5 +47,12 @@ export interface CpuEngine {
   stateChanged(): void;
   /** Instructions retired since the engine was made. */
   readonly instructions: number;
+  /**
+   * Instructions retired and exceptions raised, up to date within a slice too:
+   * what a machine whose time comes from its instructions counts. The same
+   * for every engine at the same place of the same program. A string
+   * instruction counts one each time it gives way, and one at its end.
+   */
+  readonly ticks: number;
   counters(): Readonly<Record<string, number>>;
 }

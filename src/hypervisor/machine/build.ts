@@ -7,7 +7,7 @@ import { Interpreter } from '../cpu/interpret/engine.ts';
 import { CS, RAM, S, SEG, segment } from '../cpu/layout.ts';
 import type { CpuPlatform } from '../cpu/system/context.ts';
 import { CPU_PROFILES, CpuidTable, type CpuProfile } from '../cpu/system/cpuid.ts';
-import { TRANSLATION, Translator } from '../cpu/translate/translator.ts';
+import { TRANSLATION, Translator, type TranslatorOptions } from '../cpu/translate/translator.ts';
 import { debugExitStatus } from '../devices/debug-exit.ts';
 import { installAcpi } from '../firmware/acpi/tables.ts';
 import type { BootRequest } from '../firmware/boot-state.ts';
@@ -16,9 +16,11 @@ import { parseModuleList } from '../firmware/multiboot.ts';
 import { findWaking } from '../firmware/waking.ts';
 import { applyBootState, applyWaking } from './boot.ts';
 import { type LogSink, RateLimitedLog } from './guest-log.ts';
+import { INSTRUCTION_NS, InstructionClock } from './instruction-clock.ts';
 import { KvmClock } from './kvm-clock.ts';
 import { Machine } from './machine.ts';
 import { type HostSource, MachineDoor } from './machine-door.ts';
+import { PacedIo } from './paced-io.ts';
 import { buildPc, type Pc } from './pc.ts';
 import { Ram } from './ram.ts';
 import { Tsc } from './tsc.ts';
@@ -48,6 +50,13 @@ export interface MachineConfig {
   readonly cpu?: CpuProfile;
   /** Ticks of the guest's TSC a second. */
   readonly tscHz?: number;
+  /**
+   * Nanoseconds of machine time that one instruction takes, 1 to 1000. Time
+   * then comes from the instructions alone: without input from outside two
+   * runs are the same, instruction for instruction, under every engine. The
+   * calendar starts on a fixed day and random numbers can be foretold.
+   */
+  readonly icount?: number;
 }
 
 export interface MachineBackends {
@@ -59,6 +68,8 @@ export interface MachineBackends {
   readonly log?: (message: string) => void;
   /** The host's clocks and entropy; the real ones when not given. */
   readonly host?: HostSource;
+  /** How eagerly code is translated, for tests. */
+  readonly translation?: TranslatorOptions;
 }
 
 /** What cannot be built, told to the user. */
@@ -148,6 +159,10 @@ function checkConfig(config: MachineConfig): void {
       `a machine has ${MEMORY_MIB.least} to ${MEMORY_MIB.most} MiB of memory, not ${memoryMiB}`,
     );
   }
+  const { icount } = config;
+  const { least, most } = INSTRUCTION_NS;
+  if (icount !== undefined && !(Number.isInteger(icount) && icount >= least && icount <= most))
+    throw new MachineConfigError(`icount is ${least} to ${most} ns an instruction, not ${icount}`);
 }
 
 /**
@@ -160,26 +175,30 @@ export async function createMachine(config: MachineConfig, backends: MachineBack
   const ramBytes = config.memoryMiB * MIB;
   const memory = allocate(ramBytes);
   const ram = new Ram(memory.buffer, RAM, ramBytes);
-  const door = new MachineDoor(backends.host ?? REAL_HOST);
+  let engine: Interpreter | undefined;
+  const ownClock =
+    config.icount === undefined ? undefined : new InstructionClock(config.icount, () => engine?.ticks ?? 0);
+  const door = new MachineDoor(ownClock ?? backends.host ?? REAL_HOST);
+  const own = ownClock && { clock: ownClock, io: new PacedIo(door.clock) };
   const tsc = new Tsc(door.clock, config.tscHz ?? 1e9);
   const sink: LogSink = ({ message, details }) =>
     backends.log?.(details ? `${message} ${JSON.stringify(details)}` : message);
   const log = new RateLimitedLog(sink, () => door.clock.now() / 1e6);
   const clock = new KvmClock(door, ram, tsc);
   const disks: DiskBackend[] = [];
+  const sinkOf = (sink: ByteSink): ByteSink => own?.io.sink(sink) ?? sink;
   try {
     for (const disk of config.disks ?? [])
       disks.push(await openRawDisk(disk.path, { readOnly: disk.readonly ?? false }));
-    let engine: Interpreter | undefined;
     let machine: Machine | undefined;
     const pc = buildPc({
       door,
       memory: ram,
       tsc,
       log,
-      disks,
-      serial: backends.serial ?? new NullSink(),
-      console: backends.console,
+      disks: own ? disks.map((disk) => own.io.disk(disk)) : disks,
+      serial: sinkOf(backends.serial ?? new NullSink()),
+      console: backends.console && sinkOf(backends.console),
       debugExit: config.debugExit ?? false,
       testDevice: config.testDevice ?? false,
       events: {
@@ -198,7 +217,9 @@ export async function createMachine(config: MachineConfig, backends: MachineBack
       mmio: pc.mmio,
       interrupts: pc.lapic,
       platform: cpuPlatform(pc, door, tsc, clock, config.cpu),
-      ...(config.engine === 'translate' && { tier: (host) => new Translator(host, TRANSLATION) }),
+      ...(config.engine === 'translate' && {
+        tier: (host) => new Translator(host, backends.translation ?? TRANSLATION),
+      }),
     });
     const processor = engine;
     ram.onWritten((gpa, length) => processor.memoryWritten(gpa, length));
@@ -232,10 +253,12 @@ export async function createMachine(config: MachineConfig, backends: MachineBack
       door,
       pc,
       engine,
+      memory,
       disks,
       onResume: () => clock.refresh(),
       onWake: wake,
       whereabouts: () => whereabouts(processor.view),
+      own,
     });
     return machine;
   } catch (error) {

@@ -16,10 +16,10 @@ interface Arrival {
 
 class MachineTimer implements Timer {
   readonly fire: () => void;
-  readonly #changed: () => void;
+  readonly #changed: (deadline?: number) => void;
   #deadline: number | undefined;
 
-  constructor(fire: () => void, changed: () => void) {
+  constructor(fire: () => void, changed: (deadline?: number) => void) {
     this.fire = fire;
     this.#changed = changed;
   }
@@ -30,7 +30,7 @@ class MachineTimer implements Timer {
 
   arm(deadline: number): void {
     this.#deadline = deadline;
-    this.#changed();
+    this.#changed(deadline);
   }
 
   cancel(): void {
@@ -54,6 +54,7 @@ export class MachineDoor implements Door {
   readonly #names = new Set<string>();
   #arrivals: Arrival[] = [];
   #wake: () => void = () => {};
+  #armed: (deadline: number) => void = () => {};
   /** Host time at machine time 0, while running. */
   #origin: number;
   /** Machine time while paused. */
@@ -67,8 +68,9 @@ export class MachineDoor implements Door {
       now: () => this.#now(),
       timer: (name, fire) => {
         this.#claim(`timer ${name}`);
-        const timer = new MachineTimer(fire, () => {
+        const timer = new MachineTimer(fire, (deadline) => {
           this.#next = 'unknown';
+          if (deadline !== undefined) this.#armed(deadline);
         });
         this.#timers.push(timer);
         return timer;
@@ -108,6 +110,11 @@ export class MachineDoor implements Door {
   /** Who is told that something was posted. */
   onArrival(wake: () => void): void {
     this.#wake = wake;
+  }
+
+  /** Who is told of each deadline that a timer is given. */
+  onArmed(listener: (deadline: number) => void): void {
+    this.#armed = listener;
   }
 
   /** Machine time goes on, from where it stopped. */

@@ -1,7 +1,9 @@
 import type { DiskBackend } from '../backends/disk.ts';
 import type { ByteInput } from '../backends/streams.ts';
 import type { CpuEngine, SliceEnd } from '../cpu/engine.ts';
+import type { InstructionClock } from './instruction-clock.ts';
 import type { MachineDoor } from './machine-door.ts';
+import type { PacedIo } from './paced-io.ts';
 import type { Pc } from './pc.ts';
 
 /** How a machine ended by itself. */
@@ -36,6 +38,7 @@ export interface MachineParts {
   readonly door: MachineDoor;
   readonly pc: Pc;
   readonly engine: CpuEngine;
+  readonly memory: WebAssembly.Memory;
   readonly disks: readonly DiskBackend[];
   /** What the guest's clock structures need after time stood still. */
   readonly onResume: () => void;
@@ -43,6 +46,14 @@ export interface MachineParts {
   readonly onWake: () => boolean;
   /** The processor's position, for messages. */
   readonly whereabouts: () => string;
+  /** Where time comes from when it is the processor's instructions and not the host's clock. */
+  readonly own?: OwnTime | undefined;
+}
+
+/** Time that comes from the instructions run. */
+export interface OwnTime {
+  readonly clock: InstructionClock;
+  readonly io: PacedIo;
 }
 
 /**
@@ -71,6 +82,10 @@ export class Machine {
   #slices = 0;
   /** Instructions a millisecond, from the last slices. */
   #rate = SLICE.first;
+  /** Ticks of the processor at which the machine pauses by itself. */
+  #until = Number.POSITIVE_INFINITY;
+  /** Machine time up to which the slice under way may last. */
+  #sliceEnds = 0;
 
   constructor(parts: MachineParts) {
     this.#parts = parts;
@@ -79,6 +94,13 @@ export class Machine {
     this.exited = promise;
     this.#resolveExit = resolve;
     parts.door.onArrival(() => this.#wake?.());
+    const { own } = parts;
+    if (!own) return;
+    own.io.onRoom(() => this.#wake?.());
+    // Timers fire at their instruction, those too that are armed while a slice is under way.
+    parts.door.onArmed((deadline) => {
+      if (deadline < this.#sliceEnds) parts.engine.requestStop();
+    });
   }
 
   get state(): 'new' | 'running' | 'paused' | 'ended' {
@@ -106,6 +128,30 @@ export class Machine {
     if (this.#state === 'paused') this.#run();
   }
 
+  /** Processor state and RAM where they lie (cpu/layout.ts), for tools that look into a machine that is paused. */
+  get memory(): WebAssembly.Memory {
+    return this.#parts.memory;
+  }
+
+  /** Instructions run and exceptions raised: what time comes from in a machine with `icount`. */
+  get ticks(): number {
+    return this.#parts.engine.ticks;
+  }
+
+  /**
+   * Starts or resumes a machine with `icount` until the processor has come to
+   * so many ticks, exactly; it is paused then, unless it ended before.
+   */
+  async runTo(ticks: number): Promise<void> {
+    if (!this.#parts.own) throw new Error('only a machine with icount stops at an instruction');
+    if (ticks <= this.ticks) return;
+    this.#until = ticks;
+    if (this.#state === 'new') this.start();
+    else this.resume();
+    await this.#loop;
+    this.#until = Number.POSITIVE_INFINITY;
+  }
+
   /** The reset button. */
   reset(): void {
     this.end({ kind: 'reset' });
@@ -123,6 +169,7 @@ export class Machine {
     this.#wake?.();
     await this.#loop;
     const { door, pc } = this.#parts;
+    this.#parts.own?.io.release();
     // What is on its way to a disk arrives there first.
     door.onArrival(() => door.pump());
     door.pump();
@@ -174,7 +221,8 @@ export class Machine {
   #run(): void {
     this.#state = 'running';
     this.#parts.door.resume();
-    this.#parts.onResume();
+    // Time that comes from instructions has not stood still for the guest.
+    if (!this.#parts.own) this.#parts.onResume();
     this.#loop = this.#turns()
       .catch((error: unknown) => {
         this.#exit ??= {
@@ -200,18 +248,21 @@ export class Machine {
 
   /** Turns of the event loop, each with a few milliseconds of slices, until the machine pauses or ends. */
   async #turns(): Promise<void> {
-    const { door, pc } = this.#parts;
+    const { door, pc, own } = this.#parts;
     while (this.#going) {
       const end = performance.now() + TURN_MS;
       let halted = false;
       while (this.#going && !halted) {
         door.pump();
-        halted = this.#suspended() || this.#slice() === 'halted';
+        if (own && (own.io.due || own.io.full)) break;
+        halted = (this.#suspended() || this.#slice() === 'halted') && !this.#skipIdle();
         if (performance.now() >= end || door.hasArrivals) break;
       }
       pc.flush();
       if (!this.#going) return;
-      if (halted) await this.#sleep();
+      if (own?.io.due) await own.io.settle();
+      else if (own?.io.full) await this.#room(own.io);
+      else if (halted) await this.#sleep();
       else await new Promise<void>((resolve) => setImmediate(resolve));
     }
   }
@@ -233,14 +284,32 @@ export class Machine {
     return true;
   }
 
+  /** The processor waits: with time of its own the next timer comes at once. False when there is none. */
+  #skipIdle(): boolean {
+    const { door, own } = this.#parts;
+    const { deadline } = door;
+    if (!own || deadline === undefined || !this.#going) return false;
+    own.clock.skip(deadline - door.clock.now());
+    this.#halts += 1;
+    return true;
+  }
+
+  /** Until no stream of the host's is full any more, or something else comes. */
+  async #room(io: PacedIo): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#wake = resolve;
+    if (io.full) await promise;
+    this.#wake = undefined;
+  }
+
   #slice(): SliceEnd {
-    const { door, engine } = this.#parts;
+    const { door, engine, own } = this.#parts;
     const before = performance.now();
     const retired = engine.instructions;
     const deadline = door.deadline;
     const milliseconds = deadline === undefined ? 2 : Math.min(2, (deadline - door.clock.now()) / 1e6);
     const budget = Math.min(SLICE.most, Math.max(SLICE.least, Math.floor(milliseconds * this.#rate)));
-    const end = engine.run(budget);
+    const end = own ? this.#exactly(own.clock, budget) : engine.run(budget);
     this.#slices += 1;
     const took = performance.now() - before;
     const done = engine.instructions - retired;
@@ -250,6 +319,26 @@ export class Machine {
         kind: 'triple-fault',
         detail: `a fault could not be delivered, nor the double fault; ${this.#parts.whereabouts()}`,
       });
+    }
+    return end;
+  }
+
+  /** Runs until the next timer's instruction, or where it is to pause, and not longer than `most` ticks. */
+  #exactly(clock: InstructionClock, most: number): SliceEnd {
+    const { door, engine } = this.#parts;
+    const now = door.clock.now();
+    const { deadline } = door;
+    const ticks = Math.min(
+      most,
+      this.#until - engine.ticks,
+      deadline === undefined ? most : clock.ticksIn(deadline - now),
+    );
+    this.#sliceEnds = now + ticks * clock.nanoseconds;
+    const end = engine.runExactly(ticks);
+    this.#sliceEnds = 0;
+    if (engine.ticks >= this.#until && this.#state === 'running') {
+      this.#state = 'paused';
+      door.pause();
     }
     return end;
   }

@@ -27,12 +27,13 @@ import { SystemInstruction, type SystemRoutine } from '../system/instruction.ts'
 import { initState } from '../system/reset.ts';
 import { CodeCache } from './code-cache.ts';
 import { makeContext } from './context.ts';
-import { WRITE_SCRATCH } from './core-parts.ts';
+import { LEAVE, WRITE_SCRATCH } from './core-parts.ts';
 import { bump, type InterpreterExports } from './exports.ts';
 import { Handlers } from './extensions.ts';
 import { type GeneratedInterpreter, generateInterpreter, type Handler } from './generate.ts';
 import { applyMode } from './mode.ts';
-import { linearRip, RunDecoder } from './run-decoder.ts';
+import { linearRip, RUN_LENGTH, RunDecoder } from './run-decoder.ts';
+import type { Tier, TierHost } from './tier.ts';
 
 /** Codes by which an import ends `run`; those below are LEAVE's. */
 const END = { events: 16, triple: 17 } as const;
@@ -69,6 +70,8 @@ export interface InterpreterOptions {
   readonly mmio: Bus;
   readonly platform: CpuPlatform;
   readonly interrupts: InterruptSource;
+  /** Makes the tier that runs hot code faster, if there is to be one. */
+  readonly tier?: (host: TierHost) => Tier;
 }
 
 /**
@@ -76,7 +79,7 @@ export interface InterpreterOptions {
  * imports, which share the counts and flags of the slice that is under way.
  */
 export class Interpreter implements CpuEngine {
-  readonly name = 'interpret';
+  readonly name: 'interpret' | 'translate';
   readonly view: DataView;
   readonly context: CpuContext;
   readonly #bytes: Uint8Array;
@@ -87,9 +90,18 @@ export class Interpreter implements CpuEngine {
   readonly #slots: GeneratedInterpreter['slots'];
   readonly #decoder: RunDecoder;
   readonly #cache: CodeCache;
+  readonly #tier: Tier | undefined;
   /** A record and the stop behind it, for single steps. */
   readonly #stepRecord: number = RECORDS.base + RECORDS.bytes;
   #retired = 0;
+  /** Exceptions raised, each of which takes a tick of time though it is no instruction. */
+  #exceptions = 0;
+  /** Budget of the run of the module that is under way. */
+  #given = 0;
+  /** The module is running, and so `#retired` is behind. */
+  #inModule = false;
+  /** What runs is JavaScript that the module called behind an instruction's count. */
+  #counted = false;
   #stopRequested = false;
   #running = false;
   #stolen = 0;
@@ -109,6 +121,7 @@ export class Interpreter implements CpuEngine {
 
   constructor(options: InterpreterOptions) {
     this.#options = options;
+    this.name = options.tier ? 'translate' : 'interpret';
     const { interpreter, module } = interpreterModule();
     this.view = new DataView(options.memory.buffer);
     this.#bytes = new Uint8Array(options.memory.buffer);
@@ -126,13 +139,24 @@ export class Interpreter implements CpuEngine {
         mmioWrite: (physical: number, bytes: number) => this.#mmioWrite(physical >>> 0, bytes),
         invalidate: (physical: number, bytes: number) => this.#invalidate(physical >>> 0, bytes),
         codePage: (physical: number) => this.#cache.slots(physical >>> 0),
-        decode: () => this.#decode(),
-        fault: () => this.#fault(),
-        system: () => this.#system(),
+        decode: () => this.#afterCount(this.#decode()),
+        fault: () => this.#afterCount(this.#fault()),
+        system: () => this.#afterCount(this.#system()),
       },
     });
     this.#wasm = instance.exports as unknown as InterpreterExports; // the module's exports have no types of their own
     this.#cache = new CodeCache(this.view, this.#slots.stale, (physical) => this.#wasm.protect(physical));
+    const handlers = new Handlers(interpreter, instance.exports, options.memory);
+    this.#tier = options.tier?.({
+      view: this.view,
+      memory: options.memory,
+      interpreter,
+      exports: this.#wasm,
+      cache: this.#cache,
+      isRam: (physical) => this.#isRam(physical),
+      handlerOf: (decoder, mode) => handlers.of(decoder, mode),
+    });
+    this.#cache.onFlush = () => this.#tier?.flush();
     this.view.setUint32(S.ramSize, options.ramBytes, true);
     this.#bytes.fill(0xff, TLB.base, TLB.base + TLB.views * TLB_VIEW_BYTES + FETCH.views * FETCH_VIEW_BYTES);
     this.#bytes.fill(0xff, WATCH_VIEW, WATCH_VIEW + TLB_VIEW_BYTES);
@@ -151,7 +175,7 @@ export class Interpreter implements CpuEngine {
       bytes: this.#bytes,
       interpreter,
       wasm: this.#wasm,
-      handlers: new Handlers(interpreter, instance.exports, options.memory),
+      handlers,
       cache: this.#cache,
       isRam: (physical) => this.#isRam(physical),
       deviceByte: (physical) => options.mmio.read(physical, 1),
@@ -162,6 +186,16 @@ export class Interpreter implements CpuEngine {
     return this.#retired;
   }
 
+  get ticks(): number {
+    const settled = this.#retired + this.#exceptions;
+    if (!this.#inModule) return settled;
+    const { view } = this;
+    const left = view.getInt32(S.budget, true) + this.#stolen;
+    const record = this.#counted ? 0 : view.getUint32(S.record, true);
+    const ordinal = record === 0 ? 0 : view.getUint8(record + RECORD.ordinal);
+    return settled + this.#given - left - view.getInt32(S.charge, true) + ordinal;
+  }
+
   counters(): Readonly<Record<string, number>> {
     const count = (offset: number): number => Number(this.view.getBigUint64(offset, true));
     return {
@@ -170,26 +204,43 @@ export class Interpreter implements CpuEngine {
       decoded: count(S.decodedInstructions),
       codeInvalidations: count(S.codeInvalidations),
       codeCacheFlushes: this.#cache.flushes,
+      ...this.#tier?.counters(),
     };
   }
 
   // Slices
 
   run(instructions: number): SliceEnd {
-    let end = this.#retired + instructions;
+    return this.#run(instructions, (left) => this.#slice(left));
+  }
+
+  runExactly(ticks: number): SliceEnd {
+    const end = this.ticks + ticks;
+    const margin = Math.max(RUN_LENGTH, this.#tier?.overrun ?? 0);
+    // Behind the last look at the budget that leaves room for what may come before the next one, instructions are steps.
+    const turn = (left: number): number => {
+      const remaining = Math.min(left, end - this.ticks);
+      return remaining > margin ? this.#slice(remaining - margin) : this.#stepWhole();
+    };
+    return this.#run(ticks, turn, end);
+  }
+
+  /** Runs by `turn`, which gets what is left, until so much is used up, or exactly at `end`. */
+  #run(instructions: number, turn: (left: number) => number, end = Number.POSITIVE_INFINITY): SliceEnd {
+    let last = this.#retired + instructions;
     this.#stopRequested = false;
     this.#running = true;
     try {
-      while (this.#retired < end) {
+      while (this.#retired < last && this.ticks < end) {
         const before = this.#retired;
         if (this.view.getInt32(S.interruptPending, true) !== 0 && !this.#takeInterrupt())
           return 'triple-fault';
         if (this.view.getInt32(S.halted, true) !== 0) return 'halted';
-        const code = this.#mustStep() ? this.#step() : this.#slice(end - this.#retired);
+        const code = this.#mustStep() ? this.#step() : turn(last - this.#retired);
         if (code === END.triple) return 'triple-fault';
         if (this.#stopRequested) return 'stopped';
         // Exceptions whose handlers raise the next one come to an end of the slice too.
-        end -= this.#retired === before ? Math.max(1, this.#spent) : this.#spent;
+        last -= this.#retired === before ? Math.max(1, this.#spent) : this.#spent;
         this.#spent = 0;
       }
       return 'budget';
@@ -207,10 +258,22 @@ export class Interpreter implements CpuEngine {
     );
   }
 
-  #slice(budget: number): number {
+  #slice(limit: number): number {
+    const tier = this.#tier;
+    const budget = tier ? Math.min(limit, tier.sliceLimit()) : limit;
     this.#repeating = false;
+    const code = this.#runModule(budget);
+    if (code === LEAVE.next) tier?.sliceEnded();
+    return code;
+  }
+
+  /** The module, until it is left or the budget used up; a run may go on behind that by RUN_LENGTH, a tier by its overrun. */
+  #runModule(budget: number): number {
     this.view.setInt32(S.budget, budget, true);
+    this.#given = budget;
+    this.#inModule = true;
     const code = this.#wasm.run();
+    this.#inModule = false;
     this.#settle(budget);
     return code;
   }
@@ -223,6 +286,7 @@ export class Interpreter implements CpuEngine {
     const charged = this.#charged + this.view.getInt32(S.charge, true);
     this.view.setInt32(S.charge, 0, true);
     this.#retired += budget - left - charged;
+    this.#exceptions += this.#charged;
     this.#spent += charged;
     this.#charged = 0;
   }
@@ -235,17 +299,22 @@ export class Interpreter implements CpuEngine {
     const before = this.#retired;
     const rip = view.getBigInt64(S.rip, true);
     // Breakpoints that the frame of an interrupt met.
-    if (shadow !== 2 && view.getInt32(S.pendingDebug, true) !== 0)
+    if (shadow !== 2 && view.getInt32(S.pendingDebug, true) !== 0) {
+      this.#exceptions += 1;
       return this.#debugTrap(false) ? 0 : END.triple;
+    }
     if (this.#breakpoints && (flags & RF) === 0 && shadow !== 2 && !this.#repeating) {
       const hits = codeBreakpoints(this, linearRip(this.view));
-      if (hits !== 0) return this.#deliver({ vector: VECTOR.DB, kind: 'fault', dr6: hits }) ? 0 : END.triple;
+      if (hits !== 0) {
+        this.#exceptions += 1;
+        return this.#deliver({ vector: VECTOR.DB, kind: 'fault', dr6: hits }) ? 0 : END.triple;
+      }
     }
     if ((flags & RF) !== 0) view.setUint32(S.eflags, (flags & ~RF) >>> 0, true);
     this.#stepNext = false;
     this.#trapRule = 'before';
     this.#heldDebug = view.getInt32(S.pendingDebug, true);
-    const code = this.#stepOne();
+    const code = this.#stepOne(true);
     this.#heldDebug = 0;
     // A shadow lasts for one instruction, unless that one casts the other kind.
     if (shadow !== 0 && view.getInt32(S.shadow, true) === shadow) view.setInt32(S.shadow, 0, true);
@@ -269,8 +338,14 @@ export class Interpreter implements CpuEngine {
     return this.#deliver({ vector: VECTOR.DB, kind: 'trap', dr6, repeating: this.#repeating });
   }
 
-  /** Runs exactly one instruction from a record of its own; gives `run`'s code. */
-  #stepOne(): number {
+  /** One instruction as in a slice: string instructions go on until they give way. */
+  #stepWhole(): number {
+    this.#repeating = false;
+    return this.#stepOne(false);
+  }
+
+  /** Runs exactly one instruction from a record of its own, or one repetition of it; gives `run`'s code. */
+  #stepOne(repetition: boolean): number {
     const { view } = this;
     const linear = linearRip(this.view);
     const record = this.#stepRecord;
@@ -278,17 +353,17 @@ export class Interpreter implements CpuEngine {
     try {
       this.#decoder.step(linear, record);
     } catch (error) {
+      this.#exceptions += 1;
+      this.#spent += 1;
       return this.#raise(error);
     }
     const offset = Number(linear & 0xfffn);
     // A slot table of one entry: whatever the instruction branches to is not run any more, for the budget is used up.
     view.setUint32(S.pageSlots, record - offset * 4 - 4, true);
     view.setUint32(record - 4, record, true);
-    view.setInt32(S.budget, 1, true);
-    view.setInt32(S.stepping, 1, true);
-    const code = this.#wasm.run();
+    view.setInt32(S.stepping, repetition ? 1 : 0, true);
+    const code = this.#runModule(1);
     view.setInt32(S.stepping, 0, true);
-    this.#settle(1);
     view.setBigInt64(S.pageBase, 1n, true);
     return code;
   }
@@ -403,6 +478,12 @@ export class Interpreter implements CpuEngine {
 
   // Imports of the module
 
+  /** Back into the module, whose instructions the budget does not count before their run ends. */
+  #afterCount(code: number): number {
+    this.#counted = false;
+    return code;
+  }
+
   #mmioRead(physical: number, bytes: number): void {
     const { mmio } = this.#options;
     for (let at = 0; at < bytes; ) {
@@ -435,11 +516,13 @@ export class Interpreter implements CpuEngine {
     bump(this.view, S.codeInvalidations);
     const inPage = Math.min(bytes, 4096 - (physical & 0xfff));
     this.#cache.invalidate(physical, inPage);
+    this.#tier?.invalidate(physical, inPage);
   }
 
   /** A handler recorded an exception. */
   #fault(): number {
     const { view } = this;
+    this.#counted = true;
     const record = view.getUint32(S.record, true);
     let vector = view.getInt32(S.faultVector, true);
     if (record !== 0) {
@@ -485,10 +568,12 @@ export class Interpreter implements CpuEngine {
   /** A handler asked for a routine of cpu/system. */
   #system(): number {
     const { view } = this;
+    this.#counted = true;
     const record = view.getUint32(S.record, true);
     const patched =
       view.getUint32(S.patchedRecord, true) === record ? view.getUint32(S.patchedHandler, true) : 0;
-    const handler = this.#handlers[patched || view.getUint16(record + RECORD.handler, true)];
+    const inRecord = patched || view.getUint16(record + RECORD.handler, true);
+    const handler = this.#handlers[this.#tier?.handlerBehind(inRecord) ?? inRecord];
     const routine = this.#routines[view.getInt32(S.systemRoutine, true)];
     if (!handler || !routine) throw new Error('a system routine without its instruction');
     this.#setRip(record);
@@ -531,6 +616,7 @@ export class Interpreter implements CpuEngine {
 
   /** Decodes from S.rip on. */
   #decode(): number {
+    this.#counted = true;
     this.#unpatch();
     const result = this.#decoder.run();
     if (result === 'done') return 0;

@@ -6,8 +6,8 @@ import type { Handlers } from './extensions.ts';
 import type { GeneratedInterpreter } from './generate.ts';
 import { ACCESS } from './paging.ts';
 
-/** Instructions decoded in one go at most. */
-const RUN_LENGTH = 48;
+/** Instructions decoded in one go at most, and so between two looks at the budget. */
+export const RUN_LENGTH = 48;
 
 /** What became of a run that was to be decoded at S.rip. */
 export type RunResult =

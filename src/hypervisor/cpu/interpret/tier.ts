@@ -22,6 +22,8 @@ export interface TierHost {
  * code changes.
  */
 export interface Tier {
+  /** Instructions at most between two looks at the budget, those of the interpreter on the way included. */
+  readonly overrun: number;
   /** Instructions that the next slice should have at most. */
   sliceLimit(): number;
   /** A slice ended at S.rip, which is where a branch led. */

@@ -1,5 +1,6 @@
 import { CODE16, CODE64, type CodeMode } from '../decode/decoder.ts';
 import { lateName } from '../interpret/generate.ts';
+import { RUN_LENGTH } from '../interpret/run-decoder.ts';
 import type { Tier, TierHost } from '../interpret/tier.ts';
 import { FETCH, RECORD, RECORDS, S } from '../layout.ts';
 import type { FunctionRef } from '../wasm/function.ts';
@@ -25,7 +26,7 @@ export const TRANSLATION: TranslatorOptions = { threshold: 2, immediate: false, 
 /** Elements of the interpreter's table from here on are regions; a record has 16 bits for them. */
 const FIRST_SLOT = 0x8000;
 const SLOTS = 0x8000;
-const LIMITS = { instructions: 200, callDepth: 3 } as const;
+export const LIMITS = { instructions: 200, callDepth: 3 } as const;
 /** Regions compiled together. */
 const BATCH = 16;
 /** Slices after which what is there is compiled. */
@@ -48,6 +49,8 @@ interface Installed {
  * WebAssembly, which take the place of the interpreter's handlers.
  */
 export class Translator implements Tier {
+  /** Every way round a loop looks at the budget, and so does every way out; a region may begin at the end of a run. */
+  readonly overrun = RUN_LENGTH + LIMITS.instructions;
   readonly #host: TierHost;
   readonly #options: TranslatorOptions;
   readonly #bytes: Uint8Array;

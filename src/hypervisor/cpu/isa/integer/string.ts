@@ -11,10 +11,14 @@ const RCX = 1,
   RDI = 7;
 const DIRECTION = 0x400;
 
-/** Repetitions before the instruction gives way to interrupts and starts again where it was. */
-const REPETITIONS = 1024;
-/** What giving way costs the slice, in instructions: after single repetitions, and after 64 KiB in bulk. */
-const CHARGE = { single: 500, bulk: 2000 } as const;
+/**
+ * Repetitions before the instruction gives way to interrupts and starts again
+ * where it was: as many one by one as in bulk, for which of the two it is
+ * depends on the TLB, and the count of instructions must not.
+ */
+const REPETITIONS = 4096;
+/** What giving way costs the slice, in instructions. */
+const CHARGE = 1000;
 
 interface StringOperation {
   readonly source: boolean;
@@ -63,9 +67,9 @@ function stringInstruction(b: Builder, size: Size, operation: StringOperation): 
     if (operation.destination) setAddressRegister(b, RDI, b.let(b.gpr(RDI, 64).add(by)));
   };
   // Else a slice of so many instructions could last for seconds.
-  const giveWay = (charge: number): void => {
-    b.setState('i32.store', S.budget, b.state('i32.load', S.budget).sub(charge));
-    b.setState('i32.store', S.charge, b.state('i32.load', S.charge).add(charge));
+  const giveWay = (): void => {
+    b.setState('i32.store', S.budget, b.state('i32.load', S.budget).sub(CHARGE));
+    b.setState('i32.store', S.charge, b.state('i32.load', S.charge).add(CHARGE));
     b.jump(b.thisRip());
   };
   b.block((done) => {
@@ -75,7 +79,8 @@ function stringInstruction(b: Builder, size: Size, operation: StringOperation): 
         const bulk = operation.bulk;
         b.if(rep.ne(0).and(forward).and(single.eqz()), () => {
           const count = maskAddress(b, b.gpr(RCX, 64));
-          const few = b.let(b.select(count.gtU(4096n), i64(4096), count));
+          const most = b.let(left.extendU());
+          const few = b.let(b.select(count.gtU(most), most, count));
           b.if(few.gtU(BigInt(32 / bytes)), () => {
             const moved = b.let(bulk(b, size, from, to, few.wrap().mul(bytes)));
             b.if(moved, () => {
@@ -83,8 +88,8 @@ function stringInstruction(b: Builder, size: Size, operation: StringOperation): 
               const rest = b.let(count.sub(moved.divU(bytes).extendU()));
               setAddressRegister(b, RCX, rest);
               b.if(rest.eqz(), () => b.br(done));
-              b.set(left, left.sub(64));
-              b.if(left.leS(0), () => giveWay(CHARGE.bulk));
+              b.set(left, left.sub(moved.divU(bytes)));
+              b.if(left.leS(0), () => giveWay());
               b.br(again);
             });
           });
@@ -101,7 +106,7 @@ function stringInstruction(b: Builder, size: Size, operation: StringOperation): 
       b.set(left, left.sub(1));
       b.brIf(again, left.gtS(0));
       b.if(single, () => b.jump(b.thisRip()));
-      giveWay(CHARGE.single);
+      giveWay();
     });
   });
 }
