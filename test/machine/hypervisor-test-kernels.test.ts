@@ -17,6 +17,7 @@ const MSR = {
   apicBase: 0x1b,
   tscAdjust: 0x3b,
   miscEnable: 0x1a0,
+  asyncPageFaults: 0x4b56_4d02,
   star: 0xc000_0081,
   cstar: 0xc000_0083,
 } as const;
@@ -67,6 +68,13 @@ function registers(kernel: TestKernel): void {
     asm.wrmsr(MSR.miscEnable, 0x4_00c5_1889n);
     readBack(MSR.miscEnable);
   });
+  kernel.test("KVM's asynchronous page faults can be asked for", { w0: 0x20_0043, w1: 0 }, () => {
+    asm.wrmsr(MSR.asyncPageFaults, 0x20_0043n);
+    readBack(MSR.asyncPageFaults);
+  });
+  kernel.test("#GP(0): reserved bits of KVM's asynchronous page faults", { vector: 13, error: 0 }, () =>
+    asm.wrmsr(MSR.asyncPageFaults, 0x20_0013n),
+  );
   kernel.test('TSC_ADJUST reads back', { w0: 0x1234, w1: 0x10 }, () => {
     asm.wrmsr(MSR.tscAdjust, 0x10_0000_1234n);
     readBack(MSR.tscAdjust);

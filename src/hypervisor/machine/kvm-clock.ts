@@ -3,24 +3,35 @@ import type { GuestMemory } from './memory.ts';
 import type { Stateful } from './state.ts';
 import type { Tsc } from './tsc.ts';
 
-/** MSRs of the KVM clock (Linux Documentation/virt/kvm/x86/msr.rst). */
-const MSR = { wallClock: 0x4b564d00, systemTime: 0x4b564d01 } as const;
+/** MSRs of the KVM clock, and of what KVM has beside it (Linux Documentation/virt/kvm/x86/msr.rst). */
+const MSR = { wallClock: 0x4b564d00, systemTime: 0x4b564d01, asyncPageFaults: 0x4b564d02 } as const;
+/** Bits 5 and 4. */
+const ASYNC_RESERVED = 0x30n;
 const TSC_STABLE = 1;
 
-export type KvmClockState = { readonly wallClock: bigint; readonly systemTime: bigint };
+export type KvmClockState = {
+  readonly wallClock: bigint;
+  readonly systemTime: bigint;
+  readonly asyncPageFaults: bigint;
+};
 
 /**
  * The paravirtual clock: a structure in guest memory that turns the TSC into
  * nanoseconds of machine time. Since the TSC runs at a fixed rate, it is
  * written once for each write of its MSR, and again after a pause or restore.
+ *
+ * A guest may also ask for asynchronous page faults, although CPUID does not
+ * offer them: KVM takes that, and none ever comes where guest memory is always
+ * there.
  */
 export class KvmClock implements Stateful<KvmClockState> {
-  readonly stateVersion = 1;
+  readonly stateVersion = 2;
   readonly #door: Door;
   readonly #memory: GuestMemory;
   readonly #tsc: Tsc;
   #wallClock = 0n;
   #systemTime = 0n;
+  #asyncPageFaults = 0n;
 
   constructor(door: Door, memory: GuestMemory, tsc: Tsc) {
     this.#door = door;
@@ -31,10 +42,11 @@ export class KvmClock implements Stateful<KvmClockState> {
   read(index: number): bigint | undefined {
     if (index === MSR.wallClock) return this.#wallClock;
     if (index === MSR.systemTime) return this.#systemTime;
+    if (index === MSR.asyncPageFaults) return this.#asyncPageFaults;
     return undefined;
   }
 
-  /** False when the MSR is not one of the clock's. */
+  /** False when the MSR is not one of these, or the value not one for it. */
   write(index: number, value: bigint): boolean {
     if (index === MSR.wallClock) {
       this.#wallClock = value;
@@ -44,6 +56,10 @@ export class KvmClock implements Stateful<KvmClockState> {
     if (index === MSR.systemTime) {
       this.#systemTime = value;
       this.refresh();
+      return true;
+    }
+    if (index === MSR.asyncPageFaults && (value & ASYNC_RESERVED) === 0n) {
+      this.#asyncPageFaults = value;
       return true;
     }
     return false;
@@ -70,6 +86,7 @@ export class KvmClock implements Stateful<KvmClockState> {
   reset(): void {
     this.#wallClock = 0n;
     this.#systemTime = 0n;
+    this.#asyncPageFaults = 0n;
   }
 
   /** The calendar at machine time 0. */
@@ -83,12 +100,17 @@ export class KvmClock implements Stateful<KvmClockState> {
   }
 
   save(): KvmClockState {
-    return { wallClock: this.#wallClock, systemTime: this.#systemTime };
+    return {
+      wallClock: this.#wallClock,
+      systemTime: this.#systemTime,
+      asyncPageFaults: this.#asyncPageFaults,
+    };
   }
 
   restore(state: KvmClockState): void {
     this.#wallClock = state.wallClock;
     this.#systemTime = state.systemTime;
+    this.#asyncPageFaults = state.asyncPageFaults;
     this.refresh();
   }
 }
