@@ -131,6 +131,19 @@ export const S = {
   codeInvalidations: field(8),
   /** Taken from the budget for work that is no instruction retired: long repetitions. */
   charge: field(4),
+  /** Counters of translated regions, i64 each: see REGION_COUNTERS. */
+  regionCounters: field(8 * 8),
+} as const;
+
+/** Offsets in S.regionCounters: how often regions were entered, what they retired, and how they were left. */
+export const REGION_COUNTERS = {
+  entries: 0,
+  instructions: 8,
+  branches: 16,
+  indirect: 24,
+  interpreted: 32,
+  budget: 40,
+  handlers: 48,
 } as const;
 
 /** One segment register. */

@@ -1,6 +1,6 @@
 import { LEAVE } from '../interpret/core-parts.ts';
 import type { Val } from '../isa/builder.ts';
-import { CS, DS, ES, FETCH, gpr, RECORD, S, SEG, SS, segment, xmm } from '../layout.ts';
+import { CS, DS, ES, FETCH, gpr, RECORD, REGION_COUNTERS, S, SEG, SS, segment, xmm } from '../layout.ts';
 import type { FunctionBuilder, Label, Local } from '../wasm/function.ts';
 import { I32, I64, V128 } from '../wasm/opcodes.ts';
 import { i32, i64 } from '../wasm/value.ts';
@@ -18,6 +18,8 @@ export interface RegionContext {
   readonly entryHandler: number;
   /** Physical address of the page `index` pages on. */
   readonly physical: (index: number) => number;
+  /** Count entries, instructions and exits in S.regionCounters. */
+  readonly count: boolean;
   /** Address of a record for one instruction, with one behind it that resumes the region. */
   readonly record: (i: GuestInstruction) => number;
 }
@@ -47,6 +49,7 @@ class RegionEmitter implements RegionFlow {
   readonly #xmms: (Local | undefined)[] = [];
   /** Where the common way out goes on, as an offset from the page, and what it takes from the budget. */
   readonly #exitAt: Local;
+  readonly #entryBudget: Local;
   readonly #exitRetired: Local;
   #exit: Label = { depth: 0 };
   readonly #flagCode: Local;
@@ -75,6 +78,7 @@ class RegionEmitter implements RegionFlow {
     this.#flagY = f.local(I64);
     this.#flagAux = f.local(I32);
     this.#exitAt = f.local(I32);
+    this.#entryBudget = f.local(I32);
     this.#exitRetired = f.local(I32);
     this.#builder = new RegionBuilder(
       f,
@@ -97,6 +101,8 @@ class RegionEmitter implements RegionFlow {
       if ((gprs >> n) & 1) this.#gprs[n] = f.local(I64, f.load('i64.load', gpr(n)));
       if ((xmms >> n) & 1) this.#xmms[n] = f.local(V128, f.load('v128.load', xmm(n)));
     }
+    this.#count('entries');
+    if (this.#context.count) f.set(this.#entryBudget, this.#budget);
     this.#builder.environment = new Environment();
     f.block((exit) => {
       this.#exit = exit;
@@ -105,9 +111,20 @@ class RegionEmitter implements RegionFlow {
     this.#commonExit();
   }
 
+  #count(counter: keyof typeof REGION_COUNTERS, by: Val = i64(1)): void {
+    if (!this.#context.count) return;
+    const at = S.regionCounters + REGION_COUNTERS[counter];
+    this.#f.store('i64.store', at, this.#f.load('i64.load', at).add(by));
+  }
+  /** The instructions since the entry, for what is about to leave. */
+  #countInstructions(retired: Val): void {
+    this.#count('instructions', this.#entryBudget.sub(this.#budget).add(retired).extendS());
+  }
+
   /** The rare ways out of the region come together here, so that each of them is small. */
   #commonExit(): void {
     const f = this.#f;
+    this.#countInstructions(this.#exitRetired);
     f.store('i32.store', S.budget, this.#budget.sub(this.#exitRetired));
     const { gprWrites, xmmWrites } = this.#region;
     for (let n = 0; n < 16; n++) {
@@ -202,6 +219,7 @@ class RegionEmitter implements RegionFlow {
       f.if(target.eq(this.#builder.rip(returns.at)), () => this.#behind(block, returns));
     const environment = new Environment(this.#builder.environment);
     environment.retired += 1;
+    this.#count('indirect');
     this.#leave(environment, target);
   }
 
@@ -221,9 +239,12 @@ class RegionEmitter implements RegionFlow {
     const i = this.#instruction;
     if (!i) throw new Error('no instruction to leave at');
     if (this.#block !== this.#region.entry || i !== this.#block.instructions[0]) {
+      this.#count('interpreted');
       this.#leaveRarely(environment, i.at);
       return;
     }
+    this.#count('interpreted');
+    this.#countInstructions(i32(environment.retired));
     this.#writeBack(environment);
     f.store('i32.store', S.budget, this.#budget.sub(environment.retired).add(this.#ordinal));
     f.returnCall(this.#module.core.resume, this.#record, i32(this.#context.entryHandler));
@@ -232,6 +253,7 @@ class RegionEmitter implements RegionFlow {
   /** Leaves for an offset in CS. */
   #leave(environment: Environment, rip: Val): void {
     const f = this.#f;
+    this.#countInstructions(i32(environment.retired));
     this.#writeBack(environment);
     f.store('i32.store', S.budget, this.#budget.sub(environment.retired));
     f.returnCall(this.#context.long ? this.#module.core.jump64 : this.#module.core.jump32, rip);
@@ -241,14 +263,20 @@ class RegionEmitter implements RegionFlow {
     const f = this.#f;
     const rip = this.#builder.rip(target.at);
     const to = target.block;
-    if (!to) return this.#leave(environment, rip);
+    if (!to) {
+      this.#count('branches');
+      return this.#leave(environment, rip);
+    }
     const last = from.instructions.at(-1);
     const page = target.at >> 12;
     if (page !== 0 && last && page !== last.at >> 12)
       f.if(this.#elsewhere(page), () => this.#leaveRarely(environment, target.at));
     if (to.order <= from.order) {
       this.#settleBudget(environment);
-      f.if(this.#budget.leS(0), () => this.#leaveRarely(environment, target.at));
+      f.if(this.#budget.leS(0), () => {
+        this.#count('budget');
+        this.#leaveRarely(environment, target.at);
+      });
       this.#canonicalize(to, environment);
       f.br(this.#label(this.#labels, to));
     } else if (isMerge(to)) {
@@ -292,6 +320,7 @@ class RegionEmitter implements RegionFlow {
     this.#writeBack(environment);
     f.store('i32.store', S.budget, this.#budget.sub(environment.retired));
     const invalidations = f.let(f.load('i32.load', S.codeInvalidations));
+    this.#count('handlers');
     const code = f.let(f.call(this.#module.core.invoke, i32(this.#context.record(i))));
     f.if(code.ne(LEAVE.resume), () => f.return(code));
     const behind = new Environment();

@@ -2,7 +2,7 @@ import { CODE16, CODE64, type CodeMode } from '../decode/decoder.ts';
 import { lateName } from '../interpret/generate.ts';
 import { RUN_LENGTH } from '../interpret/run-decoder.ts';
 import type { Tier, TierHost } from '../interpret/tier.ts';
-import { FETCH, RECORD, RECORDS, S } from '../layout.ts';
+import { FETCH, RECORD, RECORDS, REGION_COUNTERS, S } from '../layout.ts';
 import type { FunctionRef } from '../wasm/function.ts';
 import { I32 } from '../wasm/opcodes.ts';
 import { type CodePageInfo, type GuestInstruction, RegionCode } from './code.ts';
@@ -16,12 +16,14 @@ export interface TranslatorOptions {
   readonly threshold: number;
   /** Compile at once, on this thread: for tests that must not depend on time. */
   readonly immediate: boolean;
+  /** Count in the regions what they do, for statistics. */
+  readonly count: boolean;
   /** Instructions of a slice at first: how often samples are taken. */
   readonly sliceInstructions: number;
 }
 
 /** What is right for guests, by measurement. */
-export const TRANSLATION: TranslatorOptions = { threshold: 2, immediate: false, sliceInstructions: 20_000 };
+export const TRANSLATION: TranslatorOptions = { threshold: 4, immediate: false, count: process.env['COUNT'] !== undefined, sliceInstructions: 20_000 };
 
 /** Elements of the interpreter's table from here on are regions; a record has 16 bits for them. */
 const FIRST_SLOT = 0x8000;
@@ -29,6 +31,9 @@ const SLOTS = 0x8000;
 export const LIMITS = { instructions: 200, callDepth: 3 } as const;
 /** Regions compiled together. */
 const BATCH = 16;
+/** Samples in a row in regions after which slices become longer, and how much longer than the first at most. */
+const SETTLED_SAMPLES = 8;
+const LONGEST_SLICE = 32;
 /** Slices after which what is there is compiled. */
 const PATIENCE = 8;
 
@@ -65,11 +70,13 @@ export class Translator implements Tier {
   #nextSlot = FIRST_SLOT;
   #pending: Pending[] = [];
   #waited = 0;
+  /** Samples in a row that were in regions. */
+  #settled = 0;
   #slice: number;
   readonly #counters = {
     regions: 0,
     regionsDropped: 0,
-    regionInstructions: 0,
+    instructionsTranslated: 0,
     bytesCompiled: 0,
     translateMicroseconds: 0,
     compileMicroseconds: 0,
@@ -93,7 +100,14 @@ export class Translator implements Tier {
   }
 
   counters(): Readonly<Record<string, number>> {
-    return this.#counters;
+    const { view } = this.#host;
+    const counted = this.#options.count
+      ? Object.entries(REGION_COUNTERS).map(([name, offset]) => [
+          `region${name[0]?.toUpperCase()}${name.slice(1)}`,
+          Number(view.getBigUint64(S.regionCounters + offset, true)),
+        ])
+      : [];
+    return { ...this.#counters, ...Object.fromEntries(counted) };
   }
 
   handlerBehind(handler: number): number {
@@ -132,11 +146,18 @@ export class Translator implements Tier {
   #sample(record: number): void {
     const { view } = this.#host;
     const handler = view.getUint16(record + RECORD.handler, true);
+    const { sliceInstructions } = this.#options;
     if (handler >= FIRST_SLOT) {
       this.#counters.samplesInRegions += 1;
+      // Where all is translated, samples tell nothing new.
+      this.#settled += 1;
+      if (this.#settled >= SETTLED_SAMPLES)
+        this.#slice = Math.min(this.#slice * 2, sliceInstructions * LONGEST_SLICE);
       return;
     }
     this.#counters.samplesInterpreted += 1;
+    this.#settled = 0;
+    this.#slice = Math.max(sliceInstructions, this.#slice >> 1);
     if (this.#byRecord.has(record) || this.#refused.has(record)) return;
     const count = (this.#samples.get(record) ?? 0) + 1;
     if (count < this.#options.threshold) {
@@ -229,6 +250,7 @@ export class Translator implements Tier {
           emitRegion(f, module, installed.region, {
             long: candidate.mode === CODE64,
             entryHandler: installed.entryHandler,
+            count: this.#options.count,
             physical: (index) => candidate.pageAt(index)?.physical ?? 0,
             record: (i) => this.#ownRecord(candidate.code, i),
           }),
@@ -283,7 +305,7 @@ export class Translator implements Tier {
     this.#bySlot.set(slot, member);
     this.#host.view.setUint16(member.record + RECORD.handler, slot, true);
     this.#counters.regions += 1;
-    this.#counters.regionInstructions += member.region.instructions;
+    this.#counters.instructionsTranslated += member.region.instructions;
   }
 
   // What makes regions invalid
@@ -304,6 +326,9 @@ export class Translator implements Tier {
     for (const member of [...this.#byRecord.values()]) this.#drop(member);
     this.#samples.clear();
     this.#refused.clear();
+    // Samples have to find everything again.
+    this.#settled = 0;
+    this.#slice = this.#options.sliceInstructions;
   }
 
   #drop(member: Installed): void {
