@@ -359,6 +359,8 @@ const RESULTS = new Map<string, ValType>([
   ['mulHighS', I64],
   ['x87_result', I64],
   ['sseCrc32c', I32],
+  ['sseRcp', I32],
+  ['sseRsqrt', I32],
   ['sseCompareStrings', I32],
   ['sseImageGet64', I64],
   ['pdep', I64],
