@@ -60,7 +60,7 @@ export const isDenormalScalar = (t: Shape, v: Val): Val =>
     .sub(1)
     .ltU(t.least * 2n - 1n);
 /** Finite, and no smaller than twice the least normal number, so that it cannot have been tiny before rounding. */
-const isPlain = (t: Shape, v: Val): Val =>
+export const isPlain = (t: Shape, v: Val): Val =>
   doubled(v)
     .sub(t.least * 4n)
     .ltU(t.infinity * 2n - t.least * 4n);
@@ -71,12 +71,12 @@ const abs = (t: Shape, v: Val): Val => simd(`${t.shape}.abs`, [v]);
 export const denormalLanes = (t: Shape, v: Val): Val =>
   andnot(simd(`${t.shape}.lt`, [abs(t, v), constantLanes(t, t.least)]), zeroLanes(t, v));
 const zeroLanes = (t: Shape, v: Val): Val => simd(`${t.shape}.eq`, [v, constantLanes(t, 0n)]);
-const plainLanes = (t: Shape, v: Val): Val =>
+export const plainLanes = (t: Shape, v: Val): Val =>
   and(
     simd(`${t.shape}.ge`, [abs(t, v), constantLanes(t, t.least * 2n)]),
     simd(`${t.shape}.lt`, [abs(t, v), constantLanes(t, t.infinity)]),
   );
-const allLanes = (t: Shape, mask: Val): Val => simd(`${t.integers}.all_true`, [mask], I32);
+export const allLanes = (t: Shape, mask: Val): Val => simd(`${t.integers}.all_true`, [mask], I32);
 
 export type Operation = 'add' | 'sub' | 'mul' | 'div';
 

@@ -16,7 +16,7 @@ export const SSE = {
   held: BASE + 8,
   /** i32: MXCSR as VCVTPS2PH sees it, with the rounding of its immediate. */
   control: BASE + 12,
-  /** v128: the result of an exact operation. */
+  /** v128: the result of an exact operation; of one on 256 bits, the upper half behind it. */
   result: BASE + 16,
   /** 1024 bytes: an FXSAVE or XSAVE image in transit. */
   image: BASE + 0x100,

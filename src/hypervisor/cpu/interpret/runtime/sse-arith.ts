@@ -165,37 +165,50 @@ function defineScalar(m: ModuleBuilder, t: Format, lane: FunctionRef, finish: Fu
 }
 
 /**
- * DPPS and DPPD (x, y, immediate): products of the lanes in the immediate's high half, summed in pairs,
- * broadcast to the lanes in its low half. Each step raises its exceptions before the next (SDM vol. 2, DPPS).
+ * DPPS and DPPD (x, y of each 128 bits, immediate): products of the lanes in the immediate's high half, summed in
+ * pairs, broadcast to the lanes in its low half. Each step, of all halves, raises its exceptions before the next
+ * (SDM vol. 2, DPPS). The results of two halves lie one behind the other.
  */
-function defineDot(m: ModuleBuilder, t: Format, lane: FunctionRef, finish: FunctionRef): FunctionRef {
+function defineDot(
+  m: ModuleBuilder,
+  t: Format,
+  lane: FunctionRef,
+  finish: FunctionRef,
+  halves: 1 | 2,
+): FunctionRef {
   const count = 128 / t.bits;
-  return m.fn(`sseDot${t.bits}`, [V128, V128, I32], [I32], (f) => {
-    const [x, y, imm] = f.params as [Local, Local, Local];
+  const vectors = new Array<typeof V128>(2 * halves).fill(V128);
+  return m.fn(halves === 1 ? `sseDot${t.bits}` : `avxDot${t.bits}`, [...vectors, I32], [I32], (f) => {
+    const imm = f.params[2 * halves] as Local;
     const settle = (): void => {
       f.if(f.call(finish), () => f.return(1));
       f.store('i32.store', SSE.exceptions, 0);
     };
     begin(f);
-    const ys = lanesOf(t, y);
-    let terms = lanesOf(t, x).map((xLane, i) => {
-      const term = f.local(I64, 0);
-      const use = imm.shrU(4 + i).and(1);
-      f.if(use, () => f.set(term, f.call(lane, i32(LANE_OP.mul), xLane, ys[i] ?? xLane)));
-      return term;
+    let terms = Array.from({ length: halves }, (_, half) => {
+      const [x, y] = f.params.slice(2 * half) as [Local, Local];
+      const ys = lanesOf(t, y);
+      return lanesOf(t, x).map((xLane, i) => {
+        const term = f.local(I64, 0);
+        const use = imm.shrU(4 + i).and(1);
+        f.if(use, () => f.set(term, f.call(lane, i32(LANE_OP.mul), xLane, ys[i] ?? xLane)));
+        return term;
+      });
     });
     settle();
-    while (terms.length > 1) {
-      const pairs = terms;
-      terms = pairs
-        .filter((_, i) => i % 2 === 0)
-        .map((term, i) => f.let(f.call(lane, i32(LANE_OP.add), term, pairs[i * 2 + 1] ?? term)));
+    for (let left = count; left > 1; left /= 2) {
+      terms = terms.map((pairs) =>
+        pairs
+          .filter((_, i) => i % 2 === 0)
+          .map((term, i) => f.let(f.call(lane, i32(LANE_OP.add), term, pairs[i * 2 + 1] ?? term))),
+      );
       settle();
     }
-    const sum = terms[0] ?? i64(0);
-    for (let i = 0; i < count; i += 1) {
-      storeLane(f, t, i, select(imm.shrU(i).and(1), sum, i64(0)));
-    }
+    terms.forEach(([sum], half) => {
+      for (let i = 0; i < count; i += 1) {
+        storeLane(f, t, half * count + i, select(imm.shrU(i).and(1), sum ?? i64(0), i64(0)));
+      }
+    });
     f.return(0);
   });
 }
@@ -207,7 +220,7 @@ export interface ExactPath {
   readonly lane64: FunctionRef;
 }
 
-/** Defines `ssePacked32/64`, `sseScalar32/64`, `sseDot32/64`, and `sseDeliver`, which tells what a lower half held back. */
+/** Defines `ssePacked32/64`, `sseScalar32/64`, `sseDot32/64`, `avxDot32`, and `sseDeliver`, which tells what a lower half held back. */
 export function addExactArithmetic(m: ModuleBuilder, soft32: SoftFloat, soft64: SoftFloat): ExactPath {
   const finish = defineFinish(m);
   const lane32 = defineLane(m, soft32);
@@ -219,8 +232,9 @@ export function addExactArithmetic(m: ModuleBuilder, soft32: SoftFloat, soft64: 
   ] as const) {
     functions[`ssePacked${t.bits}`] = definePacked(m, t, lane, finish);
     functions[`sseScalar${t.bits}`] = defineScalar(m, t, lane, finish);
-    functions[`sseDot${t.bits}`] = defineDot(m, t, lane, finish);
+    functions[`sseDot${t.bits}`] = defineDot(m, t, lane, finish, 1);
   }
+  functions['avxDot32'] = defineDot(m, SINGLE, lane32, finish, 2);
   functions['sseDeliver'] = m.fn('sseDeliver', [], [I32], (f) => {
     begin(f);
     f.return(f.call(finish));

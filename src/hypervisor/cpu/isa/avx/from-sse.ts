@@ -2,13 +2,15 @@ import { xmm } from '../../layout.ts';
 import { fxsaveInstructions } from '../fxsave.ts';
 import type { Instruction } from '../rows.ts';
 import { comparisons, sseArithmeticInstructions } from '../sse-arith.ts';
-import { zero128 } from '../sse-common.ts';
+import { imm8, zero128 } from '../sse-common.ts';
 import { sseConvertInstructions } from '../sse-convert.ts';
 import { sseElementInstructions } from '../sse-element.ts';
 import { sseMoveInstructions } from '../sse-move.ts';
 import { ssePackedInstructions } from '../sse-packed.ts';
+import { SSE } from '../sse-scratch.ts';
 import { sseStringInstructions } from '../sse-string.ts';
 import { type DeriveOptions, vexForms } from './derive.ts';
+import { avx } from './rows.ts';
 
 /** What AVX and AVX2 have of MMX, SSE to SSE4.2, AES and PCLMULQDQ (SDM vol. 1, 14.1 and 14.9). */
 
@@ -67,6 +69,8 @@ const FORMS: Readonly<Record<string, DeriveOptions | 'none'>> = {
   ptest: NARROW,
   mpsadbw: immediate(3, INTEGER),
   phminposuw: NARROW,
+  // Its steps raise their exceptions for both halves at once: see `dot`.
+  dpps: NARROW,
   dppd: NARROW,
   cvtdq2pd: { wide: 'AVX', source: 'widened' },
   cvtps2pd: { wide: 'AVX', source: 'widened' },
@@ -112,6 +116,13 @@ function clearingXmm0(row: Instruction): Instruction {
   };
 }
 
+const dot = avx('vdpps', 'VEX.256.66.0F3A 40 Vqq:w,Hqq,Wqq,Ib', (b) => {
+  const [yLow, yHigh] = b.readPair(2);
+  const [xLow, xHigh] = b.readPair(1);
+  b.callFaulting('avxDot32', xLow, yLow, xHigh, yHigh, imm8(b, 3));
+  b.writePair(0, b.state('v128.load', SSE.result), b.state('v128.load', SSE.result + 16));
+});
+
 export const fromSseInstructions: readonly Instruction[] = [
   ...derived(sseMoveInstructions, FLOAT),
   ...derived(ssePackedInstructions, INTEGER),
@@ -121,6 +132,7 @@ export const fromSseInstructions: readonly Instruction[] = [
     FLOAT,
   ),
   ...derived(comparisons(32), FLOAT),
+  dot,
   ...derived(sseConvertInstructions, FLOAT),
   ...derived(sseStringInstructions, NARROW).map(clearingXmm0),
   ...derived(
