@@ -5,7 +5,7 @@ import type { Builder, Condition, Size, Val } from '../isa/builder.ts';
 import { CS, ES, FLAT, FS, S, SEG, segment, TLB } from '../layout.ts';
 import { type FunctionBuilder, type Label, Local } from '../wasm/function.ts';
 import { F32, F64, I32, I64, type LoadName, type StoreName, V128, type ValType } from '../wasm/opcodes.ts';
-import { extractLane, i32, i64, replaceLane, select } from '../wasm/value.ts';
+import { extractLane, i32, i64, replaceLane, select, vconst } from '../wasm/value.ts';
 import { type GuestInstruction, branchTarget } from './code.ts';
 import { operandType, registerAt } from './effects.ts';
 import { Environment } from './environment.ts';
@@ -747,8 +747,7 @@ export class RegionBuilder implements Builder {
 const NOWHERE: Label = { depth: -1 };
 
 function zero(type: ValType): Val | number {
-  if (type === V128) throw new Untranslatable('a vector without a first value');
-  return 0;
+  return type === V128 ? vconst(new Array<number>(16).fill(0)) : 0;
 }
 
 function loadFor(spec: OperandSpec, bits: Size): LoadName {

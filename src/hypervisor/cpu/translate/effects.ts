@@ -405,8 +405,8 @@ function find(encoding: Encoding, long: boolean, opsize: 16 | 32 | 64, form: For
   try {
     encoding.instruction.semantics(b);
     treatment = b.treatment;
-    // VEX-encoded vector rows clear the upper halves, which regions do not hold.
-    if (encoding.vex !== undefined && vector && treatment === 'native') treatment = 'handler';
+    // VEX-encoded vector rows clear the upper halves, which regions do not hold; outside of 64-bit mode what they may depends on more.
+    if (encoding.vex !== undefined && (vector || !long) && treatment === 'native') treatment = 'handler';
   } catch (error) {
     if (!(error instanceof Unsupported)) throw error;
     treatment = 'handler';
