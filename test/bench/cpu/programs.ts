@@ -62,7 +62,7 @@ export const PROGRAMS: readonly Program[] = [
   ...group('double', { nbody: 450, mandelbrot: 280, matrix_double: 190, vector_double: 1600 }),
   ...group('sse', { convert: 1200, filter_float: 2000, blend: 5000 }),
   ...group('x87', { x87_polynomial: 550, x87_newton: 800, x87_double: 2000 }),
-  ...group('code', { jit: 950, jit_new: 90, patch: 85, data_by_code: 300 }),
+  ...group('code', { jit: 950, jit_new: 90, patch: 85, data_by_code: 100 }),
   ...group('kernel', {
     syscalls: 1500,
     reads: 540,
