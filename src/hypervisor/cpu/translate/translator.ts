@@ -73,6 +73,8 @@ export class Translator implements Tier {
   /** Samples in a row that were in regions. */
   #settled = 0;
   #slice: number;
+  /** What slices are longer by. */
+  #shift = 0;
   readonly #counters = {
     regions: 0,
     regionsDropped: 0,
@@ -96,7 +98,7 @@ export class Translator implements Tier {
   }
 
   sliceLimit(): number {
-    return this.#slice;
+    return this.#slice + this.#shift;
   }
 
   counters(): Readonly<Record<string, number>> {
@@ -158,7 +160,12 @@ export class Translator implements Tier {
     this.#counters.samplesInterpreted += 1;
     this.#settled = 0;
     this.#slice = Math.max(sliceInstructions, this.#slice >> 1);
-    if (this.#byRecord.has(record) || this.#refused.has(record)) return;
+    if (this.#refused.has(record)) {
+      // A loop whose slices end at the same place each time is sampled at another one.
+      this.#shift = (this.#shift * 5 + 3) & 63;
+      return;
+    }
+    if (this.#byRecord.has(record)) return;
     const count = (this.#samples.get(record) ?? 0) + 1;
     if (count < this.#options.threshold) {
       this.#samples.set(record, count);
@@ -328,6 +335,7 @@ export class Translator implements Tier {
     this.#refused.clear();
     // Samples have to find everything again.
     this.#settled = 0;
+    this.#shift = 0;
     this.#slice = this.#options.sliceInstructions;
   }
 
