@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import type { TranslatorOptions } from '../../src/hypervisor/cpu/translate/translator.ts';
+import { TRANSLATION, type TranslatorOptions } from '../../src/hypervisor/cpu/translate/translator.ts';
 import { createMachine, type Machine } from '../../src/hypervisor/index.ts';
 import { firstDifference, ProcessorState, ramOf } from './state.ts';
 
@@ -11,7 +11,12 @@ export interface TwinOptions {
 }
 
 /** Translated at once, so that two runs translate the same. */
-const EAGER: TranslatorOptions = { threshold: 2, immediate: true, sliceInstructions: 2_000 };
+const EAGER: TranslatorOptions = {
+  ...TRANSLATION,
+  threshold: 2,
+  immediate: true,
+  sliceInstructions: 2_000,
+};
 
 /** What two machines do not agree on. */
 export interface Difference {
@@ -78,6 +83,13 @@ export class Twins {
   get translatedShare(): number {
     const { samplesInRegions = 0, samplesInterpreted = 0 } = this.translated.stats().exits;
     return samplesInRegions / Math.max(1, samplesInRegions + samplesInterpreted);
+  }
+
+  /** Runs both to a tick without a look at them. */
+  async skipTo(ticks: number): Promise<void> {
+    await this.interpreted.runTo(ticks);
+    await this.translated.runTo(ticks);
+    this.#agreed = ticks;
   }
 
   /** Runs both to a tick and compares them there; their RAM only when asked to, for that takes its time. */

@@ -1,0 +1,174 @@
+// `npm run lockstep`: Debian to its shell, interpreted and translated side by side, the whole processor compared at
+// every stop and RAM at some. Where they differ it starts again, stops more often there, and shows the code.
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { currentInstruction } from './guest-code.ts';
+import { ProcessorState } from './state.ts';
+import { type Difference, Twins } from './twins.ts';
+
+const USAGE = `Usage: npm run lockstep -- [--from N] [--every N] [--until N] [--append STRING]
+  --from N     ticks (instructions and exceptions) up to which nothing is compared (default 0)
+  --every N    ticks between two comparisons (default 100000)
+  --until N    where it ends (default: the shell's prompt)
+  --append S   the kernel's command line (default "console=ttyS0 quiet")`;
+
+/** Stops between two comparisons of RAM. */
+const RAM_EVERY = 100;
+/** Stops between two lines of progress. */
+const TELL_EVERY = 1000;
+/** How far apart stops are in the second run. */
+const FINER = 10_000;
+/** How near to the first difference it is worth to come: no instruction, but a region, makes it. */
+const RESOLUTION = 16;
+/** Instructions shown in front of it: more than a region and the steps behind it have. */
+const SHOWN = 400;
+const PROMPT = /~ # /;
+/** Nothing takes longer to come to the prompt. */
+const MOST = 20e9;
+
+/** Stops every so many ticks up to a point. */
+interface Stretch {
+  readonly every: number;
+  readonly upTo: number;
+}
+
+interface Options {
+  readonly from: number;
+  readonly every: number;
+  readonly until: number | undefined;
+  readonly append: string;
+}
+
+/** Throws an Error whose message is for the user. */
+function readOptions(args: string[]): Options {
+  const { values } = parseArgs({
+    args,
+    options: {
+      from: { type: 'string', default: '0' },
+      every: { type: 'string', default: '100000' },
+      until: { type: 'string' },
+      append: { type: 'string', default: 'console=ttyS0 quiet' },
+      help: { type: 'boolean', short: 'h' },
+    },
+  });
+  if (values.help) {
+    console.log(USAGE);
+    process.exit(0);
+  }
+  const count = (name: string, text: string, least: number): number => {
+    const value = Number(text);
+    if (!/^\d+$/.test(text) || value < least || value > MOST)
+      throw new Error(`--${name} is a whole number from ${least} to ${MOST}, not "${text}"`);
+    return value;
+  };
+  return {
+    from: count('from', values.from, 0),
+    every: count('every', values.every, 1),
+    until: values.until === undefined ? undefined : count('until', values.until, 1),
+    append: values.append,
+  };
+}
+
+function boot({ append }: Options): Promise<Twins> {
+  const home = process.env.TEREMOK_HOME;
+  if (home === undefined) throw new Error('TEREMOK_HOME is not set: run this through npm run lockstep');
+  return Twins.boot({ folder: join(home, 'images', 'debian-busybox'), cmdline: append });
+}
+
+/** Runs twins through the stretches, until they differ or come to the end. */
+async function follow(
+  twins: Twins,
+  { from, until }: Options,
+  stretches: readonly Stretch[],
+): Promise<Difference | undefined> {
+  if (from > 0) await twins.skipTo(from);
+  let at = from;
+  let stops = 0;
+  for (const { every, upTo } of stretches) {
+    while (at < upTo && !twins.ended) {
+      at = Math.min(upTo, at + every);
+      stops += 1;
+      const difference = await twins.runTo(at, stops % RAM_EVERY === 0);
+      if (difference) return difference;
+      if (stops % TELL_EVERY === 0) tell(twins);
+      if (until === undefined && PROMPT.test(twins.output)) return await twins.runTo(at, true);
+    }
+  }
+  return await twins.runTo(at, true);
+}
+
+function tell(twins: Twins): void {
+  const share = (twins.translatedShare * 100).toFixed(1);
+  console.log(`the same after ${twins.agreed} ticks; ${share} % of the samples in regions`);
+}
+
+/** Ends stretches at a point. */
+const endAt = (stretches: readonly Stretch[], end: number): Stretch[] =>
+  stretches.map(({ every, upTo }) => ({ every, upTo: Math.min(upTo, end) }));
+
+/**
+ * Runs again and again to where they still agreed, and from there on in one go, to see where they first differ. The
+ * ways up to there are the same, and with them what is translated; what is behind runs in regions too, but for the
+ * last few hundred ticks.
+ */
+async function bisect(
+  options: Options,
+  stretches: readonly Stretch[],
+  difference: Difference,
+): Promise<Difference> {
+  let first = difference;
+  for (let low = difference.after; first.at - low > RESOLUTION; ) {
+    const middle = Math.floor((low + first.at) / 2);
+    const twins = await boot(options);
+    await follow(twins, options, endAt(stretches, difference.after));
+    const found = await twins.runTo(middle, false);
+    await twins.dispose();
+    if (found) first = found;
+    else low = middle;
+    console.log(`different between ${low} and ${first.at}`);
+  }
+  return first;
+}
+
+/** Runs once more, and shows the instructions that led to a difference. */
+async function show(options: Options, stretches: readonly Stretch[], difference: Difference): Promise<void> {
+  const { after, at, lines } = difference;
+  const twins = await boot(options);
+  await follow(twins, options, endAt(stretches, after));
+  const { interpreted, translated } = twins;
+  await translated.runTo(at);
+  const from = Math.max(after, at - SHOWN);
+  await interpreted.runTo(from);
+  console.log(`before, at ${from}:\n${new ProcessorState(interpreted.memory)}`);
+  for (let tick = from; tick < at; tick++) {
+    console.log(`${String(tick).padStart(12)} ${currentInstruction(interpreted.memory)}`);
+    await interpreted.runTo(tick + 1);
+  }
+  console.log(`interpreted, at ${at}:\n${new ProcessorState(interpreted.memory)}`);
+  console.log(`translated:\n${new ProcessorState(translated.memory)}`);
+  console.log(`different, interpreted / translated:\n${lines.join('\n')}`);
+  await twins.dispose();
+}
+
+const options = readOptions(process.argv.slice(2));
+let stretches: Stretch[] = [{ every: options.every, upTo: options.until ?? MOST }];
+let found: Difference | undefined;
+for (const finer of [undefined, FINER]) {
+  if (finer !== undefined) {
+    if (!found || finer >= found.at - found.after) continue;
+    const { after, at } = found;
+    console.log(`different between ${after} and ${at}: ${found.lines.join('; ')}`);
+    // As before up to there, so that the same is translated.
+    stretches = [...endAt(stretches, after), { every: finer, upTo: at }];
+  }
+  const twins = await boot(options);
+  const difference = await follow(twins, options, stretches);
+  if (finer === undefined) tell(twins);
+  await twins.dispose();
+  if (!difference) break;
+  found = difference;
+}
+if (found) {
+  await show(options, stretches, await bisect(options, stretches, found));
+  process.exitCode = 1;
+}
