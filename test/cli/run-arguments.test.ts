@@ -48,6 +48,8 @@ const cases: readonly (readonly [args: string, says: RegExp])[] = [
   ['--kernel @/good.elf --engine qemu', /--engine takes auto, interpret, translate, kvm, not ‘qemu’/],
   ['--kernel @/good.elf --engine translate', /--engine translate is not available in this version/],
   ['--kernel @/good.elf --engine kvm', /--engine kvm is not available in this version/],
+  ['--kernel @/good.elf --icount 0', /--icount takes a whole number from 1 to 1000, not ‘0’/],
+  ['--kernel @/good.elf --icount 0.5', /--icount takes a whole number from 1 to 1000/],
   ['--kernel @/good.elf --cpu i486', /no processor profile ‘i486’/],
   ['--kernel @/good.elf --display gtk', /--display takes none/],
   ['--kernel @/good.elf --display vnc=5900', /vnc is not available in this version/],

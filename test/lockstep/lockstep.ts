@@ -98,7 +98,8 @@ async function follow(
 }
 
 function tell(twins: Twins): void {
-  const share = (twins.translatedShare * 100).toFixed(1);
+  const { inRegions, interpreted } = twins.samples;
+  const share = ((inRegions / Math.max(1, inRegions + interpreted)) * 100).toFixed(1);
   console.log(`the same after ${twins.agreed} ticks; ${share} % of the samples in regions`);
 }
 

@@ -43,9 +43,10 @@ export class ProcessorState {
   readonly #bytes: Buffer;
   readonly rflags: number;
 
-  constructor(memory: WebAssembly.Memory) {
-    this.#bytes = Buffer.from(Buffer.from(memory.buffer, STATE, S.budget - STATE));
-    this.rflags = readRflags(new DataView(memory.buffer));
+  /** `buffer`: the machine's linear memory. */
+  constructor({ buffer }: { readonly buffer: ArrayBufferLike }) {
+    this.#bytes = Buffer.from(Buffer.from(buffer, STATE, S.budget - STATE));
+    this.rflags = readRflags(new DataView(buffer));
   }
 
   get rip(): bigint {

@@ -32,11 +32,14 @@ export class Twins {
   readonly interpreted: Machine;
   readonly translated: Machine;
   readonly #output: readonly [() => string, () => string];
+  /** How machines ended by themselves. */
+  readonly #ends: string[] = [];
   #agreed = 0;
 
   private constructor(machines: readonly [Machine, Machine], output: readonly [() => string, () => string]) {
     [this.interpreted, this.translated] = machines;
     this.#output = output;
+    for (const { exited } of machines) void exited.then((exit) => this.#ends.push(JSON.stringify(exit)));
   }
 
   static async boot(options: TwinOptions): Promise<Twins> {
@@ -79,10 +82,10 @@ export class Twins {
     return this.interpreted.state === 'ended' || this.translated.state === 'ended';
   }
 
-  /** How much of the translated run's samples lay in regions, 0 to 1. */
-  get translatedShare(): number {
+  /** Of the translated machine: how many slices ended where a region begins, and where none does. */
+  get samples(): { readonly inRegions: number; readonly interpreted: number } {
     const { samplesInRegions = 0, samplesInterpreted = 0 } = this.translated.stats().exits;
-    return samplesInRegions / Math.max(1, samplesInRegions + samplesInterpreted);
+    return { inRegions: samplesInRegions, interpreted: samplesInterpreted };
   }
 
   /** Runs both to a tick without a look at them. */
@@ -107,6 +110,7 @@ export class Twins {
     if (interpreted.ticks !== translated.ticks || interpreted.state !== translated.state)
       return [
         `stopped at ${interpreted.ticks} ${interpreted.state} / ${translated.ticks} ${translated.state}`,
+        ...this.#ends,
       ];
     const states = [interpreted, translated].map(({ memory }) => new ProcessorState(memory)) as [
       ProcessorState,

@@ -13,6 +13,8 @@ export interface RunOptions {
   readonly disks: readonly RunDisk[];
   readonly engine: 'auto' | 'interpret' | 'translate';
   readonly cpu: CpuProfileName;
+  /** Nanoseconds that an instruction takes, when time comes from instructions. */
+  readonly icount: number | undefined;
   readonly serial: { readonly kind: 'stdio' | 'none' } | { readonly kind: 'file'; readonly path: string };
   readonly debugExit: boolean;
   readonly testDevice: boolean;
@@ -28,6 +30,8 @@ export interface RunDisk {
 
 /** RAM ends where the PCI window begins, at 3 GiB. */
 const MEMORY_MIB = { least: 1, most: 3072, default: 256 } as const;
+/** Of an instruction, as the hypervisor takes it. */
+const INSTRUCTION_NS = { least: 1, most: 1000 } as const;
 /** The kernel's own limit on x86 (boot protocol, COMMAND_LINE_SIZE). */
 const MAX_APPEND_BYTES = 2047;
 
@@ -45,6 +49,10 @@ export const RUN_OPTIONS: OptionSpecs = {
   cpu: {
     value: 'PROFILE',
     description: 'the processor the guest sees: portable (x86-64-v2 and a few more) or x86-64-v3',
+  },
+  icount: {
+    value: 'NS',
+    description: 'time comes from the instructions, NS nanoseconds each: every run is the same, to the bit',
   },
   serial: { value: 'WHERE', description: 'the serial line: stdio, none or a file to write to (stdio)' },
   display: { value: 'WHERE', description: 'none' },
@@ -169,6 +177,7 @@ export function parseRunOptions(options: Options): RunOptions {
     disks: options.list('disk').map(parseDisk),
     engine,
     cpu: parseCpu(options.text('cpu')),
+    icount: options.number('icount', INSTRUCTION_NS.least, INSTRUCTION_NS.most),
     serial: parseSerial(options.text('serial')),
     debugExit: options.has('debug-exit'),
     testDevice: options.has('test-device'),

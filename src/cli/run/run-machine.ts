@@ -63,6 +63,7 @@ async function build(options: RunOptions, serial: ByteSink): Promise<Machine> {
     disks: options.disks.map(({ path, readonly }) => ({ path, readonly })),
     engine: options.engine,
     cpu: options.cpu,
+    ...(options.icount === undefined ? {} : { icount: options.icount }),
     debugExit: options.debugExit,
     testDevice: options.testDevice,
   };

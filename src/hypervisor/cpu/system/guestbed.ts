@@ -3,6 +3,7 @@ import type { Bus } from '../../machine/bus.ts';
 import { BLOCKED, type InterruptKind, type InterruptSource } from '../engine.ts';
 import { writeRflags } from '../flags.ts';
 import { Interpreter } from '../interpret/engine.ts';
+import type { Tier, TierHost } from '../interpret/tier.ts';
 import { CS, gpr, RAM, S, SS, TR } from '../layout.ts';
 import { CpuidTable } from './cpuid.ts';
 import { CR0, CR4, EFER, setCpl, writeSegment } from './registers.ts';
@@ -30,13 +31,8 @@ export const SELECTOR = {
   code32Kernel: 0x58,
 } as const;
 
-const NO_DEVICES: Bus = {
-  read: () => 0xffff_ffff,
-  write: () => {},
-  claim: () => {
-    throw new Error('no devices here');
-  },
-};
+/** A device that asks for an interrupt: what is written to it is the vector. */
+export const DOORBELL = 0x400000;
 
 /** A whole processor with 4 MiB, code and data of its own, and one interrupt line. */
 export class Guest {
@@ -46,8 +42,10 @@ export class Guest {
   pending: number | undefined;
   /** Something else than a maskable interrupt that waits. */
   signal: InterruptKind = 'none';
+  /** Ticks at each access to a port or to the device in memory. */
+  readonly accesses: number[] = [];
 
-  constructor() {
+  constructor(tier?: (host: TierHost) => Tier) {
     const memory = new WebAssembly.Memory({ initial: PAGES, maximum: PAGES, shared: true });
     const interrupts: InterruptSource = {
       poll: (blocked = 0) => {
@@ -65,23 +63,39 @@ export class Guest {
         return vector;
       },
     };
+    const raise = (vector: number): void => {
+      this.pending = vector;
+      this.cpu.interruptsChanged();
+    };
+    const mmio: Bus = {
+      read: () => {
+        this.accesses.push(this.cpu.ticks);
+        return 0xffff_ffff;
+      },
+      write: (at, _size, value) => {
+        this.accesses.push(this.cpu.ticks);
+        if (at === DOORBELL) raise(value & 0xff);
+      },
+      claim: () => {
+        throw new Error('no devices here');
+      },
+    };
     this.cpu = new Interpreter({
       memory,
       ramBytes: RAM_BYTES,
-      mmio: NO_DEVICES,
+      mmio,
+      ...(tier ? { tier } : {}),
       interrupts,
       platform: {
         ioRead: () => 0x5a,
         ioWrite: (port, _size, value) => {
           this.ports.push(value);
+          this.accesses.push(this.cpu.ticks);
           if (port === 0x81) {
             this.signal = 'nmi';
             this.cpu.interruptsChanged();
           }
-          if (port === 0x80) {
-            this.pending = value;
-            this.cpu.interruptsChanged();
-          }
+          if (port === 0x80) raise(value);
         },
         msrRead: () => undefined,
         msrWrite: () => false,
@@ -141,6 +155,7 @@ export class Guest {
     this.poke(TABLES + 0x1000, TABLES + 0x2007);
     this.poke(TABLES + 0x2000, 0x87);
     this.poke(TABLES + 0x2008, 0x200087);
+    this.poke(TABLES + 0x2010, DOORBELL | 0x87);
     this.poke(TSS + 4, KERNEL_TOP);
     this.set(S.gdtrBase, GDT);
     this.set(S.idtrBase, IDT);
