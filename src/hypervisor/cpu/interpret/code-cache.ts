@@ -59,6 +59,11 @@ export class CodeCache {
     return slots;
   }
 
+  /** The slot table of a physical page in the current code mode, if it has one. */
+  known(physical: number): number | undefined {
+    return this.#byKey.get((physical >>> 12) * 4 + this.#view.getInt32(S.codeMode, true))?.slots;
+  }
+
   page(slots: number): CodePage {
     const page = this.#pages[(slots - CODE_PAGES.base) / CODE_PAGES.bytes];
     if (!page) throw new Error('a slot table that belongs to no page');

@@ -12,6 +12,8 @@ export interface TierHost {
   readonly exports: InterpreterExports;
   readonly cache: CodeCache;
   readonly isRam: (physical: number) => boolean;
+  /** Physical address of the page that code at a linear address would be fetched from; undefined when that would fault. */
+  readonly codeAddress: (linear: bigint) => number | undefined;
   /** Element of the interpreter's table for what was decoded, made if it was not met before; 0 when the form has none. */
   readonly handlerOf: (decoder: Decoder, mode: CodeMode) => number;
 }

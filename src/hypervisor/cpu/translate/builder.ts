@@ -6,7 +6,8 @@ import { CS, ES, FLAT, FS, S, SEG, segment, TLB } from '../layout.ts';
 import { type FunctionBuilder, type Label, Local } from '../wasm/function.ts';
 import { F32, F64, I32, I64, type LoadName, type StoreName, V128, type ValType } from '../wasm/opcodes.ts';
 import { extractLane, i32, i64, replaceLane, select, vconst } from '../wasm/value.ts';
-import { type GuestInstruction, branchTarget } from './code.ts';
+import { accessBytes, INT_LOADS, INT_STORES } from './accesses.ts';
+import { branchTarget, type GuestInstruction } from './code.ts';
 import { operandType, registerAt } from './effects.ts';
 import { Environment } from './environment.ts';
 import {
@@ -22,7 +23,6 @@ import {
   signFlag,
   zeroFlag,
 } from './flags.ts';
-import { accessBytes, INT_LOADS, INT_STORES } from './accesses.ts';
 import type { RegionModule } from './module.ts';
 
 /** A form that cannot be translated where it stands. */
@@ -237,8 +237,16 @@ export class RegionBuilder implements Builder {
     if (size === 64) return this.#setGpr64(n, value);
     if (size === 32) return this.#setGpr64(n, value.extendU());
     const mask = size === 8 ? 0xff : 0xffff;
-    const part = value.and(mask).extendU().shl(BigInt(byte * 8));
-    this.#setGpr64(n, this.#gpr64(n).and(~(BigInt(mask) << BigInt(byte * 8))).or(part));
+    const part = value
+      .and(mask)
+      .extendU()
+      .shl(BigInt(byte * 8));
+    this.#setGpr64(
+      n,
+      this.#gpr64(n)
+        .and(~(BigInt(mask) << BigInt(byte * 8)))
+        .or(part),
+    );
   }
   #readXmm(n: number, type: ValType, size: Size): Val {
     const value = this.#xmm(n);
@@ -458,7 +466,10 @@ export class RegionBuilder implements Builder {
     const last = bytes === 1 ? address : address.add(BigInt(bytes - 1));
     const tag = f.load('i64.load', entry, write ? TLB.writeTag : TLB.readTag);
     f.if(tag.ne(last.and(-4096n)), () => {
-      f.set(host, f.call(write ? this.#module.core.regionWrite : this.#module.core.regionRead, address, i32(bytes)));
+      f.set(
+        host,
+        f.call(write ? this.#module.core.regionWrite : this.#module.core.regionRead, address, i32(bytes)),
+      );
       f.if(host.eqz(), () => this.#flow.bail());
     });
     this.#fresh.add(host);
@@ -626,11 +637,13 @@ export class RegionBuilder implements Builder {
     this.#depth += 1;
     const before = this.environment;
     const arms: Environment[] = [];
-    const arm = (body: (label: Label) => void) => (label: Label): void => {
-      this.environment = new Environment(before);
-      body(label);
-      arms.push(this.environment);
-    };
+    const arm =
+      (body: (label: Label) => void) =>
+      (label: Label): void => {
+        this.environment = new Environment(before);
+        body(label);
+        arms.push(this.environment);
+      };
     this.#f.if(condition, arm(then), otherwise ? arm(otherwise) : undefined);
     if (!otherwise) arms.push(new Environment(before));
     this.#depth -= 1;

@@ -1,4 +1,11 @@
-import { type Encoding, FORM, type FormKind, handlerKey, type OperandSpec, operandBits } from '../decode/encoding.ts';
+import {
+  type Encoding,
+  FORM,
+  type FormKind,
+  handlerKey,
+  type OperandSpec,
+  operandBits,
+} from '../decode/encoding.ts';
 import type { Builder, Condition, Size, Val } from '../isa/builder.ts';
 import { gpr, S, xmm } from '../layout.ts';
 import { type Label, Local } from '../wasm/function.ts';

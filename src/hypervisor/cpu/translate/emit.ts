@@ -25,7 +25,12 @@ export interface RegionContext {
 }
 
 /** Emits a region as one function (record) → code, of the interpreter's handler signature. */
-export function emitRegion(f: FunctionBuilder, module: RegionModule, region: Region, context: RegionContext): void {
+export function emitRegion(
+  f: FunctionBuilder,
+  module: RegionModule,
+  region: Region,
+  context: RegionContext,
+): void {
   new RegionEmitter(f, module, region, context).emit();
 }
 
@@ -215,8 +220,7 @@ class RegionEmitter implements RegionFlow {
     const block = this.#block;
     const { returns } = block;
     const target = f.let(to);
-    if (returns?.block)
-      f.if(target.eq(this.#builder.rip(returns.at)), () => this.#behind(block, returns));
+    if (returns?.block) f.if(target.eq(this.#builder.rip(returns.at)), () => this.#behind(block, returns));
     const environment = new Environment(this.#builder.environment);
     environment.retired += 1;
     this.#count('indirect');
@@ -256,7 +260,7 @@ class RegionEmitter implements RegionFlow {
     this.#countInstructions(i32(environment.retired));
     this.#writeBack(environment);
     f.store('i32.store', S.budget, this.#budget.sub(environment.retired));
-    f.returnCall(this.#context.long ? this.#module.core.jump64 : this.#module.core.jump32, rip);
+    f.returnCall(this.#module.chain(this.#context.long), rip);
   }
 
   #edge(from: Block, target: Target, environment: Environment): void {

@@ -74,9 +74,7 @@ const topBit = (size: Size, value: Val): Val =>
 /** Bits that were carried out of each position of x + y, or borrowed into it. */
 function carries(flags: { kind: 'add' | 'sub'; r: Val; x: Val; y: Val }): Val {
   const { r, x, y } = flags;
-  return flags.kind === 'add'
-    ? x.and(y).or(x.or(y).and(r.not()))
-    : x.not().and(y).or(x.xor(y).not().and(r));
+  return flags.kind === 'add' ? x.and(y).or(x.or(y).and(r.not())) : x.not().and(y).or(x.xor(y).not().and(r));
 }
 
 /** `flagAux` from a carry vector. */

@@ -1,10 +1,10 @@
-import { LEAVE } from '../interpret/core-parts.ts';
+import { HANDLER } from '../interpret/core-parts.ts';
 import type { Size, Val } from '../isa/builder.ts';
-import { S } from '../layout.ts';
+import { FETCH, RECORD, S } from '../layout.ts';
 import type { FunctionBuilder, FunctionRef, Local } from '../wasm/function.ts';
 import { ModuleBuilder } from '../wasm/module.ts';
 import { I32, I64, type ValType } from '../wasm/opcodes.ts';
-import { carryAux, DEFERRED, type Flags, lazyForm, SIZES, signed64 } from './flags.ts';
+import { DEFERRED, type Flags, lazyForm, SIZES, signed64 } from './flags.ts';
 
 /** What the interpreter's module has for regions. */
 export interface CoreFunctions {
@@ -40,6 +40,7 @@ export class RegionModule {
   constructor(calls: ReadonlySet<string>, signatureOf: (name: string) => FunctionRef) {
     const { m } = this;
     m.importMemory('env', 'memory', 1, 65536);
+    m.importTable('env', 'table', 0);
     const core: Partial<Record<keyof CoreFunctions, FunctionRef>> = {};
     for (const [name, [params, results]] of Object.entries(SIGNATURES))
       core[name as keyof CoreFunctions] = m.importFunction('env', name, params, results);
@@ -53,6 +54,40 @@ export class RegionModule {
   runtime(name: string): FunctionRef {
     const ref = this.#runtime.get(name);
     if (!ref) throw new RangeError(`runtime function ${name} is not among the region's calls`);
+    return ref;
+  }
+
+  readonly #chains = new Map<boolean, FunctionRef>();
+
+  /**
+   * (offset in CS) → code: goes on there, where CS is flat. What the interpreter's jump does, without a call into its instance when all is known.
+   */
+  chain(long: boolean): FunctionRef {
+    const known = this.#chains.get(long);
+    if (known) return known;
+    const leave = long ? this.core.jump64 : this.core.jump32;
+    const ref = this.m.fn(long ? 'chain64' : 'chain32', [I64], [I32], (f, linear) => {
+      const jump = (): void => f.returnCall(leave, linear);
+      const budget = f.let(f.load('i32.load', S.budget));
+      f.if(budget.leS(0), jump);
+      const page = f.let(linear.and(-4096n));
+      f.if(page.ne(f.load('i64.load', S.pageBase)), () => {
+        const index = linear
+          .shrU(12)
+          .wrap()
+          .and(FETCH.entries - 1);
+        const entry = f.let(f.load('i32.load', S.fetchView).add(index.mul(FETCH.stride)));
+        f.if(f.load('i64.load', entry).ne(page), jump);
+        f.store('i64.store', S.pageBase, page);
+        f.store('i32.store', S.pageSlots, f.load('i32.load', entry, 8));
+      });
+      const slot = f.load('i32.load', S.pageSlots).add(linear.wrap().and(0xfff).shl(2));
+      const record = f.let(f.load('i32.load', slot));
+      f.if(record.eqz(), jump);
+      f.store('i32.store', S.budget, budget.add(f.load('i32.load8_u', record, RECORD.ordinal)));
+      f.returnCallIndirect(HANDLER, 0, f.load('i32.load16_u', record, RECORD.handler), record);
+    });
+    this.#chains.set(long, ref);
     return ref;
   }
 
@@ -110,5 +145,3 @@ export function storeLazy(f: FunctionBuilder, flags: Exclude<Flags, { kind: 'mem
   f.store('i64.store', S.flagResult, result);
   f.store('i32.store', S.flagAux, aux);
 }
-
-export { carryAux, LEAVE };

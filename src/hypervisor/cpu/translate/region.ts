@@ -44,6 +44,8 @@ export interface Block {
 
 export interface Region {
   readonly entry: Block;
+  /** Offsets behind instructions that the interpreter does: where it could come back to translated code. */
+  readonly continuations: readonly number[];
   /** In reverse postorder. */
   readonly blocks: readonly Block[];
   readonly instructions: number;
@@ -63,7 +65,8 @@ export interface RegionLimits {
 }
 
 /** One number for an instruction in its frame; offsets lie within a few pages of the entry's. */
-const key = (frame: Frame | undefined, at: number): number => (frame?.id ?? 0) * 0x1_0000_0000 + at + 0x8000_0000;
+const key = (frame: Frame | undefined, at: number): number =>
+  (frame?.id ?? 0) * 0x1_0000_0000 + at + 0x8000_0000;
 
 /** Follows the code from an offset on. Undefined when not even the first instruction can be translated. */
 export function findRegion(code: RegionCode, start: number, limits: RegionLimits): Region | undefined {
@@ -77,6 +80,7 @@ class Finder {
   readonly #visited = new Map<number, GuestInstruction>();
   readonly #leaders = new Map<number, Block>();
   readonly #frames = new Map<number, Frame>();
+  readonly #continuations = new Set<number>();
   readonly #work: { frame: Frame | undefined; at: number }[] = [];
 
   constructor(code: RegionCode, limits: RegionLimits) {
@@ -92,7 +96,7 @@ class Finder {
     for (const [name, block] of this.#leaders) {
       if (this.#visited.has(name)) this.#fill(block);
     }
-    return finish(entry);
+    return finish(entry, [...this.#continuations]);
   }
 
   #lead(frame: Frame | undefined, at: number): void {
@@ -128,7 +132,10 @@ class Finder {
       }
       if (this.#visited.size >= this.#limits.instructions) return;
       const i = this.#code.instruction(at);
-      if (!i || !this.#fits(i)) return;
+      if (!i || !this.#fits(i)) {
+        if (i && !isTransfer(i)) this.#continuations.add(at + i.length);
+        return;
+      }
       this.#visited.set(name, i);
       const after = at + i.length;
       if (i.effects.flow === 'conditional') {
@@ -222,6 +229,12 @@ export function isReturn(i: GuestInstruction): boolean {
   return name === 'ret' || name === 'ret-release';
 }
 
+/** Whether control does not go on behind an instruction that leaves: far transfers, and what raises. */
+function isTransfer(i: GuestInstruction): boolean {
+  return TRANSFERS.test(i.encoding.instruction.name);
+}
+const TRANSFERS = /^(syscall|sysret|sysenter|sysexit|iret|retf.*|(jmp|call)-far.*|int.*|ud|hlt)$/;
+
 export function targetsOf(block: Block): Target[] {
   return [block.next, block.taken, block.returns].filter((t) => t !== undefined);
 }
@@ -241,7 +254,7 @@ function postorder(entry: Block): Block[] {
 }
 
 /** Orders blocks, cuts branches into the middle of loops, finds dominators and what flows along the edges. */
-function finish(entry: Block): Region {
+function finish(entry: Block, continuations: readonly number[]): Region {
   for (;;) {
     const blocks = postorder(entry).reverse();
     blocks.forEach((block, order) => {
@@ -249,7 +262,7 @@ function finish(entry: Block): Region {
       block.dominator = undefined;
     });
     findDominators(blocks);
-    if (!cutIrreducible(blocks)) return annotate(entry, blocks);
+    if (!cutIrreducible(blocks)) return annotate(entry, blocks, continuations);
   }
 }
 
@@ -307,7 +320,7 @@ function cutIrreducible(blocks: readonly Block[]): boolean {
   return cut;
 }
 
-function annotate(entry: Block, blocks: readonly Block[]): Region {
+function annotate(entry: Block, blocks: readonly Block[], continuations: readonly number[]): Region {
   let gprs = 0;
   let xmms = 0;
   let gprWrites = 0;
@@ -331,7 +344,7 @@ function annotate(entry: Block, blocks: readonly Block[]): Region {
   for (const block of blocks) block.children.sort((a, b) => b.order - a.order);
   flowDirty(blocks);
   flowFlags(blocks);
-  return { entry, blocks, instructions, gprs, xmms, gprWrites, xmmWrites };
+  return { entry, continuations, blocks, instructions, gprs, xmms, gprWrites, xmmWrites };
 }
 
 function flowDirty(blocks: readonly Block[]): void {

@@ -5,8 +5,8 @@ import type { Tier, TierHost } from '../interpret/tier.ts';
 import { FETCH, RECORD, RECORDS, REGION_COUNTERS, S } from '../layout.ts';
 import type { FunctionRef } from '../wasm/function.ts';
 import { I32 } from '../wasm/opcodes.ts';
-import { type CodePageInfo, type GuestInstruction, RegionCode } from './code.ts';
 import { Untranslatable } from './builder.ts';
+import { type CodePageInfo, type GuestInstruction, RegionCode } from './code.ts';
 import { emitRegion } from './emit.ts';
 import { RegionModule } from './module.ts';
 import { findRegion, type Region } from './region.ts';
@@ -23,12 +23,19 @@ export interface TranslatorOptions {
 }
 
 /** What is right for guests, by measurement. */
-export const TRANSLATION: TranslatorOptions = { threshold: 4, immediate: false, count: process.env['COUNT'] !== undefined, sliceInstructions: 20_000 };
+export const TRANSLATION: TranslatorOptions = {
+  threshold: 4,
+  immediate: false,
+  count: process.env['COUNT'] !== undefined,
+  sliceInstructions: 20_000,
+};
 
 /** Elements of the interpreter's table from here on are regions; a record has 16 bits for them. */
 const FIRST_SLOT = 0x8000;
 const SLOTS = 0x8000;
 export const LIMITS = { instructions: 200, callDepth: 3 } as const;
+/** How far on the interpreter's instructions are followed from a hot region. */
+const CONTINUATIONS = 2;
 /** Regions compiled together. */
 const BATCH = 16;
 /** Samples in a row in regions after which slices become longer, and how much longer than the first at most. */
@@ -135,14 +142,16 @@ export class Translator implements Tier {
     return page ? view.getUint32(page.slots + Number(linear & 0xfffn) * 4, true) : 0;
   }
 
-  /** What the fetch TLB knows of a linear page. */
+  /** A linear page of code, if anything on it was decoded. */
   #fetchEntry(page: bigint): CodePageInfo | undefined {
-    const { view, isRam } = this.#host;
+    const { view, isRam, cache, codeAddress } = this.#host;
     const index = Number(BigInt.asUintN(64, page) >> 12n) & (FETCH.entries - 1);
     const entry = view.getUint32(S.fetchView, true) + index * FETCH.stride;
-    if (view.getBigInt64(entry, true) !== BigInt.asIntN(64, page)) return undefined;
-    const physical = view.getUint32(entry + 12, true);
-    return isRam(physical) ? { physical, slots: view.getUint32(entry + 8, true) } : undefined;
+    const known = view.getBigInt64(entry, true) === BigInt.asIntN(64, page);
+    const physical = known ? view.getUint32(entry + 12, true) : codeAddress(page);
+    if (physical === undefined || !isRam(physical)) return undefined;
+    const slots = cache.known(physical);
+    return slots === undefined ? undefined : { physical, slots };
   }
 
   #sample(record: number): void {
@@ -172,16 +181,16 @@ export class Translator implements Tier {
       return;
     }
     this.#samples.delete(record);
-    this.#translate(record, handler);
+    this.#translate(view.getBigInt64(S.rip, true), record, CONTINUATIONS);
   }
 
   // Regions
 
-  /** Finds the region at S.rip, whose record this is. */
-  #translate(record: number, entryHandler: number): void {
+  /** Finds the region at an offset in CS, whose record this is, and those that `further` times over come behind what leaves it. */
+  #translate(rip: bigint, record: number, further: number): void {
     const start = performance.now();
     const { view, interpreter, cache } = this.#host;
-    const rip = view.getBigInt64(S.rip, true);
+    const entryHandler = view.getUint16(record + RECORD.handler, true);
     const mode = view.getInt32(S.codeMode, true) as CodeMode;
     const base = rip & ~0xfffn;
     const pages = new Map<number, CodePageInfo | undefined>();
@@ -200,6 +209,8 @@ export class Translator implements Tier {
     if (!region || this.#nextSlot >= FIRST_SLOT + SLOTS) {
       this.#refused.add(record);
       this.#counters.refused += 1;
+      const first = code.instruction(Number(rip & 0xfffn));
+      if (first) this.#continue(base, [first.at + first.length], pageAt, further);
       return;
     }
     const granules = granulesOf(region, (index) => pageAt(index)?.physical ?? 0);
@@ -214,6 +225,23 @@ export class Translator implements Tier {
     const candidate: Candidate = { code, mode, pageAt };
     this.#pending.push({ candidate, installed });
     this.#counters.translateMicroseconds += (performance.now() - start) * 1000;
+    this.#continue(base, region.continuations, pageAt, further);
+  }
+
+  /** Translates where the interpreter will come back to translated code. */
+  #continue(
+    base: bigint,
+    offsets: readonly number[],
+    pageAt: (index: number) => CodePageInfo | undefined,
+    further: number,
+  ): void {
+    if (further === 0) return;
+    for (const at of offsets) {
+      const page = pageAt(at >> 12);
+      const next = page ? this.#host.view.getUint32(page.slots + (at & 0xfff) * 4, true) : 0;
+      if (next !== 0 && !this.#byRecord.has(next) && !this.#refused.has(next))
+        this.#translate(base + BigInt(at), next, further - 1);
+    }
   }
 
   /** Compiles what is pending as one module. */
@@ -283,7 +311,7 @@ export class Translator implements Tier {
   #imports(calls: ReadonlySet<string>): Record<string, WebAssembly.ImportValue> {
     const { exports, memory } = this.#host;
     const all = exports as unknown as Record<string, WebAssembly.ImportValue>; // exports by any name
-    const imports: Record<string, WebAssembly.ImportValue> = { memory };
+    const imports: Record<string, WebAssembly.ImportValue> = { memory, table: this.#table };
     for (const name of ['regionRead', 'regionWrite', 'jump64', 'jump32', 'resume', 'invoke'])
       imports[name] = all[name] as WebAssembly.ImportValue;
     for (const name of calls) imports[name] = all[lateName({ name })] as WebAssembly.ImportValue;
