@@ -535,8 +535,10 @@ class CaseMaker {
   #aim(end: number): void {
     const bytes = new Uint8Array(this.#mode / 8);
     const view = new DataView(bytes.buffer);
-    // Sometimes a target that is not canonical, where the branch itself faults.
-    const wild = this.#mode === 64 && this.#rng.chance(0.05) ? 1n << 62n : 0n;
+    // Sometimes a target that is not canonical, where the branch itself faults; a stack that is not besides
+    // makes it #GP on Intel's (SDM vol. 2, CALL) and #SS on AMD's.
+    const wanted = this.#mode === 64 && this.#rng.chance(0.05);
+    const wild = wanted && (this.#gpr[RSP] ?? 0n) >> 47n === 0n ? 1n << 62n : 0n;
     if (this.#mode === 64) view.setBigUint64(0, BigInt(end) | wild, true);
     else view.setUint32(0, end, true);
     if (/^ret/.test(this.#name)) this.#patch(Number(this.#gpr[RSP]), bytes);
