@@ -32,6 +32,7 @@ import { bump, type InterpreterExports } from './exports.ts';
 import { Handlers } from './extensions.ts';
 import { type GeneratedInterpreter, generateInterpreter, type Handler } from './generate.ts';
 import { applyMode } from './mode.ts';
+import { ACCESS } from './paging.ts';
 import { linearRip, RUN_LENGTH, RunDecoder } from './run-decoder.ts';
 import type { Tier, TierHost } from './tier.ts';
 
@@ -155,6 +156,11 @@ export class Interpreter implements CpuEngine {
       cache: this.#cache,
       isRam: (physical) => this.#isRam(physical),
       handlerOf: (decoder, mode) => handlers.of(decoder, mode),
+      codeAddress: (linear) => {
+        const access = (this.view.getInt32(S.accessBits, true) & ACCESS.user) | ACCESS.fetch;
+        const physical = this.#wasm.translate(BigInt.asIntN(64, linear), access);
+        return physical < 0n ? undefined : Number(physical);
+      },
     });
     this.#cache.onFlush = () => this.#tier?.flush();
     this.view.setUint32(S.ramSize, options.ramBytes, true);
