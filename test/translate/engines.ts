@@ -7,26 +7,26 @@ import { HostRunner } from './host-runner.ts';
 import { type Ended, fieldAt, MOST_INSTRUCTIONS, maskExit, ProgramMachine } from './machine.ts';
 import { CODE, DATA, DATA_AREAS, DATA_BYTES } from './places.ts';
 import type { Program } from './program.ts';
-import { RegionCounter } from './region-counter.ts';
 
-/** How a translator is set up: samples until something is hot, and instructions of a slice. */
+/** How a translator is set up: samples until something is hot, instructions of a slice, and whether regions count what they do. */
 export interface Setting {
   readonly threshold: number;
   readonly slice: number;
+  readonly count: boolean;
 }
 
 /** Regions begin at different places, after different paths. */
 export const SETTINGS: readonly Setting[] = [
-  { threshold: 1, slice: 40 },
-  { threshold: 1, slice: 7 },
-  { threshold: 1, slice: 1 },
-  { threshold: 2, slice: 150 },
+  { threshold: 1, slice: 40, count: true },
+  { threshold: 1, slice: 7, count: false },
+  { threshold: 1, slice: 1, count: true },
+  { threshold: 2, slice: 150, count: false },
 ];
 
 export interface TranslatingMachine {
   readonly name: string;
   readonly machine: ProgramMachine;
-  readonly counter: RegionCounter;
+  readonly counts: boolean;
 }
 
 export type Verdict =
@@ -46,29 +46,29 @@ export interface Tally {
   faults: number;
   resumed: number;
   skipped: number;
-  /** Retired by translating machines, and of these in regions. */
+  /** Retired by translating machines that count, and of these in regions. */
   retired: number;
   inRegions: number;
+  /** Places in the middle of programs where states were compared. */
+  meetings: number;
 }
 
 const FLAGS = 0xcd5;
 /** C0 to C3 of the x87 status word: arithmetic leaves most of them undefined. */
 const CONDITIONS = 0x4700;
+/** Slices of a lock-step run before the program is given up. */
+const MOST_SLICES = 8000;
 const hex = (value: bigint | number): string => value.toString(16);
 
-function makeTranslator({ threshold, slice }: Setting): TranslatingMachine {
-  let counter: RegionCounter | undefined;
-  const machine = new ProgramMachine((host) => {
-    counter = new RegionCounter(host);
-    return new Translator(counter.host, {
-      ...TRANSLATION,
-      threshold,
-      immediate: true,
-      sliceInstructions: slice,
-    });
-  });
-  if (!counter) throw new Error('the machine has no tier');
-  return { name: `translator(${threshold},${slice})`, machine, counter };
+function makeTranslator({ threshold, slice, count }: Setting): TranslatingMachine {
+  const options = { ...TRANSLATION, threshold, sliceInstructions: slice, count, immediate: true };
+  const machine = new ProgramMachine((host) => new Translator(host, options));
+  return { name: `translator(${threshold},${slice})`, machine, counts: count };
+}
+
+/** Instructions that a translating machine retired in regions so far. */
+function inRegions({ machine }: TranslatingMachine): number {
+  return machine.guest.engine.counters()['regionInstructions'] ?? 0;
 }
 
 /** The first state of every program's data. */
@@ -93,14 +93,17 @@ export class Engines {
     skipped: 0,
     retired: 0,
     inRegions: 0,
+    meetings: 0,
   };
   /** Why there is no host processor to compare with. */
   readonly hostMissing: string | undefined;
   readonly #host: HostRunner | undefined;
   readonly #data = firstData();
 
-  constructor(settings: readonly Setting[] = SETTINGS) {
+  /** `native`: the host's processor too, if it can be had; one such object a process. */
+  constructor(settings: readonly Setting[] = SETTINGS, native = true) {
     this.translators = settings.map(makeTranslator);
+    if (!native) return;
     try {
       this.#host = new HostRunner(this.#data);
     } catch (error) {
@@ -114,11 +117,6 @@ export class Engines {
       (sum, { machine }) => sum + (machine.guest.engine.counters()[name] ?? 0),
       0,
     );
-  }
-
-  /** Ways out of regions that the counter of instructions does not know. */
-  unknownExits(): string[] {
-    return [...new Set(this.translators.flatMap(({ counter }) => [...counter.unknown]))];
   }
 
   /** Runs a program everywhere. `which`: only on these translators. */
@@ -154,6 +152,14 @@ export class Engines {
     return { kind: 'equal', ended: ended ? 'end' : 'fault', native, retired: expected.retired };
   }
 
+  /** Runs a program on one translator alone, and tells how many of its instructions retired in regions. */
+  measure(program: Program, t: TranslatingMachine): { retired: number; inRegions: number } {
+    t.machine.load(program, this.#data, false);
+    const before = inRegions(t);
+    const { retired } = t.machine.run(program);
+    return { retired, inRegions: inRegions(t) - before };
+  }
+
   #skip(why: string): Verdict {
     this.tally.skipped += 1;
     return { kind: 'skipped', why };
@@ -161,12 +167,14 @@ export class Engines {
 
   /** Runs it on a translator, and tells what differs from the interpreter. */
   #translate(t: TranslatingMachine, program: Program, expected: Ended, resumes: boolean): string | undefined {
-    const { machine, counter } = t;
+    const { machine } = t;
     machine.load(program, this.#data, resumes);
-    const before = counter.instructions;
+    const before = inRegions(t);
     const got = machine.run(program, MOST_INSTRUCTIONS + 20_000);
-    this.tally.retired += got.retired;
-    this.tally.inRegions += counter.instructions - before;
+    if (t.counts) {
+      this.tally.retired += got.retired;
+      this.tally.inRegions += inRegions(t) - before;
+    }
     const found: string[] = [];
     if (!got.halted) found.push(`does not come to an end: stands at ${hex(machine.rip)}`);
     if (got.retired !== expected.retired)
@@ -189,6 +197,38 @@ export class Engines {
       if (what) return { between: t.name, what: `going on behind faults:\n${what}` };
     }
     return undefined;
+  }
+
+  /**
+   * Runs a program on a translator in small slices, the interpreter behind it,
+   * and compares wherever both have retired as many instructions: the state is
+   * whole at every end of a slice. Engines stop at branches, not always the same.
+   */
+  lockStep(program: Program, t: TranslatingMachine): Verdict {
+    const a = this.interpreter;
+    const b = t.machine;
+    const rng = new Random(program.seed);
+    for (const machine of [a, b]) {
+      machine.load(program, this.#data, true);
+      machine.begin(program);
+    }
+    for (let slices = 0; !b.halted; slices++) {
+      if (slices === MOST_SLICES) return { kind: 'skipped', why: 'does not come to an end' };
+      b.advance(1 + rng.below(rng.chance(0.5) ? 8 : 80));
+      for (let left = b.retired - a.retired; left > 0 && !a.halted; left = b.retired - a.retired)
+        a.advance(left);
+      // A fault retires nothing: behind one engine's last instruction the other one may be in the handler already.
+      if (a.retired !== b.retired || a.rip !== b.rip || a.halted !== b.halted || a.atString()) continue;
+      this.tally.meetings += 1;
+      const found = machineDifferences(a, b);
+      if (found.length > 0)
+        return {
+          kind: 'different',
+          between: t.name,
+          what: [`after ${b.retired} instructions, at ${hex(b.rip)}:`, ...found].join('\n'),
+        };
+    }
+    return { kind: 'equal', ended: 'end', native: false, retired: b.retired };
   }
 
   #compareHost(

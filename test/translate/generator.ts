@@ -87,7 +87,13 @@ class Generator {
     this.#options = options;
     this.#mode = options.mode ?? this.#rng.pick([64, 64, 32] as const);
     this.#native = this.#rng.chance(NATIVE_SHARE);
-    this.#pick = new InstructionPicker(this.#rng, this.#mode, TABLE, this.#native);
+    this.#pick = new InstructionPicker(
+      this.#rng,
+      this.#mode,
+      TABLE,
+      this.#native,
+      options.hotRounds !== undefined,
+    );
   }
 
   make(): Program {
@@ -96,7 +102,7 @@ class Generator {
     const start = a.label();
     const end = a.label();
     const scope: Scope = { rounds: 1, reserved: [], depth: 0, inFunction: false };
-    const before = rng.below(3);
+    const before = this.#options.hotRounds === undefined ? rng.below(3) : 0;
     for (let n = 0; n < before; n++) this.#function(scope);
     a.bind(start);
     if (this.#options.hotRounds !== undefined) this.#hot(this.#options.hotRounds);
@@ -118,8 +124,9 @@ class Generator {
     const length = this.#a.bytes.length;
     if (length > CODE_BYTES - PAGE) throw new Error(`a program of ${length} bytes`);
     // Often so that a boundary of pages goes through it.
-    const offset =
+    const anywhere =
       rng.chance(0.6) && length < PAGE ? PAGE - rng.below(length) : rng.below(CODE_BYTES - length);
+    const offset = this.#options.hotRounds === undefined ? anywhere : PAGE + rng.below(PAGE - length);
     const at = CODE + offset;
     const code = this.#a.link(at);
     const place = (label: Label): number => at + (label.at ?? 0);
@@ -136,7 +143,8 @@ class Generator {
       gpr[n] = this.#mode === 64 ? rng.value() : n < 8 ? rng.value() & 0xffff_ffffn : 0n;
     gpr[roles.base1] = BigInt(DATA + D.numbers + 0x1000);
     gpr[roles.base2] = BigInt(DATA + D.numbers + 0x2000 - rng.below(24));
-    gpr[4] = BigInt(DATA + D.stack + 0x1000 + (rng.chance(0.15) ? rng.below(16) : 8 * rng.below(8)));
+    const misaligned = this.#options.hotRounds === undefined && rng.chance(0.15);
+    gpr[4] = BigInt(DATA + D.stack + 0x1000 + (misaligned ? rng.below(16) : 8 * rng.below(8)));
     if (roles.index !== undefined) gpr[roles.index] = BigInt(rng.below(64));
     return {
       seed: this.#seed,
@@ -214,7 +222,8 @@ class Generator {
   #some(scope: Scope, most = 4): void {
     for (let n = this.#rng.below(most); n >= 0; n--) {
       const kind = this.#rng.below(14);
-      if (kind === 0) this.#a.emit(...this.#pick.vector(true, scope.reserved));
+      if (kind === 0 && this.#options.hotRounds === undefined)
+        this.#a.emit(...this.#pick.vector(true, scope.reserved));
       else if (kind <= 3) this.#loose(scope);
       else this.#plain(scope);
     }
@@ -256,7 +265,7 @@ class Generator {
     for (let n = rng.below(3); n > 0; n--)
       this.#plain(scope, /^(inc|dec|rol|ror|stc|clc|cmc|lahf|sahf|mov|lea|movzx|not|ad[co]x)$/);
     for (let n = rng.below(3); n >= 0; n--) {
-      if (rng.chance(0.15)) this.#pushFlags(scope);
+      if (rng.chance(0.15) && this.#options.hotRounds === undefined) this.#pushFlags(scope);
       else this.#plain(scope, /^(set[a-z]+|cmov[a-z]+|adc|sbb|lahf|cmc)$/);
     }
   }
@@ -410,17 +419,33 @@ class Generator {
     const scope: Scope = { rounds: MOST_ROUNDS, reserved: [outer, RCX], depth: 2, inFunction: false };
     this.#moveImmediate(outer, rounds);
     const again = this.#a.here();
-    for (let n = 1 + this.#rng.below(3); n >= 0; n--) {
-      const kind = this.#rng.below(8);
-      if (kind === 0) this.#branch(scope);
-      else if (kind === 1) this.#flagChain(scope);
-      else if (kind === 2) this.#a.emit(...this.#pick.vector(true, scope.reserved));
-      else if (kind === 3) this.#stack(scope);
-      else if (kind === 4) this.#x87s();
-      else this.#some(scope, 6);
-    }
+    for (let n = 1 + this.#rng.below(3); n >= 0; n--)
+      this.#rng.pick([
+        () => this.#hotBranch(scope),
+        () => this.#flagChain(scope),
+        () => this.#hotCall(scope),
+        () => this.#some(scope, 6),
+      ])();
     this.#decrement(outer);
     this.#jcc(5, again, true);
+  }
+
+  #hotBranch(scope: Scope): void {
+    const out = this.#a.label();
+    this.#plain(scope, /^(add|sub|cmp|test|and|inc|dec|xor)$/);
+    this.#jcc(this.#rng.below(16), out);
+    this.#flagChain(scope);
+    this.#a.bind(out);
+  }
+  #hotCall(scope: Scope): void {
+    const callee = this.#a.label();
+    const over = this.#a.label();
+    this.#jump(over, true);
+    this.#a.bind(callee);
+    this.#flagChain(scope);
+    this.#a.emit(0xc3);
+    this.#a.bind(over);
+    this.#a.near(callee, 0xe8);
   }
 
   // Calls

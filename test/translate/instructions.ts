@@ -57,12 +57,15 @@ export class InstructionPicker {
   readonly #table: OpcodeTable;
   /** Compare with a host's processor: nothing undefined, nothing that its maker chose. */
   readonly #native: boolean;
+  readonly #tame: boolean;
 
-  constructor(rng: Random, mode: 32 | 64, table: OpcodeTable, native: boolean) {
+  /** `tame`: accesses lie within a page. */
+  constructor(rng: Random, mode: 32 | 64, table: OpcodeTable, native: boolean, tame = false) {
     this.#rng = rng;
     this.#mode = mode;
     this.#table = table;
     this.#native = native;
+    this.#tame = tame;
   }
 
   #inMode(e: Encoding): boolean {
@@ -118,6 +121,17 @@ export class InstructionPicker {
   memory(): MemoryChoice {
     const rng = this.#rng;
     const { base1, base2, index } = ROLES[this.#mode];
+    if (this.#tame) {
+      const displacement = 16 + rng.below(0x70);
+      return {
+        base: base1,
+        index: undefined,
+        scale: 0,
+        displacement,
+        displacementBytes: 1,
+        ripRelative: false,
+      };
+    }
     const useIndex = index !== undefined && rng.chance(0.3);
     const near = rng.chance(0.6);
     const displacement = near

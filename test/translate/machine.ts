@@ -26,6 +26,8 @@ const STATE_BYTES = S.budget - S.gpr;
 export const MOST_INSTRUCTIONS = 60_000;
 
 const HLT = 0xf4;
+/** Operand and address size, REPNE and REP, REX.W. */
+const PREFIXES = new Set([0x66, 0x67, 0xf2, 0xf3, 0x48]);
 
 /** State of a machine after a run. */
 export interface Ended {
@@ -42,6 +44,7 @@ export class ProgramMachine {
   readonly after = createHostState();
   readonly #code: Uint8Array;
   readonly #data: Uint8Array;
+  #begun = 0;
 
   constructor(tier?: (host: TierHost) => Tier) {
     this.guest = new GuestMachine({
@@ -95,6 +98,20 @@ export class ProgramMachine {
     ram.set(COMMON_HANDLER, COMMON);
   }
 
+  /** Where a loaded program begins, with nothing of it run. */
+  begin(program: Program): void {
+    this.run(program, 0);
+    this.#begun = this.guest.engine.instructions;
+  }
+  /** Goes on from `begin` by about this many instructions: to the next branch behind them. */
+  advance(instructions: number): void {
+    this.guest.engine.run(instructions);
+  }
+  /** Instructions retired since `begin`. */
+  get retired(): number {
+    return this.guest.engine.instructions - this.#begun;
+  }
+
   /** Runs a loaded program until it stops, or is given up. */
   run(program: Program, budget = MOST_INSTRUCTIONS): Ended {
     const { engine } = this.guest;
@@ -111,6 +128,15 @@ export class ProgramMachine {
   }
   get rip(): bigint {
     return this.guest.state.getBigUint64(S.rip, true);
+  }
+
+  /** Whether a string instruction comes next: it may have given way in the middle of its repetitions. */
+  atString(): boolean {
+    const { ram } = this.guest;
+    let at = Number(this.rip);
+    while (PREFIXES.has(ram[at] ?? 0)) at++;
+    const opcode = ram[at] ?? 0;
+    return opcode >= 0xa4 && opcode <= 0xaf;
   }
 
   /** The architectural state as bytes, flags as RFLAGS has them. */

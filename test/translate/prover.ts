@@ -1,4 +1,11 @@
-import { describe, Engines, SETTINGS, type Setting } from './engines.ts';
+import {
+  describe,
+  Engines,
+  SETTINGS,
+  type Setting,
+  type TranslatingMachine,
+  type Verdict,
+} from './engines.ts';
 import { makeProgram, type ProgramOptions } from './generator.ts';
 import type { Program } from './program.ts';
 import { countInstructions, shrinkProgram } from './shrink.ts';
@@ -9,6 +16,9 @@ export interface Failure {
   /** What differs, and the program shrunk and disassembled. */
   readonly report: string;
 }
+
+/** One program in so many runs in lock-step as well. */
+const LOCK_STEP_SHARE = 3;
 
 /** Seeds of a batch: neighbours have nothing in common. */
 export const programSeed = (seed: number, n: number): number => (seed % 1_000_000) * 1_000_000 + n;
@@ -30,19 +40,30 @@ export class ProgramProver {
       all || !other ? translators : translators.filter((t) => t === translators[0] || t === other);
     const program = makeProgram(seed, options);
     const verdict = engines.run(program, which);
-    if (verdict.kind !== 'different') return undefined;
-    return { seed, report: this.#explain(program, verdict.between) };
+    if (verdict.kind === 'different')
+      return { seed, report: this.#explain(program, verdict.between, (p, some) => engines.run(p, some)) };
+    const stepped = translators[seed % translators.length];
+    if (!stepped || verdict.kind === 'skipped' || (seed % LOCK_STEP_SHARE !== 0 && !all)) return undefined;
+    const inStep = engines.lockStep(program, stepped);
+    if (inStep.kind !== 'different') return undefined;
+    return {
+      seed,
+      report: `in lock-step, ${this.#explain(program, inStep.between, (p, [t]) => engines.lockStep(p, t ?? stepped))}`,
+    };
   }
 
-  #explain(program: Program, between: string): string {
-    const { engines } = this;
-    const which = engines.translators.filter((t) => t.name === between);
+  #explain(
+    program: Program,
+    between: string,
+    run: (p: Program, which: readonly TranslatingMachine[]) => Verdict,
+  ): string {
+    const which = this.engines.translators.filter((t) => t.name === between);
     const fails = (smaller: Program): boolean => {
-      const verdict = engines.run(smaller, which);
+      const verdict = run(smaller, which);
       return verdict.kind === 'different' && verdict.between === between;
     };
     const shrunk = shrinkProgram(program, fails);
-    const last = engines.run(shrunk, which);
+    const last = run(shrunk, which);
     const what = last.kind === 'different' ? last.what : 'it does not fail a second time';
     return [
       `seed ${program.seed}: ${between} differs; ${countInstructions(program)} instructions, ${countInstructions(shrunk)} of them needed (the others are NOPs, not shown)`,

@@ -1,0 +1,88 @@
+// The translator does not quietly fall back: what is hot runs in regions, nearly all of it, and no row of the table
+// keeps a region from being made.
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { generateInterpreter } from '../../src/hypervisor/cpu/interpret/generate.ts';
+import { RAM } from '../../src/hypervisor/cpu/layout.ts';
+import { memoryForms, operandSizes } from '../native/cases.ts';
+import { encode } from '../native/encoder.ts';
+import { Engines } from './engines.ts';
+import { makeProgram } from './generator.ts';
+import { emitCode } from './region-code.ts';
+
+const PROGRAMS = 40;
+const ROUNDS = 1000;
+
+describe('hot loops', () => {
+  it('run in regions', (t) => {
+    const engines = new Engines([{ threshold: 1, slice: 40, count: true }], false);
+    const [translator] = engines.translators;
+    assert.ok(translator);
+    let sum = 0;
+    let ran = 0;
+    for (let seed = 0; seed < PROGRAMS; seed++) {
+      const program = makeProgram(seed, { hotRounds: ROUNDS });
+      const verdict = engines.run(program);
+      assert.ok(verdict.kind !== 'different', verdict.kind === 'different' ? verdict.what : '');
+      if (verdict.kind !== 'equal' || verdict.ended !== 'end') continue;
+      const { retired, inRegions } = engines.measure(program, translator);
+      assert.ok(inRegions <= retired, `seed ${seed}: ${inRegions} of ${retired}`);
+      assert.ok(
+        inRegions > retired * 0.95,
+        `seed ${seed}: ${inRegions} of ${retired} instructions in regions`,
+      );
+      sum += inRegions / retired;
+      ran += 1;
+    }
+    t.diagnostic(`${ran} loops, ${((sum / ran) * 100).toFixed(2)} % of their instructions in regions`);
+    assert.ok(ran > PROGRAMS * 0.9, `${ran} of ${PROGRAMS} came to their end`);
+    assert.ok(sum / ran > 0.98, `${sum / ran} of the instructions in regions`);
+  });
+
+  it('are regions whatever row of the table is in them', () => {
+    const interpreter = generateInterpreter();
+    const bytes = new Uint8Array(RAM + 4096);
+    const failed = new Set<string>();
+    for (const mode of [64, 32] as const)
+      for (const e of interpreter.table.encodings) {
+        if (e.mode === (mode === 64 ? 'i64' : 'o64')) continue;
+        for (const opsize of operandSizes(e, mode))
+          for (const memory of memoryForms(e)) {
+            const choice = {
+              mode,
+              opsize,
+              addressOverride: false,
+              prefixes: [],
+              rex: false,
+              reg: 0,
+              rm: 2,
+              third: 1,
+              fourth: 1,
+              memory: memory
+                ? ({
+                    base: 3,
+                    index: e.vsib ? 6 : undefined,
+                    scale: 0,
+                    displacement: 16,
+                    displacementBytes: 1,
+                    ripRelative: false,
+                  } as const)
+                : undefined,
+              immediates: e.immediates.map(() => 3n),
+            };
+            const { bytes: code } = encode(e, choice, 0);
+            const loop = [...code, 0xeb, -(code.length + 2) & 0xff];
+            try {
+              const made = emitCode(interpreter, bytes, mode, loop);
+              if (made && !WebAssembly.validate(made))
+                failed.add(`${e.instruction.name} (${e.text}): not valid`);
+            } catch (error) {
+              failed.add(
+                `${e.instruction.name} (${e.text}): ${error instanceof Error ? error.message : String(error)}`,
+              );
+            }
+          }
+      }
+    assert.deepEqual([...failed], []);
+  });
+});
