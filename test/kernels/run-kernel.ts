@@ -1,7 +1,7 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createMachine, type MachineExit } from '../../src/hypervisor/index.ts';
+import { createMachine, type MachineConfig, type MachineExit } from '../../src/hypervisor/index.ts';
 
 export interface KernelRun {
   readonly exit: MachineExit | { readonly kind: 'timeout' };
@@ -12,7 +12,13 @@ export interface KernelRun {
 /** Runs a kernel in a machine of its own; what it printed on COM1, and how it ended. */
 export async function runKernel(
   image: Uint8Array,
-  options: { memoryMiB?: number; seconds?: number; disks?: readonly string[]; console?: boolean } = {},
+  options: {
+    memoryMiB?: number;
+    seconds?: number;
+    disks?: readonly string[];
+    console?: boolean;
+    config?: Pick<MachineConfig, 'engine' | 'icount'>;
+  } = {},
 ): Promise<KernelRun> {
   const directory = await mkdtemp(join(tmpdir(), 'teremok-kernel-'));
   let timer: NodeJS.Timeout | undefined;
@@ -26,6 +32,7 @@ export async function runKernel(
         boot: { kernel },
         debugExit: true,
         disks: (options.disks ?? []).map((path) => ({ path })),
+        ...options.config,
       },
       {
         serial: {

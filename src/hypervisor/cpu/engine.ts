@@ -33,8 +33,8 @@ export interface CpuEngine {
   /** Runs at most about `instructions`; sooner when halted or asked to stop. */
   run(instructions: number): SliceEnd;
   /**
-   * Runs until `ticks` has grown by so much, not one more, or sooner: when
-   * halted, asked to stop, or when string instructions took the time of that.
+   * Runs until `ticks` has grown by so much, not one instruction more, or
+   * sooner: when halted or asked to stop.
    */
   runExactly(ticks: number): SliceEnd;
   /** Asks a running slice to end behind the current instruction; called by devices from within it. */
@@ -48,10 +48,10 @@ export interface CpuEngine {
   /** Instructions retired since the engine was made. */
   readonly instructions: number;
   /**
-   * Instructions retired and exceptions raised, up to date within a slice too:
-   * what a machine whose time comes from its instructions counts. The same
-   * for every engine at the same place of the same program. A string
-   * instruction counts one each time it gives way, and one at its end.
+   * Time in instructions, up to date within a slice too: one for each that is
+   * retired, one for an exception, and what a long string instruction costs
+   * each time that it gives way. The same for every engine at the same place
+   * of the same program.
    */
   readonly ticks: number;
   counters(): Readonly<Record<string, number>>;

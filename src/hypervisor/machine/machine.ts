@@ -133,7 +133,7 @@ export class Machine {
     return this.#parts.memory;
   }
 
-  /** Instructions run and exceptions raised: what time comes from in a machine with `icount`. */
+  /** What time comes from in a machine with `icount`: see CpuEngine. */
   get ticks(): number {
     return this.#parts.engine.ticks;
   }

@@ -95,8 +95,8 @@ export class Interpreter implements CpuEngine {
   /** A record and the stop behind it, for single steps. */
   readonly #stepRecord: number = RECORDS.base + RECORDS.bytes;
   #retired = 0;
-  /** Exceptions raised, each of which takes a tick of time though it is no instruction. */
-  #exceptions = 0;
+  /** Ticks that no instruction was retired in: of exceptions, and of string instructions that gave way. */
+  #otherTicks = 0;
   /** Budget of the run of the module that is under way. */
   #given = 0;
   /** The module is running, and so `#retired` is behind. */
@@ -193,13 +193,13 @@ export class Interpreter implements CpuEngine {
   }
 
   get ticks(): number {
-    const settled = this.#retired + this.#exceptions;
+    const settled = this.#retired + this.#otherTicks;
     if (!this.#inModule) return settled;
     const { view } = this;
     const left = view.getInt32(S.budget, true) + this.#stolen;
     const record = this.#counted ? 0 : view.getUint32(S.record, true);
     const ordinal = record === 0 ? 0 : view.getUint8(record + RECORD.ordinal);
-    return settled + this.#given - left - view.getInt32(S.charge, true) + ordinal;
+    return settled + this.#given - left + ordinal;
   }
 
   counters(): Readonly<Record<string, number>> {
@@ -292,7 +292,7 @@ export class Interpreter implements CpuEngine {
     const charged = this.#charged + this.view.getInt32(S.charge, true);
     this.view.setInt32(S.charge, 0, true);
     this.#retired += budget - left - charged;
-    this.#exceptions += this.#charged;
+    this.#otherTicks += charged;
     this.#spent += charged;
     this.#charged = 0;
   }
@@ -306,13 +306,13 @@ export class Interpreter implements CpuEngine {
     const rip = view.getBigInt64(S.rip, true);
     // Breakpoints that the frame of an interrupt met.
     if (shadow !== 2 && view.getInt32(S.pendingDebug, true) !== 0) {
-      this.#exceptions += 1;
+      this.#otherTicks += 1;
       return this.#debugTrap(false) ? 0 : END.triple;
     }
     if (this.#breakpoints && (flags & RF) === 0 && shadow !== 2 && !this.#repeating) {
       const hits = codeBreakpoints(this, linearRip(this.view));
       if (hits !== 0) {
-        this.#exceptions += 1;
+        this.#otherTicks += 1;
         return this.#deliver({ vector: VECTOR.DB, kind: 'fault', dr6: hits }) ? 0 : END.triple;
       }
     }
@@ -359,7 +359,7 @@ export class Interpreter implements CpuEngine {
     try {
       this.#decoder.step(linear, record);
     } catch (error) {
-      this.#exceptions += 1;
+      this.#otherTicks += 1;
       this.#spent += 1;
       return this.#raise(error);
     }
