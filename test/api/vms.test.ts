@@ -325,6 +325,14 @@ describe('virtual machines', () => {
     assertProblem(await call('GET', `/v1/vms/${id}/serial`), 426, 'upgrade_required');
   });
 
+  it('takes a processor profile by its name', async () => {
+    const body = { name: 'wide', image: 'tiny', memoryMiB: 64, cpu: 'x86-64-v3' };
+    const answer = await call('POST', '/v1/vms', body);
+    assert.equal(answer.status, 202, answer.text);
+    assert.equal(answer.body.vm.cpu, 'x86-64-v3');
+    assert.equal((await call('GET', `/v1/vms/${answer.body.vm.id}`)).body.cpu, 'x86-64-v3');
+  });
+
   it('refuses by name what is not supported yet', async () => {
     const base = { name: 'a', image: 'tiny', memoryMiB: 64 };
     for (const extra of [{ vcpus: 2 }, { cpu: 'skylake' }, { volumes: [{}] }, { networks: [{}] }]) {
