@@ -94,10 +94,8 @@ export class Machine {
     this.exited = promise;
     this.#resolveExit = resolve;
     parts.door.onArrival(() => this.#wake?.());
-    const { own } = parts;
-    if (!own) return;
-    own.io.onRoom(() => this.#wake?.());
-    // Timers fire at their instruction, those too that are armed while a slice is under way.
+    parts.own?.io.onRoom(() => this.#wake?.());
+    // A timer that is armed within a slice and due before its end ends it: the next one lasts until the timer.
     parts.door.onArmed((deadline) => {
       if (deadline < this.#sliceEnds) parts.engine.requestStop();
     });
@@ -309,7 +307,7 @@ export class Machine {
     const deadline = door.deadline;
     const milliseconds = deadline === undefined ? 2 : Math.min(2, (deadline - door.clock.now()) / 1e6);
     const budget = Math.min(SLICE.most, Math.max(SLICE.least, Math.floor(milliseconds * this.#rate)));
-    const end = own ? this.#exactly(own.clock, budget) : engine.run(budget);
+    const end = own ? this.#exactly(own.clock, budget) : this.#about(budget);
     this.#slices += 1;
     const took = performance.now() - before;
     const done = engine.instructions - retired;
@@ -320,6 +318,15 @@ export class Machine {
         detail: `a fault could not be delivered, nor the double fault; ${this.#parts.whereabouts()}`,
       });
     }
+    return end;
+  }
+
+  /** Runs about so many instructions. */
+  #about(budget: number): SliceEnd {
+    const { door, engine } = this.#parts;
+    this.#sliceEnds = door.clock.now() + (budget / this.#rate) * 1e6;
+    const end = engine.run(budget);
+    this.#sliceEnds = 0;
     return end;
   }
 
