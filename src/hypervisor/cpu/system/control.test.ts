@@ -143,6 +143,22 @@ describe('control registers', () => {
     bed.run('clac');
     assert.ok((bed.flags & AC) === 0);
   });
+
+  it('XSETBV enables AVX where it is, and not without SSE', () => {
+    const bed = protectedBed(0);
+    bed.set64(S.cr4, CR4.PAE | CR4.OSXSAVE);
+    bed.setReg(1, 0);
+    bed.setReg(2, 0);
+    bed.setReg(0, 7);
+    assert.deepEqual(bed.fault('xsetbv'), GP, 'the portable profile');
+    const features = CPU_PROFILES['x86-64-v3'];
+    Object.assign(bed.platform, { cpuid: new CpuidTable({ tscHz: 1e9, apicHz: 1e9, features }) });
+    bed.setReg(0, 5);
+    assert.deepEqual(bed.fault('xsetbv'), GP, 'AVX without SSE');
+    bed.setReg(0, 7);
+    bed.run('xsetbv');
+    assert.equal(bed.get64(S.xcr0), 7n);
+  });
 });
 
 describe('debug registers', () => {
