@@ -2,6 +2,7 @@
 // and on the interpreter. `--trial T` runs one trial of a seed again. `--no-tests` leaves out the run of the
 // project's own tests by which rows that no program can run are counted.
 import { parseArgs } from 'node:util';
+import { proveProgram, provePrograms } from '../translate/prove-programs.ts';
 import { runsOnHost } from './coverage.ts';
 import { type Failure, Prover } from './prove/prover.ts';
 import { rowName, rowsOfTests } from './prove/tested-rows.ts';
@@ -10,16 +11,20 @@ const PROGRESS_MILLISECONDS = 5000;
 const MOST_FAILURES = 5;
 const MOST_FORMS = 60;
 
-const USAGE = `Usage: npm run prove -- [--seed N] [--count M] [--trial T] [--no-tests]
+const USAGE = `Usage: npm run prove -- [--seed N] [--count M] [--trial T] [--programs P] [--program S] [--no-tests]
   --seed N     a whole number; the same seed gives the same instructions (default: a random one)
   --count M    instructions to run (default 100000)
   --trial T    only trial number T of the seed
+  --programs P whole programs over interpreter, translator and host (default one for 100 instructions)
+  --program S  only the whole program of seed S
   --no-tests   do not run the project's tests for the table's coverage`;
 
 interface Options {
   readonly seed: number;
   readonly count: number;
   readonly trial: number | undefined;
+  readonly programs: number;
+  readonly program: number | undefined;
   readonly tests: boolean;
 }
 
@@ -38,6 +43,8 @@ function readOptions(args: string[]): Options {
       seed: { type: 'string' },
       count: { type: 'string', default: '100000' },
       trial: { type: 'string' },
+      programs: { type: 'string' },
+      program: { type: 'string' },
       tests: { type: 'boolean', default: true },
       help: { type: 'boolean', short: 'h' },
     },
@@ -55,6 +62,14 @@ function readOptions(args: string[]): Options {
     ),
     count: wholeNumber('count', values.count, 1e10),
     trial: values.trial === undefined ? undefined : wholeNumber('trial', values.trial, 1e10),
+    programs:
+      values.programs === undefined
+        ? Math.ceil(wholeNumber('count', values.count, 1e10) / 100)
+        : wholeNumber('programs', values.programs, 1e10),
+    program:
+      values.program === undefined
+        ? undefined
+        : wholeNumber('program', values.program, Number.MAX_SAFE_INTEGER),
     tests: values.tests,
   };
 }
@@ -133,6 +148,7 @@ async function main(): Promise<number> {
     console.error(`${error instanceof Error ? error.message : String(error)}\n${USAGE}`);
     return 2;
   }
+  if (options.program !== undefined) return proveProgram(options.program);
   let prover: Prover;
   try {
     prover = new Prover(options.seed);
@@ -150,8 +166,9 @@ async function main(): Promise<number> {
     return failure ? 1 : 0;
   }
   const failures = runTrials(prover, options);
+  const inPrograms = provePrograms(options.seed, options.programs);
   await showCoverage(prover, options.tests);
-  return failures > 0 ? 1 : 0;
+  return failures + inPrograms > 0 ? 1 : 0;
 }
 
 process.exitCode = await main();
