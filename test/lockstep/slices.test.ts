@@ -4,7 +4,7 @@ import { describe, it } from 'node:test';
 import { RUN_LENGTH } from '../../src/hypervisor/cpu/interpret/run-decoder.ts';
 import type { Tier, TierHost } from '../../src/hypervisor/cpu/interpret/tier.ts';
 import { RAM, S } from '../../src/hypervisor/cpu/layout.ts';
-import { DOORBELL, Guest, KERNEL } from '../../src/hypervisor/cpu/system/guestbed.ts';
+import { DOORBELL, Guest, KERNEL, TABLES, USER } from '../../src/hypervisor/cpu/system/guestbed.ts';
 import { LIMITS, TRANSLATION, Translator } from '../../src/hypervisor/cpu/translate/translator.ts';
 import { Random } from '../native/random.ts';
 import { ProcessorState } from './state.ts';
@@ -13,6 +13,8 @@ const HANDLERS = KERNEL + 0x8000;
 const TEXT = KERNEL + 0x10000;
 const VECTOR = 0x30;
 const DE = 0;
+/** Of a page-table entry. */
+const ACCESSED = 0x20;
 /** What XADD leaves where all ones are read, twice. */
 const XADD_VECTOR = 0xfe;
 
@@ -174,6 +176,20 @@ describe('slices of exactly so many ticks', () => {
     faulting.gate(6, KERNEL);
     assert.equal(faulting.cpu.runExactly(50), 'budget');
     assert.deepEqual([faulting.cpu.ticks, faulting.cpu.instructions], [50, 0]);
+  });
+});
+
+describe('translation', () => {
+  it('leaves no trace in page tables of pages that the guest has not run', () => {
+    const looping = new Guest(eager).long(0, KERNEL);
+    // inc rax; jz USER (never, and on another page); jmp back
+    looping.code(KERNEL, `48 FF C0 0F 84 ${hex32(USER - KERNEL - 9)} EB F5`);
+    for (let n = 0; n < 50; n++) looping.cpu.run(2000);
+    assert.ok((looping.cpu.counters()['samplesInRegions'] ?? 0) > 10);
+    const [used, unused] = [TABLES + 0x2000, TABLES + 0x2008].map(
+      (at) => Number(looping.peek(at)) & ACCESSED,
+    );
+    assert.deepEqual([used, unused], [ACCESSED, 0]);
   });
 });
 

@@ -157,8 +157,9 @@ export class Interpreter implements CpuEngine {
       isRam: (physical) => this.#isRam(physical),
       handlerOf: (decoder, mode) => handlers.of(decoder, mode),
       codeAddress: (linear) => {
-        const access = (this.view.getInt32(S.accessBits, true) & ACCESS.user) | ACCESS.fetch;
+        const access = (this.view.getInt32(S.accessBits, true) & ACCESS.user) | ACCESS.fetch | ACCESS.peek;
         const physical = this.#wasm.translate(BigInt.asIntN(64, linear), access);
+        this.view.setInt32(S.faultCanonical, 0, true);
         return physical < 0n ? undefined : Number(physical);
       },
     });

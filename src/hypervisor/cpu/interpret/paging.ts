@@ -5,8 +5,12 @@ import type { ModuleBuilder } from '../wasm/module.ts';
 import { I32, I64 } from '../wasm/opcodes.ts';
 import { i32, i64, select, type Value } from '../wasm/value.ts';
 
-/** Access bits of a translation. `smap`: supervisor access that user pages refuse. */
-export const ACCESS = { write: 1, user: 2, fetch: 4, smap: 8 } as const;
+/**
+ * Access bits of a translation. `smap`: supervisor access that user pages
+ * refuse. `peek`: no access, so accessed bits stay as they are; what has none
+ * set counts as not there.
+ */
+export const ACCESS = { write: 1, user: 2, fetch: 4, smap: 8, peek: 16 } as const;
 
 /** Physical address bits that CPUID reports; higher bits of an entry are reserved. */
 export const PHYSICAL_BITS = PHYSICAL_ADDRESS_BITS;
@@ -83,6 +87,7 @@ export function addPaging(m: ModuleBuilder): { translate: FunctionRef } {
       f.if(access.and(ACCESS.smap).ne(0).and(fetch.eqz()).and(us), deny);
       const dirty = f.let(select(write.ne(0), i64(PTE.accessed | PTE.dirty), i64(PTE.accessed)));
       f.if(entry.and(dirty).ne(dirty), () => {
+        f.if(access.and(ACCESS.peek), () => f.return(i64(-1)));
         f.if(
           wide,
           () => f.store('i64.store', at.wrap(), entry.or(dirty), RAM),
@@ -152,6 +157,7 @@ export function addPaging(m: ModuleBuilder): { translate: FunctionRef } {
       } else {
         if (level < 3) f.if(entry.and(BigInt(PTE.large)).ne(0n), () => finish(level));
         f.if(entry.and(BigInt(PTE.accessed)).eqz(), () => {
+          f.if(access.and(ACCESS.peek), () => f.return(i64(-1)));
           f.store('i64.store', at.wrap(), entry.or(BigInt(PTE.accessed)), RAM);
         });
         f.set(table, entry.and(ADDRESS_MASK));
@@ -201,6 +207,7 @@ export function addPaging(m: ModuleBuilder): { translate: FunctionRef } {
       f.return(gated(f, clampPhysical(high.or(entry.and(0xffc0_0000n)).or(linear.and(0x3f_f000n)))));
     });
     f.if(entry.and(BigInt(PTE.accessed)).eqz(), () => {
+      f.if(access.and(ACCESS.peek), () => f.return(i64(-1)));
       f.store('i32.store', at.wrap(), entry.or(BigInt(PTE.accessed)).wrap(), RAM);
     });
     f.set(at, gated(f, entry.and(0xffff_f000n).add(linear.shrU(12n).and(0x3ffn).shl(2n))));
