@@ -6,10 +6,12 @@ import { currentInstruction } from './guest-code.ts';
 import { ProcessorState } from './state.ts';
 import { type Difference, Twins } from './twins.ts';
 
-const USAGE = `Usage: npm run lockstep -- [--from N] [--every N] [--until N] [--append STRING]
+const USAGE = `Usage: npm run lockstep -- [--from N] [--every N] [--until N] [--image NAME] [--memory MIB] [--append STRING]
   --from N     ticks (instructions and exceptions) up to which nothing is compared (default 0)
   --every N    ticks between two comparisons (default 100000)
   --until N    where it ends (default: the shell's prompt)
+  --image NAME an image in TEREMOK_HOME, with vmlinuz and initrd (default debian-busybox)
+  --memory MIB memory of each of the two machines (default 128)
   --append S   the kernel's command line (default "console=ttyS0 quiet")`;
 
 /** Stops between two comparisons of RAM. */
@@ -36,6 +38,8 @@ interface Options {
   readonly from: number;
   readonly every: number;
   readonly until: number | undefined;
+  readonly image: string;
+  readonly memoryMiB: number;
   readonly append: string;
 }
 
@@ -47,6 +51,8 @@ function readOptions(args: string[]): Options {
       from: { type: 'string', default: '0' },
       every: { type: 'string', default: '100000' },
       until: { type: 'string' },
+      image: { type: 'string', default: 'debian-busybox' },
+      memory: { type: 'string', default: '128' },
       append: { type: 'string', default: 'console=ttyS0 quiet' },
       help: { type: 'boolean', short: 'h' },
     },
@@ -55,24 +61,27 @@ function readOptions(args: string[]): Options {
     console.log(USAGE);
     process.exit(0);
   }
-  const count = (name: string, text: string, least: number): number => {
+  const count = (name: string, text: string, least: number, most = MOST): number => {
     const value = Number(text);
-    if (!/^\d+$/.test(text) || value < least || value > MOST)
-      throw new Error(`--${name} is a whole number from ${least} to ${MOST}, not "${text}"`);
+    if (!/^\d+$/.test(text) || value < least || value > most)
+      throw new Error(`--${name} is a whole number from ${least} to ${most}, not "${text}"`);
     return value;
   };
+  if (!/^[\w-]+$/.test(values.image)) throw new Error(`there is no image "${values.image}"`);
   return {
     from: count('from', values.from, 0),
     every: count('every', values.every, 1),
     until: values.until === undefined ? undefined : count('until', values.until, 1),
+    image: values.image,
+    memoryMiB: count('memory', values.memory, 1, 1024),
     append: values.append,
   };
 }
 
-function boot({ append }: Options): Promise<Twins> {
+function boot({ image, memoryMiB, append }: Options): Promise<Twins> {
   const home = process.env.TEREMOK_HOME;
   if (home === undefined) throw new Error('TEREMOK_HOME is not set: run this through npm run lockstep');
-  return Twins.boot({ folder: join(home, 'images', 'debian-busybox'), cmdline: append });
+  return Twins.boot({ folder: join(home, 'images', image), memoryMiB, cmdline: append });
 }
 
 /** Runs twins through the stretches, until they differ or come to the end. */
@@ -151,25 +160,33 @@ async function show(options: Options, stretches: readonly Stretch[], difference:
   await twins.dispose();
 }
 
-const options = readOptions(process.argv.slice(2));
-let stretches: Stretch[] = [{ every: options.every, upTo: options.until ?? MOST }];
-let found: Difference | undefined;
-for (const finer of [undefined, FINER]) {
-  if (finer !== undefined) {
-    if (!found || finer >= found.at - found.after) continue;
-    const { after, at } = found;
-    console.log(`different between ${after} and ${at}: ${found.lines.join('; ')}`);
-    // As before up to there, so that the same is translated.
-    stretches = [...endAt(stretches, after), { every: finer, upTo: at }];
+async function main(): Promise<void> {
+  const options = readOptions(process.argv.slice(2));
+  let stretches: Stretch[] = [{ every: options.every, upTo: options.until ?? MOST }];
+  let found: Difference | undefined;
+  for (const finer of [undefined, FINER]) {
+    if (finer !== undefined) {
+      if (!found || finer >= found.at - found.after) continue;
+      const { after, at } = found;
+      console.log(`different between ${after} and ${at}: ${found.lines.join('; ')}`);
+      // As before up to there, so that the same is translated.
+      stretches = [...endAt(stretches, after), { every: finer, upTo: at }];
+    }
+    const twins = await boot(options);
+    const difference = await follow(twins, options, stretches);
+    if (finer === undefined) tell(twins);
+    await twins.dispose();
+    if (!difference) break;
+    found = difference;
   }
-  const twins = await boot(options);
-  const difference = await follow(twins, options, stretches);
-  if (finer === undefined) tell(twins);
-  await twins.dispose();
-  if (!difference) break;
-  found = difference;
-}
-if (found) {
+  if (!found) return;
   await show(options, stretches, await bisect(options, stretches, found));
   process.exitCode = 1;
+}
+
+try {
+  await main();
+} catch (error) {
+  console.error(error instanceof Error ? error.message : error);
+  process.exitCode = 2;
 }
