@@ -1,8 +1,9 @@
-// `npm run guests -- i386 | python | perl | openssl [--qemu] [NAME …]`: guests made of Debian's packages, booted by
-// `teremok run`, whose answers are known beforehand. With --qemu the same files run under QEMU's translator and the
-// answers are compared.
+// `npm run guests -- i386 | python | perl | openssl [--cpu PROFILE] [--qemu] [NAME …]`: guests made of Debian's
+// packages, booted by `teremok run`, whose answers are known beforehand. With --qemu the same files run under QEMU's
+// translator and the answers are compared.
 import { parseArgs } from 'node:util';
 import { runProgram } from '../../src/cli/setup/program.ts';
+import { type CpuProfileName, isCpuProfileName } from '../../src/contracts/cpu-profiles.ts';
 import { BootedGuest, type BootFiles, type Runner } from './debian/booted.ts';
 import type { DebianGuest } from './debian/guest.ts';
 import { i386Guest } from './debian/i386.ts';
@@ -18,11 +19,12 @@ const GUESTS: Readonly<Record<string, () => DebianGuest>> = {
   openssl: opensslGuest,
 };
 
-const USAGE = `Usage: npm run guests -- GUEST [--qemu] [NAME …]
+const USAGE = `Usage: npm run guests -- GUEST [--cpu PROFILE] [--qemu] [NAME …]
   i386     Debian's 686 kernel, 32 bits without PAE, to its shell with 512 MiB
   python   Python's own regression tests; NAMEs such as test_math pick some
   perl     sums, strings, sorting and patterns in Perl against the same Perl on this machine's processor
   openssl  digests, ciphers and signatures against Node's
+  --cpu    the processor that the guest sees: portable (default) or x86-64-v3
   --qemu   the same under QEMU's translator, and whether its answers are the same`;
 
 /** Boots the guest, has it checked, turns it off. */
@@ -31,11 +33,12 @@ async function runGuest(
   guest: DebianGuest,
   files: BootFiles,
   selection: readonly string[],
+  cpu: CpuProfileName,
 ): Promise<Report> {
   const report = new Report(runner);
   let booted: BootedGuest | undefined;
   try {
-    booted = await BootedGuest.boot(runner, files);
+    booted = await BootedGuest.boot(runner, files, cpu);
     report.judge('boots to its shell', undefined, {
       note: `${booted.secondsToShell.toFixed(1)} s, ${files.memoryMiB} MiB, ${files.cmdline}`,
     });
@@ -54,10 +57,16 @@ function wanted() {
   try {
     const { values, positionals } = parseArgs({
       allowPositionals: true,
-      options: { qemu: { type: 'boolean', default: false }, help: { type: 'boolean', short: 'h' } },
+      options: {
+        cpu: { type: 'string', default: 'portable' },
+        qemu: { type: 'boolean', default: false },
+        help: { type: 'boolean', short: 'h' },
+      },
     });
     const [name = '', ...selection] = positionals;
-    return { ...values, name, selection, make: Object.hasOwn(GUESTS, name) ? GUESTS[name] : undefined };
+    const { cpu } = values;
+    if (!isCpuProfileName(cpu)) return undefined;
+    return { ...values, cpu, name, selection, make: Object.hasOwn(GUESTS, name) ? GUESTS[name] : undefined };
   } catch {
     return undefined;
   }
@@ -70,15 +79,15 @@ await runProgram(async () => {
     process.exitCode = asked?.help ? 0 : 2;
     return;
   }
-  const { name, make, selection, qemu } = asked;
+  const { name, make, selection, qemu, cpu } = asked;
   const guest = make();
   const { boots, about } = await guest.prepare();
   process.stdout.write(`${name}: ${about}\n`);
   let wrong = 0;
   for (const files of boots) {
-    const own = await runGuest('teremok', guest, files, selection);
+    const own = await runGuest('teremok', guest, files, selection, cpu);
     wrong += own.failures;
-    if (qemu) wrong += compareReports(own, await runGuest('qemu', guest, files, selection));
+    if (qemu) wrong += compareReports(own, await runGuest('qemu', guest, files, selection, cpu));
   }
   process.stdout.write(wrong === 0 ? `${name}: every answer is right\n` : `${name}: ${wrong} WRONG\n`);
   process.exitCode = wrong === 0 ? 0 : 1;

@@ -28,13 +28,13 @@ const QEMU = 'qemu-system-x86_64';
 /** A guest that says nothing of interest for longer has failed. Seconds. */
 const LIMIT_SECONDS = 3 * 3600;
 
-function commandLine(runner: Runner, files: BootFiles, stats: string): [string, string[]] {
+function commandLine(runner: Runner, files: BootFiles, cpu: string, stats: string): [string, string[]] {
   const { kernel, initrd, cmdline } = files;
   const memory = String(files.memoryMiB);
   const guest = ['--kernel', kernel, '--initrd', initrd, '--append', cmdline];
   if (runner === 'teremok') {
     const program = join(projectRoot, 'src/cli/teremok.ts');
-    const rest = ['--memory', memory, '--stats', stats, '--timeout', String(LIMIT_SECONDS)];
+    const rest = ['--memory', memory, '--cpu', cpu, '--stats', stats, '--timeout', String(LIMIT_SECONDS)];
     return [process.execPath, [program, 'run', ...guest, ...rest]];
   }
   const machine = ['-accel', 'tcg', '-cpu', 'max', '-m', memory, '-no-reboot'];
@@ -68,14 +68,14 @@ export class BootedGuest {
   }
 
   /**
-   * Starts the process and waits for the shell's prompt.
+   * Starts the process and waits for the shell's prompt. `cpu` is a processor profile of ours; QEMU shows what it has.
    *
    * @throws Error when the guest ends before
    */
-  static async boot(runner: Runner, files: BootFiles): Promise<BootedGuest> {
+  static async boot(runner: Runner, files: BootFiles, cpu = 'portable'): Promise<BootedGuest> {
     const directory = await mkdtemp(join(tmpdir(), 'teremok-guest-'));
     const started = performance.now();
-    const [command, args] = commandLine(runner, files, join(directory, 'stats.json'));
+    const [command, args] = commandLine(runner, files, cpu, join(directory, 'stats.json'));
     const child = spawn(command, args, { timeout: (LIMIT_SECONDS + 60) * 1000 });
     let errors = '';
     child.stderr.setEncoding('utf8').on('data', (text: string) => {
