@@ -159,6 +159,11 @@ class Finder {
         return;
       }
       if (i.effects.flow === 'ends') return;
+      if (after >> 12 !== at >> 12) {
+        // Blocks end with their page: on the way into another one it is looked at whether it still lies there.
+        this.#lead(frame, after);
+        return;
+      }
       at = after;
     }
   }
