@@ -1,5 +1,6 @@
+import { RUN_LENGTH } from '../../src/hypervisor/cpu/interpret/run-decoder.ts';
 import { GPR_NAMES } from '../../src/hypervisor/cpu/system/snapshot.ts';
-import { TRANSLATION, Translator } from '../../src/hypervisor/cpu/translate/translator.ts';
+import { LIMITS, TRANSLATION, Translator } from '../../src/hypervisor/cpu/translate/translator.ts';
 import { disassemble } from '../native/differential.ts';
 import { type HostFault, type HostState, hostHas } from '../native/host-cpu.ts';
 import { Random, vectorValue } from '../native/random.ts';
@@ -56,11 +57,14 @@ export interface Tally {
 const FLAGS = 0xcd5;
 /** C0 to C3 of the x87 status word: arithmetic leaves most of them undefined. */
 const CONDITIONS = 0x4700;
+/** Instructions behind a slice's budget at most: the longest run of the interpreter's and a region without a loop. */
+const MOST_OVERRUN = RUN_LENGTH + LIMITS.instructions;
 /** Slices of a lock-step run before the program is given up. */
 const MOST_SLICES = 8000;
 const hex = (value: bigint | number): string => value.toString(16);
 
-function makeTranslator({ threshold, slice, count }: Setting): TranslatingMachine {
+/** A machine whose translator compiles at once. */
+export function makeTranslator({ threshold, slice, count }: Setting): TranslatingMachine {
   const options = { ...TRANSLATION, threshold, sliceInstructions: slice, count, immediate: true };
   const machine = new ProgramMachine((host) => new Translator(host, options));
   return { name: `translator(${threshold},${slice})`, machine, counts: count };
@@ -214,7 +218,16 @@ export class Engines {
     }
     for (let slices = 0; !b.halted; slices++) {
       if (slices === MOST_SLICES) return { kind: 'skipped', why: 'does not come to an end' };
-      b.advance(1 + rng.below(rng.chance(0.5) ? 8 : 80));
+      const budget = 1 + rng.below(rng.chance(0.5) ? 8 : 80);
+      const before = b.retired;
+      b.advance(budget);
+      const over = b.retired - before - budget;
+      if (over > MOST_OVERRUN)
+        return {
+          kind: 'different',
+          between: t.name,
+          what: `a slice of ${budget} instructions goes on for ${over} more, to ${hex(b.rip)}`,
+        };
       for (let left = b.retired - a.retired; left > 0 && !a.halted; left = b.retired - a.retired)
         a.advance(left);
       // A fault retires nothing: behind one engine's last instruction the other one may be in the handler already.
@@ -333,7 +346,7 @@ export function describe(program: Program): string {
     ({ offset, bytes }) => `  [${hex(DATA + offset)}] = ${Buffer.from(bytes).toString('hex')}`,
   );
   return [
-    `${program.mode}-bit, start ${hex(program.start)}, end ${hex(program.end)}`,
+    `${program.mode}-bit${program.variant ? `, ${program.variant}` : ''}, start ${hex(program.start)}, end ${hex(program.end)}`,
     listing,
     registers,
     `flags ${hex(program.rflags)}`,

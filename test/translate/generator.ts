@@ -73,11 +73,13 @@ class Generator {
   readonly #options: ProgramOptions;
   readonly #mode: 32 | 64;
   readonly #native: boolean;
+  readonly #variant: Program['variant'];
   readonly #a = new Assembler();
   readonly #pick: InstructionPicker;
   readonly #callees: Callee[] = [];
   readonly #pads: Label[] = [];
   readonly #tables: { readonly at: number; readonly labels: readonly Label[] }[] = [];
+  readonly #initial: { readonly offset: number; readonly bytes: Uint8Array }[] = [];
   #slots = D.tables + 0x800;
 
   constructor(seed: number, short: boolean, options: ProgramOptions) {
@@ -86,7 +88,10 @@ class Generator {
     this.#short = short;
     this.#options = options;
     this.#mode = options.mode ?? this.#rng.pick([64, 64, 32] as const);
-    this.#native = this.#rng.chance(NATIVE_SHARE);
+    const variant = options.hotRounds === undefined ? this.#rng.below(16) : 0;
+    this.#variant =
+      variant === 15 ? 'task-switched' : variant === 14 && this.#mode === 32 ? 'based' : undefined;
+    this.#native = this.#rng.chance(NATIVE_SHARE) && this.#variant === undefined;
     this.#pick = new InstructionPicker(
       this.#rng,
       this.#mode,
@@ -155,11 +160,12 @@ class Generator {
       at,
       code,
       pads: [...this.#pads.slice(1).map(place), place(end)],
-      patches,
+      patches: [...patches, ...this.#initial],
       gpr,
       rflags: (rng.below(0x1000) & 0x8d5) | 2,
       fx: randomFx(rng),
       upper: randomUpper(rng),
+      variant: this.#variant,
     };
   }
 
@@ -246,6 +252,7 @@ class Generator {
       [deep ? 0 : 3, () => this.#divide(scope)],
       [deep ? 0 : 4, () => this.#walk(scope)],
       [scope.rounds <= MOST_REWRITES ? 7 : 0, () => this.#rewrite(scope)],
+      [scope.rounds <= 2 && !deep && !scope.inFunction ? 5 : 0, () => this.#hotRewrite(scope)],
       [3, () => this.#dataInCode(scope)],
       [4, () => this.#vectors(scope)],
       [3, () => this.#x87s()],
@@ -775,6 +782,37 @@ class Generator {
 
   // Code that writes code
 
+  /** A loop that is hot before it writes to itself, now and then: next to what writes, or some granules on. */
+  #hotRewrite(scope: Scope): void {
+    const rng = this.#rng;
+    const { outer } = ROLES[this.#mode];
+    if (scope.reserved.includes(outer)) return this.#rewrite(scope);
+    const rounds = 24 + rng.below(60);
+    const inner = this.#inside(scope, rounds, outer);
+    this.#moveImmediate(outer, rounds);
+    const again = this.#a.here();
+    const over = this.#a.label();
+    const victim = this.#a.label();
+    // test outer, mask: zero in one round of 8, or of 16
+    this.#a.emit(...(outer > 7 ? [0x41] : []), 0xf7, 0xc0 + (outer & 7));
+    this.#a.emit32(rng.pick([7, 15]));
+    this.#jcc(5, over, true);
+    const kind = rng.below(3);
+    if (kind === 0) this.#rewrite({ ...inner, rounds: 1 });
+    else this.#patch(victim);
+    this.#a.bind(over);
+    const filling = rng.pick([0, 3, 20, 45]);
+    for (let n = 0; n < filling; n++) this.#plain(inner);
+    if (rng.chance(0.3) && scope.depth < 2) this.#call(inner);
+    if (kind === 0) this.#rewrite({ ...inner, rounds: 1 });
+    this.#a.emit(...rng.pick([[0xb8], [0xba], [0x05], [0x2d], [0x35], [0x81, 0xf2]]));
+    this.#a.bind(victim);
+    this.#a.emit32(rng.below(0x1_0000_0000) | 0);
+    this.#plain(inner);
+    this.#decrement(outer);
+    this.#jcc(5, again, true);
+  }
+
   #rewrite(scope: Scope): void {
     const kinds = [
       () => this.#rewriteImmediate(scope),
@@ -855,29 +893,36 @@ class Generator {
     a.emit(...operation);
     a.bind(out);
   }
+  /** PUSH of code that is another one each time: an ADD and a SUB in turn. */
   #rewriteByPush(scope: Scope): void {
     const rng = this.#rng;
     const a = this.#a;
     const victim = a.label();
-    const slot = this.#slot();
+    const kept = this.#slot();
+    const pushed = this.#slot();
     const bytes = this.#mode / 8;
-    const code = (): number[] => Array.from({ length: bytes / 2 }, () => this.#operation()).flat();
-    this.#atData([...this.#wide, 0x89], 4, slot); // mov [slot], rsp
-    const behind = rng.chance(0.5);
-    if (this.#mode === 64) {
-      a.emit(0x48, 0xb8, ...code()); // mov rax, code
-      this.#atLabel([0x48, 0x8d], 4, victim, bytes);
-      a.emit(0x50);
-    } else {
+    const code = (): number[] => this.#changing(bytes / 2);
+    this.#initial.push({ offset: pushed, bytes: Uint8Array.from(code()) });
+    this.#atData([...this.#wide, 0x89], 4, kept); // mov [kept], rsp
+    this.#atData([0x80], 6, pushed);
+    a.emit(0x28);
+    if (this.#mode === 64) this.#atLabel([0x48, 0x8d], 4, victim, bytes);
+    else {
       a.emit(0xbc); // mov esp, victim + 4
       a.absolute(victim, bytes);
-      a.emit(0x68, ...code());
     }
-    if (behind) this.#atData([...this.#wide, 0x8b], 4, slot);
+    this.#atData([0xff], 6, pushed);
+    const behind = rng.chance(0.5);
+    if (behind) this.#atData([...this.#wide, 0x8b], 4, kept);
     a.bind(victim);
     a.emit(...code());
-    if (!behind) this.#atData([...this.#wide, 0x8b], 4, slot);
+    if (!behind) this.#atData([...this.#wide, 0x8b], 4, kept);
     if (rng.chance(0.3)) this.#plain(scope);
+  }
+  /** Operations of which the first becomes a SUB and an ADD in turn when 28h is XORed to it. */
+  #changing(count: number): number[] {
+    const first = [this.#rng.pick([0x01, 0x29]), 0xc0 | (this.#rng.pick([0, 2, 6]) << 3)];
+    return [...first, ...Array.from({ length: count - 1 }, () => this.#operation()).flat()];
   }
   /** REP MOVS, or a vector, over code that comes soon. */
   #rewriteByMove(scope: Scope): void {
@@ -888,7 +933,7 @@ class Generator {
     const source = a.label();
     const over = a.label();
     const n = 2 + rng.below(6);
-    const code = (): number[] => Array.from({ length: n }, () => this.#operation()).flat();
+    const code = (): number[] => this.#changing(n);
     this.#jump(over, true);
     a.bind(source);
     a.emit(...code());
@@ -896,6 +941,8 @@ class Generator {
     a.bind(over);
     const { base2 } = ROLES[this.#mode];
     if (this.#mode === 32) a.emit(0x50 + base2);
+    this.#atLabel([0x80], 6, source, 0, 1);
+    a.emit(0x28);
     this.#loadAddress(RSI, source);
     this.#loadAddress(7, victim);
     this.#moveImmediate(RCX, n * 2);

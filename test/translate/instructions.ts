@@ -152,11 +152,12 @@ export class InstructionPicker {
   /** A vector's operand in memory: aligned, mostly, for it must be. */
   alignedMemory(): MemoryChoice {
     const aligned = (this.#rng.below(0x40) - 0x20) * 32;
+    const off = this.#rng.chance(0.04) ? this.#rng.below(16) : 0;
     return {
       base: ROLES[this.#mode].base1,
       index: undefined,
       scale: 0,
-      displacement: aligned,
+      displacement: aligned + off,
       displacementBytes: 4,
       ripRelative: false,
     };

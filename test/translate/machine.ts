@@ -26,6 +26,11 @@ const STATE_BYTES = S.budget - S.gpr;
 export const MOST_INSTRUCTIONS = 60_000;
 
 const HLT = 0xf4;
+/** Paging, write protection, protected mode with native errors of the x87 unit; TS. */
+const CR0 = 0x8001_0033n;
+const CR0_TS = 8n;
+/** DS and ES that regions must not take to be flat: everything lies eight bytes on. */
+const BASED = { selector: 0x2b, base: 8, limit: 0xffff_ffff } as const;
 /** Operand and address size, REPNE and REP, REX.W. */
 const PREFIXES = new Set([0x66, 0x67, 0xf2, 0xf3, 0x48]);
 
@@ -75,6 +80,7 @@ export class ProgramMachine {
     for (const { offset, bytes } of program.patches) this.#data.set(bytes, offset);
     this.#handlers(program, resumes);
     const { state } = this.guest;
+    state.setBigUint64(S.cr0, program.variant === 'task-switched' ? CR0 | CR0_TS : CR0, true);
     for (const at of [S.fpuIp, S.fpuDp]) state.setBigUint64(at, 0n, true);
     for (const at of [S.fpuOpcode, S.fpuCs, S.fpuDs, S.pendingDebug, S.nmiBlocked])
       state.setUint32(at, 0, true);
@@ -119,6 +125,7 @@ export class ProgramMachine {
     const run = this.guest.run(program.mode, program.start, program.end, program, this.after, {
       budget,
       gsBase: BigInt(DATA + D.numbers + 0x300),
+      data: program.variant === 'based' ? BASED : undefined,
     });
     return { run, after: this.after, retired: engine.instructions - before, halted: this.halted };
   }

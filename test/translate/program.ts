@@ -19,6 +19,8 @@ export interface Program {
   readonly rflags: number;
   readonly fx: Uint8Array;
   readonly upper: Uint8Array;
+  /** What is not as programs of the host have it: CR0.TS is set, or DS and ES have a base. */
+  readonly variant?: 'task-switched' | 'based' | undefined;
 }
 
 /** Room for the jump out of a program. */

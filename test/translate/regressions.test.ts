@@ -1,8 +1,11 @@
 // What random programs, and the scan of the table, found wrong in the translator: each case alone.
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { Engines } from './engines.ts';
+import { S } from '../../src/hypervisor/cpu/layout.ts';
+import { Engines, makeTranslator } from './engines.ts';
 import { goldenProgram } from './golden-programs.ts';
+import { ProgramMachine } from './machine.ts';
+import { CODE, DATA_BYTES } from './places.ts';
 
 const engines = new Engines([{ threshold: 1, slice: 40, count: true }], false);
 
@@ -42,4 +45,49 @@ describe('the translator', () => {
     const adds = Array.from({ length: 11 }, () => [0x48, 0x01, 0xc8]).flat();
     assert.ok(share(adds, 0x1000 - adds.length - 3) > 0.5);
   });
+});
+
+/** Maps the second page of the code to the third, on one machine, as a guest's INVLPG would make it known. */
+function remapSecondPage({ guest }: ProgramMachine): void {
+  const linear = CODE + 0x1000;
+  let table = Number(guest.state.getBigUint64(S.cr3, true));
+  for (const shift of [39, 30, 21])
+    table = Number(
+      guest.view.getBigUint64(table + (Math.floor(linear / 2 ** shift) & 511) * 8, true) & ~0xfffn,
+    );
+  const entry = table + ((linear >>> 12) & 511) * 8;
+  guest.view.setBigUint64(entry, guest.view.getBigUint64(entry, true) + 0x1000n, true);
+  guest.engine.context.flushTlb({ linear: BigInt(linear) });
+}
+
+describe('a region on two pages', () => {
+  // add rax, rcx at the end of a page; behind it, with or without a branch to there, sub rdx, rax; dec ecx; jnz.
+  for (const [name, first] of [
+    ['which go into one another', [0x48, 0x01, 0xc8]],
+    ['with a jump between', [0x48, 0x01, 0xc8, 0xeb, 0x00]],
+  ] as const)
+    it(`${name}, of which the second comes to lie elsewhere`, () => {
+      const program = goldenProgram({
+        name: 'pages',
+        mode: 64,
+        offset: 0x1000 - first.length,
+        emit: (a) => a.emit(...first, 0x48, 0x29, 0xc2, 0xff, 0xc9, 0x75, -(first.length + 7) & 0xff),
+      });
+      const results = [
+        new ProgramMachine(),
+        makeTranslator({ threshold: 1, slice: 40, count: true }).machine,
+      ].map((machine) => {
+        machine.load(program, new Uint8Array(DATA_BYTES), false);
+        machine.begin(program);
+        machine.advance(800);
+        const { retired } = machine;
+        // There: add rdx, rax.
+        machine.code.copyWithin(0x2000, 0x1000, 0x2000);
+        machine.code[0x2001] = 0x01;
+        remapSecondPage(machine);
+        machine.advance(20_000);
+        return [retired, machine.halted, Buffer.from(machine.snapshot()).toString('hex')];
+      });
+      assert.deepEqual(results[1], results[0]);
+    });
 });
