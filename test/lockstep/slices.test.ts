@@ -55,9 +55,9 @@ const PROGRAM = [
   // cmp eax,5; jne over the strings
   '83 F8 05',
   '75 24',
-  // mov edi,TEXT+100h; mov ecx,10000; rep stosb; mov esi,TEXT+100h; mov edi,TEXT+4001h; mov ecx,900; rep movsd
+  // mov edi,TEXT+100h; mov ecx,40000; rep stosb; mov esi,TEXT+100h; mov edi,TEXT+4001h; mov ecx,900; rep movsd
   `BF ${hex32(TEXT + 0x100)}`,
-  `B9 ${hex32(10000)}`,
+  `B9 ${hex32(40000)}`,
   'F3 AA',
   `BE ${hex32(TEXT + 0x100)}`,
   `BF ${hex32(TEXT + 0x4001)}`,
@@ -125,7 +125,7 @@ describe('slices of exactly so many ticks', () => {
   it('end at the same state, interpreted, translated, and one instruction at a time', () => {
     const random = new Random(1);
     const [interpreted, translated, stepped] = [guest(), guest(eager), guest()];
-    for (let at = 0; at < 150_000; ) {
+    for (let at = 0; at < 250_000; ) {
       const ticks = 1 + random.below(at % 3 === 0 ? 20 : 3000);
       at += ticks;
       runTo(interpreted, at);

@@ -16,9 +16,9 @@ const DIRECTION = 0x400;
  * where it was: as many one by one as in bulk, for which of the two it is
  * depends on the TLB, and the count of instructions must not.
  */
-const REPETITIONS = 4096;
+const REPETITIONS = 16384;
 /** What giving way costs the slice, in instructions. */
-const CHARGE = 1000;
+const CHARGE = 2500;
 
 interface StringOperation {
   readonly source: boolean;
