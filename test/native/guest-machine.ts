@@ -97,6 +97,8 @@ export interface GuestOptions {
   readonly ramBytes: number;
   /** Makes the tier that runs hot code, if there is to be one. */
   readonly tier?: (host: TierHost) => Tier;
+  /** What lies behind RAM. */
+  readonly mmio?: Bus;
 }
 
 /** What DS and ES are, when not flat. */
@@ -140,7 +142,7 @@ export class GuestMachine {
   #tables = T.tables;
 
   constructor(options: GuestOptions) {
-    const { engine, ram, view } = createInterpreter(options.ramBytes, emptyBus, options.tier);
+    const { engine, ram, view } = createInterpreter(options.ramBytes, options.mmio ?? emptyBus, options.tier);
     this.engine = engine;
     this.ram = ram;
     this.view = view;

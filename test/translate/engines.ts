@@ -293,6 +293,7 @@ export function machineDifferences(a: ProgramMachine, b: ProgramMachine): string
       );
     }
   }
+  if (a.device.state !== b.device.state) found.push('the device saw other accesses');
   found.push(...bytesDiffer('memory', DATA, a.data, b.data));
   found.push(...bytesDiffer('code', CODE, a.code, b.code));
   found.push(...bytesDiffer('faults', 0, a.seen(), b.seen()));

@@ -1,10 +1,11 @@
 import { OpcodeTable } from '../../src/hypervisor/cpu/decode/encoding.ts';
 import { allInstructions } from '../../src/hypervisor/cpu/isa/index.ts';
 import { randomFx, randomUpper } from '../native/cases.ts';
+import type { MemoryChoice } from '../native/encoder.ts';
 import { Random } from '../native/random.ts';
 import { Assembler, type Label, TooFar } from './assembler.ts';
 import { InstructionPicker, ROLES } from './instructions.ts';
-import { CODE, CODE_BYTES, D, DATA } from './places.ts';
+import { CODE, CODE_BYTES, D, DATA, DEVICE } from './places.ts';
 import { EXIT_BYTES, type Program } from './program.ts';
 
 const TABLE = new OpcodeTable(allInstructions);
@@ -257,6 +258,7 @@ class Generator {
       [4, () => this.#vectors(scope)],
       [3, () => this.#x87s()],
       [this.#native ? 0 : 1, () => this.#segmented(scope)],
+      [this.#native ? 0 : 3, () => this.#device(scope)],
     ];
     let left = rng.below(choices.reduce((sum, [weight]) => sum + weight, 0));
     for (const [weight, emit] of choices) {
@@ -998,6 +1000,36 @@ class Generator {
     // Comparisons leave flags that the next chunk defines anew.
     if (this.#rng.chance(0.2) && !this.#native) this.#a.emit(0xdf, 0xe0); // fnstsw ax
   }
+  /** Accesses of a device, by an instruction, a vector's or a string's. */
+  #device(scope: Scope): void {
+    const rng = this.#rng;
+    const at = (): MemoryChoice => ({
+      base: undefined,
+      index: undefined,
+      scale: 0,
+      displacement: DEVICE + rng.below(0x40),
+      displacementBytes: 4,
+      ripRelative: false,
+    });
+    for (let n = rng.below(3); n >= 0; n--)
+      this.#a.emit(
+        ...this.#pick.plain({
+          reserved: scope.reserved,
+          memory: at(),
+          names: /^(mov|add|cmp|xor|inc|movzx|xchg|adc)$/,
+        }),
+      );
+    if (rng.chance(0.3)) this.#atData([0xdd], rng.pick([0, 3]), DEVICE - DATA + rng.below(16)); // fld, fstp
+    if (rng.chance(0.3))
+      this.#atData([0x0f, rng.pick([0x10, 0x11])], rng.below(8), DEVICE - DATA + 16 * rng.below(4)); // movups
+    if (rng.chance(0.2) && this.#mode === 64 && !scope.reserved.includes(RCX)) {
+      this.#moveImmediate(RSI, DATA + D.numbers + 0x800);
+      this.#moveImmediate(7, DEVICE + rng.below(8));
+      this.#moveImmediate(RCX, rng.below(7));
+      this.#a.emit(0xfc, 0xf3, rng.pick([0xa4, 0xa5, 0xaa, 0xab, 0xae]));
+    }
+  }
+
   /** Through FS or GS. */
   #segmented(scope: Scope): void {
     const memory = {

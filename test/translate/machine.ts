@@ -3,7 +3,8 @@ import type { Tier, TierHost } from '../../src/hypervisor/cpu/interpret/tier.ts'
 import { S } from '../../src/hypervisor/cpu/layout.ts';
 import { GuestMachine, type GuestRun } from '../native/guest-machine.ts';
 import { createHostState, type HostState } from '../native/host-cpu.ts';
-import { CODE, CODE_BYTES, D, DATA, DATA_AREAS, DATA_BYTES } from './places.ts';
+import { ProgramDevice } from './device.ts';
+import { CODE, CODE_BYTES, D, DATA, DATA_AREAS, DATA_BYTES, DEVICE, DEVICE_BYTES } from './places.ts';
 import { EXIT_BYTES, type Program } from './program.ts';
 
 /** Where the test machine's exception handlers lie, one every 16 bytes (guest-machine.ts), and what stands behind them. */
@@ -47,19 +48,24 @@ export interface Ended {
 export class ProgramMachine {
   readonly guest: GuestMachine;
   readonly after = createHostState();
+  readonly device: ProgramDevice;
   readonly #code: Uint8Array;
   readonly #data: Uint8Array;
   #begun = 0;
 
   constructor(tier?: (host: TierHost) => Tier) {
+    this.device = new ProgramDevice();
     this.guest = new GuestMachine({
+      mmio: this.device,
       ramBytes: DATA + 0x10_0000,
       user: [
         { address: CODE, bytes: CODE_BYTES },
+        { address: DEVICE, bytes: DEVICE_BYTES },
         ...DATA_AREAS.map(({ offset, bytes, readOnly }) => ({ address: DATA + offset, bytes, readOnly })),
       ],
       ...(tier ? { tier } : {}),
     });
+    this.device.onAttention = () => this.guest.engine.interruptsChanged();
     this.#code = this.guest.ram.subarray(CODE, CODE + CODE_BYTES);
     this.#data = this.guest.ram.subarray(DATA, DATA + DATA_BYTES);
   }
@@ -79,6 +85,7 @@ export class ProgramMachine {
     this.#data.set(data);
     for (const { offset, bytes } of program.patches) this.#data.set(bytes, offset);
     this.#handlers(program, resumes);
+    this.device.reset();
     const { state } = this.guest;
     state.setBigUint64(S.cr0, program.variant === 'task-switched' ? CR0 | CR0_TS : CR0, true);
     for (const at of [S.fpuIp, S.fpuDp]) state.setBigUint64(at, 0n, true);

@@ -32,5 +32,9 @@ export const DATA_AREAS = [
   { offset: D.behindReadOnly, bytes: DATA_BYTES - D.behindReadOnly, readOnly: false },
 ] as const;
 
+/** A device that user code may touch: no RAM is there. */
+export const DEVICE = 0x1300_0000;
+export const DEVICE_BYTES = 0x1000;
+
 /** Faults within this of the data are the host's too: nothing else of its lies there. */
 export const RESERVE = 0x10000;
