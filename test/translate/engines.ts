@@ -14,6 +14,8 @@ export interface Setting {
   readonly threshold: number;
   readonly slice: number;
   readonly count: boolean;
+  /** Compile beside the run, as guests have it. */
+  readonly beside?: boolean;
 }
 
 /** Regions begin at different places, after different paths. */
@@ -64,8 +66,8 @@ const MOST_SLICES = 8000;
 const hex = (value: bigint | number): string => value.toString(16);
 
 /** A machine whose translator compiles at once. */
-export function makeTranslator({ threshold, slice, count }: Setting): TranslatingMachine {
-  const options = { ...TRANSLATION, threshold, sliceInstructions: slice, count, immediate: true };
+export function makeTranslator({ threshold, slice, count, beside = false }: Setting): TranslatingMachine {
+  const options = { ...TRANSLATION, threshold, sliceInstructions: slice, count, immediate: !beside };
   const machine = new ProgramMachine((host) => new Translator(host, options));
   return { name: `translator(${threshold},${slice})`, machine, counts: count };
 }

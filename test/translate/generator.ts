@@ -720,7 +720,7 @@ class Generator {
     const rng = this.#rng;
     const a = this.#a;
     const slot = this.#slot();
-    const faults = rng.chance(0.3);
+    const faults = rng.chance(0.12);
     const size = rng.pick(this.#mode === 64 ? [[], [0x48]] : [[]]);
     const signed = rng.chance(0.5);
     const division = (s: Scope): void => {

@@ -2,16 +2,18 @@
 // keeps a region from being made.
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
 import { generateInterpreter } from '../../src/hypervisor/cpu/interpret/generate.ts';
 import { RAM } from '../../src/hypervisor/cpu/layout.ts';
 import { memoryForms, operandSizes } from '../native/cases.ts';
 import { encode } from '../native/encoder.ts';
-import { Engines } from './engines.ts';
+import { Engines, firstData, machineDifferences } from './engines.ts';
 import { makeProgram } from './generator.ts';
 import { emitCode } from './region-code.ts';
 
 const PROGRAMS = 40;
 const ROUNDS = 1000;
+const PROGRAMS_BESIDE = 40;
 
 describe('hot loops', () => {
   it('run in regions', (t) => {
@@ -37,6 +39,33 @@ describe('hot loops', () => {
     t.diagnostic(`${ran} loops, ${((sum / ran) * 100).toFixed(2)} % of their instructions in regions`);
     assert.ok(ran > PROGRAMS * 0.9, `${ran} of ${PROGRAMS} came to their end`);
     assert.ok(sum / ran > 0.98, `${sum / ran} of the instructions in regions`);
+  });
+
+  it('become regions beside the run, which may end, change its code or begin anew meanwhile', async (t) => {
+    const engines = new Engines([{ threshold: 1, slice: 20, count: true, beside: true }], false);
+    const [translator] = engines.translators;
+    assert.ok(translator);
+    const { machine } = translator;
+    const data = firstData();
+    for (let seed = 0; seed < PROGRAMS_BESIDE; seed++) {
+      const program = makeProgram(5000 + seed, seed % 4 === 0 ? { hotRounds: 200 } : {});
+      const expected = engines.interpreter;
+      expected.load(program, data, true);
+      expected.run(program);
+      if (!expected.halted) continue;
+      machine.load(program, data, true);
+      machine.begin(program);
+      for (let turns = 0; turns < 2000 && !machine.halted; turns++) {
+        machine.advance(120);
+        // Modules are compiled on other threads, and put in place between slices.
+        await setImmediate();
+      }
+      assert.deepEqual(machineDifferences(expected, machine), [], `seed ${5000 + seed}`);
+    }
+    const regions = engines.counter('regions');
+    t.diagnostic(`${regions} regions, ${engines.counter('regionInstructions')} instructions in them`);
+    assert.ok(regions > PROGRAMS_BESIDE, `${regions} regions`);
+    assert.ok(engines.counter('regionInstructions') > 0);
   });
 
   it('are regions whatever row of the table is in them', () => {
