@@ -6,7 +6,7 @@ import { Random } from '../native/random.ts';
 import { Assembler, type Label, TooFar } from './assembler.ts';
 import { InstructionPicker, ROLES } from './instructions.ts';
 import { CODE, CODE_BYTES, D, DATA, DEVICE } from './places.ts';
-import { EXIT_BYTES, type Program } from './program.ts';
+import { EXIT_BYTES, type Program, type Variant } from './program.ts';
 
 const TABLE = new OpcodeTable(allInstructions);
 const PAGE = 0x1000;
@@ -74,7 +74,7 @@ class Generator {
   readonly #options: ProgramOptions;
   readonly #mode: 32 | 64;
   readonly #native: boolean;
-  readonly #variant: Program['variant'];
+  readonly #variant: Variant | undefined;
   readonly #a = new Assembler();
   readonly #pick: InstructionPicker;
   readonly #callees: Callee[] = [];
@@ -89,9 +89,7 @@ class Generator {
     this.#short = short;
     this.#options = options;
     this.#mode = options.mode ?? this.#rng.pick([64, 64, 32] as const);
-    const variant = options.hotRounds === undefined ? this.#rng.below(16) : 0;
-    this.#variant =
-      variant === 15 ? 'task-switched' : variant === 14 && this.#mode === 32 ? 'based' : undefined;
+    this.#variant = options.hotRounds === undefined ? this.#chooseVariant() : undefined;
     this.#native = this.#rng.chance(NATIVE_SHARE) && this.#variant === undefined;
     this.#pick = new InstructionPicker(
       this.#rng,
@@ -100,6 +98,17 @@ class Generator {
       this.#native,
       options.hotRounds !== undefined,
     );
+  }
+
+  #chooseVariant(): Variant | undefined {
+    const all = [
+      undefined,
+      'task-switched',
+      'watched',
+      'alignment',
+      this.#mode === 32 ? 'based' : undefined,
+    ] as const;
+    return this.#rng.chance(0.2) ? this.#rng.pick(all.map((variant) => ({ variant }))).variant : undefined;
   }
 
   make(): Program {
@@ -111,6 +120,8 @@ class Generator {
     const before = this.#options.hotRounds === undefined ? rng.below(3) : 0;
     for (let n = 0; n < before; n++) this.#function(scope);
     a.bind(start);
+    // pushf; or dword [rsp], AC; popf
+    if (this.#variant === 'alignment') a.emit(0x9c, 0x81, 0x0c, 0x24, 0, 0, 4, 0, 0x9d);
     if (this.#options.hotRounds !== undefined) this.#hot(this.#options.hotRounds);
     else {
       const blocks = 3 + rng.below(6);

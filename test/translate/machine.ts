@@ -27,9 +27,13 @@ const STATE_BYTES = S.budget - S.gpr;
 export const MOST_INSTRUCTIONS = 60_000;
 
 const HLT = 0xf4;
-/** Paging, write protection, protected mode with native errors of the x87 unit; TS. */
+/** Paging, write protection, protected mode with native errors of the x87 unit; TS; AM. */
 const CR0 = 0x8001_0033n;
 const CR0_TS = 8n;
+const CR0_AM = 0x4_0000n;
+/** DR6 and DR7 at power-up (SDM vol. 3, table 10-1); breakpoint 0 on eight bytes read or written. */
+const DEBUG_AT_RESET = [0n, 0n, 0n, 0n, 0n, 0n, 0xffff_0ff0n, 0x400n];
+const DR7_WATCH = 0xb_0401n;
 /** DS and ES that regions must not take to be flat: everything lies eight bytes on. */
 const BASED = { selector: 0x2b, base: 8, limit: 0xffff_ffff } as const;
 /** Operand and address size, REPNE and REP, REX.W. */
@@ -87,7 +91,14 @@ export class ProgramMachine {
     this.#handlers(program, resumes);
     this.device.reset();
     const { state } = this.guest;
-    state.setBigUint64(S.cr0, program.variant === 'task-switched' ? CR0 | CR0_TS : CR0, true);
+    const { variant } = program;
+    const cr0 = CR0 | (variant === 'task-switched' ? CR0_TS : variant === 'alignment' ? CR0_AM : 0n);
+    state.setBigUint64(S.cr0, cr0, true);
+    for (let n = 0; n < 8; n++) state.setBigUint64(S.dr + n * 8, DEBUG_AT_RESET[n] ?? 0n, true);
+    if (variant === 'watched') {
+      state.setBigUint64(S.dr, BigInt(DATA + D.numbers + 0x1020), true);
+      state.setBigUint64(S.dr + 56, DR7_WATCH, true);
+    }
     for (const at of [S.fpuIp, S.fpuDp]) state.setBigUint64(at, 0n, true);
     for (const at of [S.fpuOpcode, S.fpuCs, S.fpuDs, S.pendingDebug, S.nmiBlocked])
       state.setUint32(at, 0, true);

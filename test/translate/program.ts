@@ -19,9 +19,12 @@ export interface Program {
   readonly rflags: number;
   readonly fx: Uint8Array;
   readonly upper: Uint8Array;
-  /** What is not as programs of the host have it: CR0.TS is set, or DS and ES have a base. */
-  readonly variant?: 'task-switched' | 'based' | undefined;
+  /** What is not as programs of the host have it. */
+  readonly variant?: Variant | undefined;
 }
 
 /** Room for the jump out of a program. */
 export const EXIT_BYTES = 8;
+
+/** CR0.TS is set; DS and ES have a base; a data breakpoint watches the numbers; the program is checked for alignment. */
+export type Variant = 'task-switched' | 'based' | 'watched' | 'alignment';
