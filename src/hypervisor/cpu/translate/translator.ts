@@ -20,6 +20,8 @@ export interface TranslatorOptions {
   readonly count: boolean;
   /** Instructions of a slice at first: how often samples are taken. */
   readonly sliceInstructions: number;
+  /** Regions at most: when there is no room for another one, all are dropped. Up to 32768. */
+  readonly regions: number;
 }
 
 /** What is right for guests, by measurement. */
@@ -28,11 +30,11 @@ export const TRANSLATION: TranslatorOptions = {
   immediate: false,
   count: process.env['COUNT'] !== undefined,
   sliceInstructions: 20_000,
+  regions: 0x8000,
 };
 
 /** Elements of the interpreter's table from here on are regions; a record has 16 bits for them. */
 const FIRST_SLOT = 0x8000;
-const SLOTS = 0x8000;
 export const LIMITS = { instructions: 200, callDepth: 3 } as const;
 /** How far on the interpreter's instructions are followed from a hot region. */
 const CONTINUATIONS = 2;
@@ -100,7 +102,7 @@ export class Translator implements Tier {
     this.#bytes = new Uint8Array(host.memory.buffer);
     this.#table = host.exports.table;
     this.#slice = options.sliceInstructions;
-    const missing = FIRST_SLOT + SLOTS - this.#table.length;
+    const missing = FIRST_SLOT + options.regions - this.#table.length;
     if (missing > 0) this.#table.grow(missing);
   }
 
@@ -181,6 +183,7 @@ export class Translator implements Tier {
       return;
     }
     this.#samples.delete(record);
+    if (this.#byRecord.size >= this.#options.regions) this.flush();
     this.#translate(view.getBigInt64(S.rip, true), record, CONTINUATIONS);
   }
 
@@ -206,7 +209,8 @@ export class Translator implements Tier {
         return page !== undefined && view.getUint32(page.slots + (at & 0xfff) * 4, true) !== 0;
       },
     });
-    if (!region || this.#nextSlot >= FIRST_SLOT + SLOTS) {
+    if (region && this.#byRecord.size >= this.#options.regions) return;
+    if (!region) {
       this.#refused.add(record);
       this.#counters.refused += 1;
       const first = code.instruction(Number(rip & 0xfffn));
