@@ -94,6 +94,8 @@ export const S = {
   tlbView: field(4),
   /** The same for fetches. */
   fetchView: field(4),
+  /** Generation of the fetch TLB, in the low 12 bits of its tags: entries of another one are void. */
+  fetchGeneration: field(8),
   /** Access bits of the current view for the page walk: see interpret/paging.ts. */
   accessBits: field(4),
   /** Number of entries in TLB_FILLED. */
@@ -196,15 +198,17 @@ export const TLB = {
 export const TLB_VIEW_BYTES = TLB.entries * TLB.stride;
 
 /** A view whose entries never match and are never filled: every access takes the slow path, which S.watch then looks at. */
-export const WATCH_VIEW = 0x30000;
+export const WATCH_VIEW = 0x38000;
 /** Bits of S.watch: alignment checks of level 3, data breakpoints, I/O breakpoints. */
 export const WATCH = { alignment: 1, data: 2, io: 4 } as const;
 
-/** The fetch TLB: two views (supervisor, user) of 256 entries of 16 bytes: tag (i64; linear page), slot table (u32), physical page (u32). */
+/** The fetch TLB: two views (supervisor, user) of 1024 entries of 16 bytes: tag (i64; linear page and generation), slot table (u32), physical page (u32). */
 export const FETCH = {
   base: TLB.base + TLB.views * TLB_VIEW_BYTES,
-  entries: 256,
+  entries: 1024,
   stride: 16,
+  /** Generations before the entries have to be cleared; 4095 in a tag is that of an empty one. */
+  generations: 4095,
   views: 2,
 } as const;
 export const FETCH_VIEW_BYTES = FETCH.entries * FETCH.stride;

@@ -19,7 +19,8 @@ export function addFlow(
         .wrap()
         .and(FETCH.entries - 1);
       const entry = f.let(state(f, S.fetchView).add(index.mul(FETCH.stride)));
-      f.if(f.load('i64.load', entry).ne(page), () => f.return(LEAVE.fetch));
+      const tag = page.or(state64(f, S.fetchGeneration));
+      f.if(f.load('i64.load', entry).ne(tag), () => f.return(LEAVE.fetch));
       f.store('i64.store', S.pageBase, page);
       f.store('i32.store', S.pageSlots, f.load('i32.load', entry, 8));
     });
@@ -132,7 +133,7 @@ export function addFlow(
     const entry = f.let(state(f, S.fetchView).add(index.mul(FETCH.stride)));
     const same = f
       .load('i64.load', entry)
-      .eq(next)
+      .eq(next.or(state64(f, S.fetchGeneration)))
       .and(f.load('i32.load', entry, 12).eq(f.load('i32.load', record, RECORD.imm)));
     f.if(same, () => dispatch(f, record.add(32)));
     f.store('i32.store', S.budget, state(f, S.budget).sub(f.load('i32.load8_u', record, RECORD.ordinal)));

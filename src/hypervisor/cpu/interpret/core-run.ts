@@ -20,7 +20,7 @@ export function addRun(m: ModuleBuilder, imports: CoreImports, translate: Functi
       .wrap()
       .and(FETCH.entries - 1);
     const entry = f.let(state(f, S.fetchView).add(index.mul(FETCH.stride)));
-    f.store('i64.store', entry, linear.and(-4096n));
+    f.store('i64.store', entry, linear.and(-4096n).or(state64(f, S.fetchGeneration)));
     f.store('i32.store', entry, slots, 8);
     f.store('i32.store', entry, physical, 12);
     f.return(0);

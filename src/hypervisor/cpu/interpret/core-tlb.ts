@@ -8,7 +8,12 @@ import { state } from './core-parts.ts';
 /** Emits what drops translations. */
 export function addFlush(m: ModuleBuilder): void {
   const clearFetch = (f: FunctionBuilder): void => {
-    f.memoryFill(FETCH.base, 0xff, FETCH.views * FETCH_VIEW_BYTES);
+    const generation = f.let(f.load('i64.load', S.fetchGeneration).add(1n));
+    f.store('i64.store', S.fetchGeneration, generation);
+    f.if(generation.eq(BigInt(FETCH.generations)), () => {
+      f.store('i64.store', S.fetchGeneration, i64(0));
+      f.memoryFill(FETCH.base, 0xff, FETCH.views * FETCH_VIEW_BYTES);
+    });
     // No page has this base, so the next branch looks its page up again.
     f.store('i64.store', S.pageBase, i64(1));
   };

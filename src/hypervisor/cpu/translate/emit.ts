@@ -307,7 +307,10 @@ class RegionEmitter implements RegionFlow {
       .shrU(12)
       .and(FETCH.entries - 1);
     const entry = f.let(f.load('i32.load', S.fetchView).add(index.mul(FETCH.stride)));
-    const known = f.load('i64.load', entry).eq(this.#context.long ? linear : linear.and(0xffff_ffffn));
+    const tag = (this.#context.long ? linear : linear.and(0xffff_ffffn)).or(
+      f.load('i64.load', S.fetchGeneration),
+    );
+    const known = f.load('i64.load', entry).eq(tag);
     return known.and(f.load('i32.load', entry, 12).eq(i32(this.#context.physical(page)))).eqz();
   }
 

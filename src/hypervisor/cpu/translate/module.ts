@@ -77,7 +77,8 @@ export class RegionModule {
           .wrap()
           .and(FETCH.entries - 1);
         const entry = f.let(f.load('i32.load', S.fetchView).add(index.mul(FETCH.stride)));
-        f.if(f.load('i64.load', entry).ne(page), jump);
+        const tag = page.or(f.load('i64.load', S.fetchGeneration));
+        f.if(f.load('i64.load', entry).ne(tag), jump);
         f.store('i64.store', S.pageBase, page);
         f.store('i32.store', S.pageSlots, f.load('i32.load', entry, 8));
       });

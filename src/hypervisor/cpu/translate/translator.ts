@@ -28,7 +28,7 @@ export interface TranslatorOptions {
 export const TRANSLATION: TranslatorOptions = {
   threshold: 4,
   immediate: false,
-  count: process.env['COUNT'] !== undefined,
+  count: false,
   sliceInstructions: 20_000,
   regions: 0x8000,
 };
@@ -149,7 +149,8 @@ export class Translator implements Tier {
     const { view, isRam, cache, codeAddress } = this.#host;
     const index = Number(BigInt.asUintN(64, page) >> 12n) & (FETCH.entries - 1);
     const entry = view.getUint32(S.fetchView, true) + index * FETCH.stride;
-    const known = view.getBigInt64(entry, true) === BigInt.asIntN(64, page);
+    const tag = page | view.getBigInt64(S.fetchGeneration, true);
+    const known = view.getBigInt64(entry, true) === BigInt.asIntN(64, tag);
     const physical = known ? view.getUint32(entry + 12, true) : codeAddress(page);
     if (physical === undefined || !isRam(physical)) return undefined;
     const slots = cache.known(physical);
