@@ -16,6 +16,8 @@ export interface Setting {
   readonly count: boolean;
   /** Compile beside the run, as guests have it. */
   readonly beside?: boolean;
+  /** Regions at most. */
+  readonly regions?: number;
 }
 
 /** Regions begin at different places, after different paths. */
@@ -66,8 +68,14 @@ const MOST_SLICES = 8000;
 const hex = (value: bigint | number): string => value.toString(16);
 
 /** A machine whose translator compiles at once. */
-export function makeTranslator({ threshold, slice, count, beside = false }: Setting): TranslatingMachine {
-  const options = { ...TRANSLATION, threshold, sliceInstructions: slice, count, immediate: !beside };
+export function makeTranslator({
+  threshold,
+  slice,
+  count,
+  beside = false,
+  regions = TRANSLATION.regions,
+}: Setting): TranslatingMachine {
+  const options = { ...TRANSLATION, threshold, sliceInstructions: slice, count, immediate: !beside, regions };
   const machine = new ProgramMachine((host) => new Translator(host, options));
   return { name: `translator(${threshold},${slice})`, machine, counts: count };
 }

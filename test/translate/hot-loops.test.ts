@@ -68,6 +68,18 @@ describe('hot loops', () => {
     assert.ok(engines.counter('regionInstructions') > 0);
   });
 
+  it('have new regions when there was room for two alone', () => {
+    const engines = new Engines([{ threshold: 1, slice: 7, count: true, regions: 2 }], false);
+    for (let seed = 0; seed < PROGRAMS_BESIDE; seed++) {
+      const verdict = engines.run(makeProgram(7000 + seed));
+      assert.ok(
+        verdict.kind !== 'different',
+        verdict.kind === 'different' ? `seed ${7000 + seed}: ${verdict.what}` : '',
+      );
+    }
+    assert.ok(engines.counter('regions') > PROGRAMS_BESIDE * 4, `${engines.counter('regions')} regions`);
+  });
+
   it('are regions whatever row of the table is in them', () => {
     const interpreter = generateInterpreter();
     const bytes = new Uint8Array(RAM + 4096);

@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { type Failure, ProgramProver, programSeed } from './prover.ts';
 
-const MILLISECONDS = 6000;
+const MILLISECONDS = 5000;
 /** However slow the computer is. */
 const LEAST_PROGRAMS = 40;
 const MOST_FAILURES = 3;
