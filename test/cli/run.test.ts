@@ -56,6 +56,15 @@ test('a reset with --no-reboot exits 3; without, the guest boots again', async (
   assert.equal(status, 0);
 });
 
+test('--icount: time comes from the instructions', async () => {
+  const { status, stdout, stderr } = await run(['--icount', '10'], `hello${ECHO_KEYS.powerOff}`);
+  assert.equal(stderr, '');
+  assert.equal(stdout, `${ECHO_BANNER}hello`);
+  assert.equal(status, 0);
+  const spins = await run(['--icount', '1', '--timeout', '2'], ECHO_KEYS.spin);
+  assert.equal(spins.status, 124);
+});
+
 test('--timeout ends a guest that spins, with 124', async () => {
   const { status } = await run(['--timeout', '2'], ECHO_KEYS.spin);
   assert.equal(status, 124);

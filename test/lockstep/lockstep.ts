@@ -6,13 +6,14 @@ import { currentInstruction } from './guest-code.ts';
 import { ProcessorState } from './state.ts';
 import { type Difference, Twins } from './twins.ts';
 
-const USAGE = `Usage: npm run lockstep -- [--from N] [--every N] [--until N] [--image NAME] [--memory MIB] [--append STRING]
+const USAGE = `Usage: npm run lockstep -- [--from N] [--every N] [--until N] [--image NAME] [--memory MIB] [--append STRING] [--type STRING]
   --from N     ticks (instructions and exceptions) up to which nothing is compared (default 0)
   --every N    ticks between two comparisons (default 100000)
   --until N    where it ends (default: the shell's prompt)
   --image NAME an image in TEREMOK_HOME, with vmlinuz and initrd (default debian-busybox)
   --memory MIB memory of each of the two machines (default 128)
-  --append S   the kernel's command line (default "console=ttyS0 quiet")`;
+  --append S   the kernel's command line (default "console=ttyS0 quiet")
+  --type S     a command for the shell; it ends at the next prompt (give --until too when it is not to wait for one)`;
 
 /** Stops between two comparisons of RAM. */
 const RAM_EVERY = 100;
@@ -24,7 +25,9 @@ const FINER = 10_000;
 const RESOLUTION = 16;
 /** Instructions shown in front of it: more than a region and the steps behind it have. */
 const SHOWN = 400;
-const PROMPT = /~ # /;
+/** Characters of the guest's output that are shown at the end. */
+const OUTPUT_SHOWN = 2000;
+const PROMPT = /~ # /g;
 /** Nothing takes longer to come to the prompt. */
 const MOST = 20e9;
 
@@ -41,6 +44,7 @@ interface Options {
   readonly image: string;
   readonly memoryMiB: number;
   readonly append: string;
+  readonly type: string | undefined;
 }
 
 /** Throws an Error whose message is for the user. */
@@ -53,6 +57,7 @@ function readOptions(args: string[]): Options {
       until: { type: 'string' },
       image: { type: 'string', default: 'debian-busybox' },
       memory: { type: 'string', default: '128' },
+      type: { type: 'string' },
       append: { type: 'string', default: 'console=ttyS0 quiet' },
       help: { type: 'boolean', short: 'h' },
     },
@@ -75,6 +80,7 @@ function readOptions(args: string[]): Options {
     image: values.image,
     memoryMiB: count('memory', values.memory, 1, 1024),
     append: values.append,
+    type: values.type,
   };
 }
 
@@ -87,12 +93,13 @@ function boot({ image, memoryMiB, append }: Options): Promise<Twins> {
 /** Runs twins through the stretches, until they differ or come to the end. */
 async function follow(
   twins: Twins,
-  { from, until }: Options,
+  { from, until, type }: Options,
   stretches: readonly Stretch[],
 ): Promise<Difference | undefined> {
   if (from > 0) await twins.skipTo(from);
   let at = from;
   let stops = 0;
+  let prompts = 0;
   for (const { every, upTo } of stretches) {
     while (at < upTo && !twins.ended) {
       at = Math.min(upTo, at + every);
@@ -100,7 +107,10 @@ async function follow(
       const difference = await twins.runTo(at, stops % RAM_EVERY === 0);
       if (difference) return difference;
       if (stops % TELL_EVERY === 0) tell(twins);
-      if (until === undefined && PROMPT.test(twins.output)) return await twins.runTo(at, true);
+      const seen = twins.output.match(PROMPT)?.length ?? 0;
+      if (seen > 0 && prompts === 0 && type !== undefined) twins.type(`${type}\n`);
+      else if (seen > prompts && until === undefined) return await twins.runTo(at, true);
+      prompts = seen;
     }
   }
   return await twins.runTo(at, true);
@@ -174,7 +184,10 @@ async function main(): Promise<void> {
     }
     const twins = await boot(options);
     const difference = await follow(twins, options, stretches);
-    if (finer === undefined) tell(twins);
+    if (finer === undefined) {
+      tell(twins);
+      if (options.type !== undefined) console.log(twins.output.slice(-OUTPUT_SHOWN));
+    }
     await twins.dispose();
     if (!difference) break;
     found = difference;

@@ -88,6 +88,11 @@ export class Twins {
     return { inRegions: samplesInRegions, interpreted: samplesInterpreted };
   }
 
+  /** Types into both, at the same tick. */
+  type(text: string): void {
+    for (const { serialInput } of [this.interpreted, this.translated]) serialInput.offer(Buffer.from(text));
+  }
+
   /** Runs both to a tick without a look at them. */
   async skipTo(ticks: number): Promise<void> {
     await this.interpreted.runTo(ticks);
