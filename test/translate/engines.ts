@@ -65,6 +65,7 @@ const CONDITIONS = 0x4700;
 const MOST_OVERRUN = RUN_LENGTH + LIMITS.instructions;
 /** Slices of a lock-step run before the program is given up. */
 const MOST_SLICES = 8000;
+const MOST_EXACT_SLICES = 400;
 const hex = (value: bigint | number): string => value.toString(16);
 
 /** A machine whose translator compiles at once. */
@@ -250,6 +251,32 @@ export class Engines {
           between: t.name,
           what: [`after ${b.retired} instructions, at ${hex(b.rip)}:`, ...found].join('\n'),
         };
+    }
+    return { kind: 'equal', ended: 'end', native: false, retired: b.retired };
+  }
+
+  /** The same in slices of exactly so many ticks: here both always meet. */
+  exactSteps(program: Program, t: TranslatingMachine): Verdict {
+    const a = this.interpreter;
+    const b = t.machine;
+    const rng = new Random(program.seed + 1);
+    for (const machine of [a, b]) {
+      machine.load(program, this.#data, true);
+      machine.begin(program);
+    }
+    for (let slices = 0; !a.halted; slices++) {
+      if (slices === MOST_EXACT_SLICES) return { kind: 'skipped', why: 'does not come to an end' };
+      const ticks = 1 + rng.below(rng.chance(0.4) ? 20 : 1500);
+      for (const { guest } of [a, b]) guest.engine.runExactly(ticks);
+      this.tally.meetings += 1;
+      const found = machineDifferences(a, b);
+      if (a.retired !== b.retired) found.push(`instructions retired: ${a.retired} and ${b.retired}`);
+      if (found.length > 0) {
+        const what = [`after exactly ${ticks} ticks, at ${hex(a.rip)} and ${hex(b.rip)}:`, ...found].join(
+          '\n',
+        );
+        return { kind: 'different', between: t.name, what };
+      }
     }
     return { kind: 'equal', ended: 'end', native: false, retired: b.retired };
   }

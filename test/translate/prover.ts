@@ -17,8 +17,8 @@ export interface Failure {
   readonly report: string;
 }
 
-/** One program in so many runs in lock-step as well. */
-const LOCK_STEP_SHARE = 3;
+/** One program in so many runs in lock-step as well, and one in exact slices. */
+const SHARE = 3;
 
 /** Seeds of a batch: neighbours have nothing in common. */
 export const programSeed = (seed: number, n: number): number => (seed % 1_000_000) * 1_000_000 + n;
@@ -43,12 +43,27 @@ export class ProgramProver {
     if (verdict.kind === 'different')
       return { seed, report: this.#explain(program, verdict.between, (p, some) => engines.run(p, some)) };
     const stepped = translators[seed % translators.length];
-    if (!stepped || verdict.kind === 'skipped' || (seed % LOCK_STEP_SHARE !== 0 && !all)) return undefined;
-    const inStep = engines.lockStep(program, stepped);
-    if (inStep.kind !== 'different') return undefined;
+    if (!stepped || verdict.kind === 'skipped') return undefined;
+    const kind = seed % SHARE;
+    if (kind === 0 || all) {
+      const failure = this.#steps(program, 'in lock-step', (p, t = stepped) => engines.lockStep(p, t));
+      if (failure) return failure;
+    }
+    if (kind === 1 || all)
+      return this.#steps(program, 'in exact slices', (p, t = stepped) => engines.exactSteps(p, t));
+    return undefined;
+  }
+
+  #steps(
+    program: Program,
+    how: string,
+    run: (p: Program, t?: TranslatingMachine) => Verdict,
+  ): Failure | undefined {
+    const verdict = run(program);
+    if (verdict.kind !== 'different') return undefined;
     return {
-      seed,
-      report: `in lock-step, ${this.#explain(program, inStep.between, (p, [t]) => engines.lockStep(p, t ?? stepped))}`,
+      seed: program.seed,
+      report: `${how}, ${this.#explain(program, verdict.between, (p, [t]) => run(p, t))}`,
     };
   }
 
