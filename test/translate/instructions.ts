@@ -17,7 +17,7 @@ const HIGH_BYTES = [4, 5, 6];
 /** Rows with flags, or results, that the SDM leaves undefined. */
 const UNDEFINED_FLAGS =
   /^(shl|shr|sar|rcl|rcr|shld|shrd|mul|imul[23]?|bsf|bsr|lzcnt|tzcnt|bt|bts|btr|btc|andn|blsr|blsmsk|blsi|bextr|bzhi|crc32)$/;
-/** Rows that write RAX or RDX without naming them, and no other register. */
+/** Rows that address by a register of their own choice. */
 const VECTOR_IMPLICIT = /^(v?maskmov(q|dqu)|clflush|prefetch)/;
 const SCALAR =
   /^(mov(ss|sd|aps|apd|ups|upd|dqa|dqu|d|q)|(add|sub|mul|div|min|max|sqrt)(ss|sd|ps|pd)|u?comis[sd]|cvt.*|(and|or|xor)p[sd]|pxor|padd[bwdq]|psub[bwdq]|pcmpeq[bwd]|punpckl.*|unpcklp[sd]|shufp[sd]|pshufd|cmps?[sp][sd])$/;
