@@ -2,16 +2,19 @@
 // every stop and RAM at some. Where they differ it starts again, stops more often there, and shows the code.
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { type CpuProfile, isCpuProfile } from '../../src/hypervisor/index.ts';
 import { currentInstruction } from './guest-code.ts';
 import { ProcessorState } from './state.ts';
 import { type Difference, Twins } from './twins.ts';
 
-const USAGE = `Usage: npm run lockstep -- [--from N] [--every N] [--until N] [--image NAME] [--memory MIB] [--append STRING] [--type STRING]
+const USAGE = `Usage: npm run lockstep -- [--from N] [--every N] [--until N] [--image NAME] [--memory MIB] [--cpu PROFILE]
+                           [--append STRING] [--type STRING]
   --from N     ticks (instructions and exceptions) up to which nothing is compared (default 0)
   --every N    ticks between two comparisons (default 100000)
   --until N    where it ends (default: the shell's prompt)
   --image NAME an image in TEREMOK_HOME, with vmlinuz and initrd (default debian-busybox)
   --memory MIB memory of each of the two machines (default 128)
+  --cpu NAME   the processor's profile (default portable)
   --append S   the kernel's command line (default "console=ttyS0 quiet")
   --type S     a command for the shell; it ends at the next prompt (give --until too when it is not to wait for one)`;
 
@@ -43,6 +46,7 @@ interface Options {
   readonly until: number | undefined;
   readonly image: string;
   readonly memoryMiB: number;
+  readonly cpu: CpuProfile;
   readonly append: string;
   readonly type: string | undefined;
 }
@@ -57,6 +61,7 @@ function readOptions(args: string[]): Options {
       until: { type: 'string' },
       image: { type: 'string', default: 'debian-busybox' },
       memory: { type: 'string', default: '128' },
+      cpu: { type: 'string', default: 'portable' },
       type: { type: 'string' },
       append: { type: 'string', default: 'console=ttyS0 quiet' },
       help: { type: 'boolean', short: 'h' },
@@ -73,7 +78,10 @@ function readOptions(args: string[]): Options {
     return value;
   };
   if (!/^[\w-]+$/.test(values.image)) throw new Error(`there is no image "${values.image}"`);
+  const { cpu } = values;
+  if (!isCpuProfile(cpu)) throw new Error(`there is no processor profile "${cpu}"`);
   return {
+    cpu,
     from: count('from', values.from, 0),
     every: count('every', values.every, 1),
     until: values.until === undefined ? undefined : count('until', values.until, 1),
@@ -84,10 +92,10 @@ function readOptions(args: string[]): Options {
   };
 }
 
-function boot({ image, memoryMiB, append }: Options): Promise<Twins> {
+function boot({ image, memoryMiB, cpu, append }: Options): Promise<Twins> {
   const home = process.env.TEREMOK_HOME;
   if (home === undefined) throw new Error('TEREMOK_HOME is not set: run this through npm run lockstep');
-  return Twins.boot({ folder: join(home, 'images', image), memoryMiB, cmdline: append });
+  return Twins.boot({ folder: join(home, 'images', image), memoryMiB, cpu, cmdline: append });
 }
 
 /** Runs twins through the stretches, until they differ or come to the end. */

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { TRANSLATION, type TranslatorOptions } from '../../src/hypervisor/cpu/translate/translator.ts';
-import { createMachine, type Machine } from '../../src/hypervisor/index.ts';
+import { type CpuProfile, createMachine, type Machine } from '../../src/hypervisor/index.ts';
 import { firstDifference, ProcessorState, ramOf } from './state.ts';
 
 export interface TwinOptions {
@@ -8,6 +8,7 @@ export interface TwinOptions {
   readonly folder: string;
   readonly cmdline?: string;
   readonly memoryMiB?: number;
+  readonly cpu?: CpuProfile;
 }
 
 /** Translated at once, so that two runs translate the same. */
@@ -43,7 +44,7 @@ export class Twins {
   }
 
   static async boot(options: TwinOptions): Promise<Twins> {
-    const { folder, cmdline = 'console=ttyS0 quiet', memoryMiB = 128 } = options;
+    const { folder, cmdline = 'console=ttyS0 quiet', memoryMiB = 128, cpu = 'portable' } = options;
     const one = async (engine: 'interpret' | 'translate'): Promise<readonly [Machine, () => string]> => {
       let text = '';
       const machine = await createMachine(
@@ -51,6 +52,7 @@ export class Twins {
           memoryMiB,
           boot: { kernel: join(folder, 'vmlinuz'), initrd: join(folder, 'initrd'), cmdline },
           engine,
+          cpu,
           icount: 1,
         },
         {
