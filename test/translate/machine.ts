@@ -1,4 +1,4 @@
-import { readRflags } from '../../src/hypervisor/cpu/flags.ts';
+import { readRflags, writeRflags } from '../../src/hypervisor/cpu/flags.ts';
 import type { Tier, TierHost } from '../../src/hypervisor/cpu/interpret/tier.ts';
 import { S } from '../../src/hypervisor/cpu/layout.ts';
 import { GuestMachine, type GuestRun } from '../native/guest-machine.ts';
@@ -91,6 +91,8 @@ export class ProgramMachine {
     this.#handlers(program, resumes);
     this.device.reset();
     const { state } = this.guest;
+    // What is derived from the flags is derived before the program's are in place: of the last program's none may stay.
+    writeRflags(state, 2);
     const { variant } = program;
     const cr0 = CR0 | (variant === 'task-switched' ? CR0_TS : variant === 'alignment' ? CR0_AM : 0n);
     state.setBigUint64(S.cr0, cr0, true);
