@@ -64,6 +64,7 @@ async function build(options: RunOptions, serial: ByteSink): Promise<Machine> {
     engine: options.engine,
     cpu: options.cpu,
     ...(options.icount === undefined ? {} : { icount: options.icount }),
+    countRegions: options.stats !== undefined,
     debugExit: options.debugExit,
     testDevice: options.testDevice,
   };

@@ -55,4 +55,6 @@ export interface CpuEngine {
    */
   readonly ticks: number;
   counters(): Readonly<Record<string, number>>;
+  /** The same instructions by tier; by the engine's name where tiers are not counted. */
+  tiers(): Readonly<Record<string, number>>;
 }

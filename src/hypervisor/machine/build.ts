@@ -42,6 +42,8 @@ export interface MachineConfig {
   };
   readonly disks?: readonly { readonly path: string; readonly readonly?: boolean }[];
   readonly engine?: 'auto' | 'interpret' | 'translate';
+  /** Have translated code count its instructions and exits, for statistics; it costs a few per cent. */
+  readonly countRegions?: boolean;
   /** QEMU's isa-debug-exit at port 0xf4. */
   readonly debugExit?: boolean;
   /** QEMU's pc-testdev. */
@@ -218,7 +220,11 @@ export async function createMachine(config: MachineConfig, backends: MachineBack
       interrupts: pc.lapic,
       platform: cpuPlatform(pc, door, tsc, clock, config.cpu),
       ...(config.engine === 'translate' && {
-        tier: (host) => new Translator(host, backends.translation ?? TRANSLATION),
+        tier: (host) =>
+          new Translator(
+            host,
+            backends.translation ?? { ...TRANSLATION, count: config.countRegions ?? false },
+          ),
       }),
     });
     const processor = engine;

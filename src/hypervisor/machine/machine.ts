@@ -211,7 +211,7 @@ export class Machine {
       wallSeconds: this.#startedAt === 0 ? 0 : (performance.now() - this.#startedAt) / 1000,
       cpuSeconds: (cpu.user + cpu.system) / 1e6,
       instructions: engine.instructions,
-      tiers: { [engine.name]: engine.instructions },
+      tiers: engine.tiers(),
       exits: { slices: this.#slices, halts: this.#halts, pio: pc.pio.accesses, ...engine.counters() },
     };
   }

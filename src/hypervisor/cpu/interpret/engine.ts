@@ -203,6 +203,12 @@ export class Interpreter implements CpuEngine {
     return settled + this.#given - left + ordinal;
   }
 
+  tiers(): Readonly<Record<string, number>> {
+    const translated = this.#tier?.instructions();
+    if (translated === undefined) return { [this.name]: this.#retired };
+    return { interpret: this.#retired - translated, translate: translated };
+  }
+
   counters(): Readonly<Record<string, number>> {
     const count = (offset: number): number => Number(this.view.getBigUint64(offset, true));
     return {

@@ -37,4 +37,6 @@ export interface Tier {
   /** The interpreter's handler of a record, by what stands in the record. */
   handlerBehind(handler: number): number;
   counters(): Readonly<Record<string, number>>;
+  /** Instructions that the tier's code retired; undefined when that is not counted. */
+  instructions(): number | undefined;
 }

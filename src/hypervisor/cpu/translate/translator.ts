@@ -110,6 +110,11 @@ export class Translator implements Tier {
     return this.#slice + this.#shift;
   }
 
+  instructions(): number | undefined {
+    if (!this.#options.count) return undefined;
+    return Number(this.#host.view.getBigUint64(S.regionCounters + REGION_COUNTERS.instructions, true));
+  }
+
   counters(): Readonly<Record<string, number>> {
     const { view } = this.#host;
     const counted = this.#options.count
