@@ -15,7 +15,7 @@ const USAGE = `Usage: npm run prove -- [--seed N] [--count M] [--trial T] [--pro
   --seed N     a whole number; the same seed gives the same instructions (default: a random one)
   --count M    instructions to run (default 100000)
   --trial T    only trial number T of the seed
-  --programs P whole programs over interpreter, translator and host (default one for 100 instructions)
+  --programs P whole programs over interpreter, translator and host (default one for 500 instructions)
   --program S  only the whole program of seed S
   --no-tests   do not run the project's tests for the table's coverage`;
 
@@ -64,7 +64,7 @@ function readOptions(args: string[]): Options {
     trial: values.trial === undefined ? undefined : wholeNumber('trial', values.trial, 1e10),
     programs:
       values.programs === undefined
-        ? Math.ceil(wholeNumber('count', values.count, 1e10) / 100)
+        ? Math.ceil(wholeNumber('count', values.count, 1e10) / 500)
         : wholeNumber('programs', values.programs, 1e10),
     program:
       values.program === undefined

@@ -11,6 +11,7 @@ const TESTS = [
   'src/hypervisor/cpu/isa/*.test.ts',
   'test/interpreter/*.test.ts',
   'test/kernels/*.test.ts',
+  'test/machine/hypervisor-test-kernels.test.ts',
   'test/native/x87*.test.ts',
 ];
 const ROOT = new URL('../../../', import.meta.url);
