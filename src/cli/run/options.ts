@@ -45,7 +45,7 @@ export const RUN_OPTIONS: OptionSpecs = {
     multiple: true,
     description: 'a disk: format=raw, readonly, bus=virtio; may be given several times',
   },
-  engine: { value: 'ENGINE', description: 'auto or interpret (auto)' },
+  engine: { value: 'ENGINE', description: 'auto, interpret or translate (auto)' },
   cpu: {
     value: 'PROFILE',
     description: 'the processor the guest sees: portable (x86-64-v2 and a few more) or x86-64-v3',
