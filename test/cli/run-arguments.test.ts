@@ -46,7 +46,6 @@ const cases: readonly (readonly [args: string, says: RegExp])[] = [
   ['--kernel @/good.elf --timeout 0', /--timeout takes a number/],
   ['--kernel @/good.elf --timeout soon', /--timeout takes a number/],
   ['--kernel @/good.elf --engine qemu', /--engine takes auto, interpret, translate, kvm, not ‘qemu’/],
-  ['--kernel @/good.elf --engine translate', /--engine translate is not available in this version/],
   ['--kernel @/good.elf --engine kvm', /--engine kvm is not available in this version/],
   ['--kernel @/good.elf --icount 0', /--icount takes a whole number from 1 to 1000, not ‘0’/],
   ['--kernel @/good.elf --icount 0.5', /--icount takes a whole number from 1 to 1000/],
