@@ -531,14 +531,19 @@ class CaseMaker {
     };
   }
 
+  #stackIsThere(): boolean {
+    const rsp = this.#gpr[RSP] ?? 0n;
+    return rsp >= BigInt(SCRATCH + 64) && rsp <= BigInt(SCRATCH + SCRATCH_BYTES - 64);
+  }
+
   /** Gives an indirect branch or a return its target. */
   #aim(end: number): void {
     const bytes = new Uint8Array(this.#mode / 8);
     const view = new DataView(bytes.buffer);
-    // Sometimes a target that is not canonical, where the branch itself faults; a stack that is not besides
-    // makes it #GP on Intel's (SDM vol. 2, CALL) and #SS on AMD's.
+    // Sometimes a target that is not canonical, where the branch itself faults. When the stack faults besides,
+    // Intel's tell of the target (SDM vol. 2, CALL) and AMD's of the stack.
     const wanted = this.#mode === 64 && this.#rng.chance(0.05);
-    const wild = wanted && (this.#gpr[RSP] ?? 0n) >> 47n === 0n ? 1n << 62n : 0n;
+    const wild = wanted && this.#stackIsThere() ? 1n << 62n : 0n;
     if (this.#mode === 64) view.setBigUint64(0, BigInt(end) | wild, true);
     else view.setUint32(0, end, true);
     if (/^ret/.test(this.#name)) this.#patch(Number(this.#gpr[RSP]), bytes);
