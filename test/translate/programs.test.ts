@@ -21,10 +21,12 @@ describe('random programs over interpreter, translator and host', () => {
   const prover = new ProgramProver();
   const { engines } = prover;
 
-  it('the program that was asked for', { skip: alone === undefined }, () => {
-    const failure = prover.run(Number(alone), {}, true);
-    assert.equal(failure, undefined, failure?.report ?? '');
-  });
+  if (alone !== undefined) {
+    it('the program that was asked for', () => {
+      const failure = prover.run(Number(alone), {}, true);
+      assert.equal(failure, undefined, failure?.report ?? '');
+    });
+  }
 
   for (const seed of [1, random]) {
     it(`of seed ${seed}`, { skip: alone !== undefined }, (t) => {
