@@ -1,3 +1,5 @@
+import { CONDITION_NAMES } from '../../src/hypervisor/cpu/isa/integer/names.ts';
+
 /**
  * A small typed x86 assembler for test kernels: registers and memory operands
  * as values, labels, and raw bytes for what is rare. What one line emits is
@@ -13,24 +15,6 @@ const GPR8 = ['al', 'cl', 'dl', 'bl', 'ah', 'ch', 'dh', 'bh'] as const;
 const SEGMENTS = ['es', 'cs', 'ss', 'ds', 'fs', 'gs'] as const;
 const CONTROL = ['cr0', 'cr1', 'cr2', 'cr3', 'cr4'] as const;
 const ALU = ['add', 'or', 'adc', 'sbb', 'and', 'sub', 'xor', 'cmp'] as const;
-const CONDITIONS = [
-  'o',
-  'no',
-  'b',
-  'ae',
-  'e',
-  'ne',
-  'be',
-  'a',
-  's',
-  'ns',
-  'p',
-  'np',
-  'l',
-  'ge',
-  'le',
-  'g',
-] as const;
 const SEGMENT_PREFIX = { es: 0x26, cs: 0x2e, ss: 0x36, ds: 0x3e, fs: 0x64, gs: 0x65 } as const;
 
 export type Gpr =
@@ -41,7 +25,7 @@ export type Gpr =
   | (typeof GPR8)[number];
 export type SegmentRegister = (typeof SEGMENTS)[number];
 export type AluName = (typeof ALU)[number];
-export type Condition = (typeof CONDITIONS)[number];
+export type Condition = (typeof CONDITION_NAMES)[number];
 
 /** A place that only the finished kernel knows, and a distance from it. */
 export interface Label {
@@ -349,7 +333,7 @@ export class Assembler {
   }
 
   j(condition: Condition, label: string): void {
-    this.#relative([0x0f, 0x80 | CONDITIONS.indexOf(condition)], at(label));
+    this.#relative([0x0f, 0x80 | CONDITION_NAMES.indexOf(condition)], at(label));
   }
 
   /** A direct far jump or call: selector and offset. */

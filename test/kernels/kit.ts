@@ -617,3 +617,33 @@ export class TestKernel {
     return [...rows, ...memory];
   }
 }
+
+/** A case of a few bytes whose fault is expected at its last instruction. */
+export function faults(
+  kernel: TestKernel,
+  name: string,
+  vector: number,
+  error: number | undefined,
+  bytes: readonly number[],
+  before: () => void = () => {},
+  after?: () => void,
+  needs?: Requirement,
+): void {
+  const ip = kernel.asm.fresh('fault');
+  kernel.test(
+    name,
+    {
+      vector,
+      ip: at(ip),
+      ...(kernel.bits === 64 ? { ipHigh: 0 } : {}),
+      cs: KERNEL_CODE,
+      ...(error === undefined ? {} : { error }),
+    },
+    () => {
+      before();
+      kernel.asm.label(ip);
+      kernel.asm.db(...bytes);
+    },
+    { needs, ...(after ? { after } : {}) },
+  );
+}

@@ -1,10 +1,10 @@
 import { at, type Label, mem } from './assembler.ts';
 import {
   type Expectation,
+  faults,
   KERNEL_CODE,
   KERNEL_DATA,
   NEEDS,
-  type Requirement,
   TestKernel,
   USER_CODE,
   USER_CODE64,
@@ -34,29 +34,6 @@ export function longModeKernel(): Buffer {
   compatibility(kernel);
   doubleFault(kernel);
   return kernel.finish();
-}
-
-function faults(
-  kernel: TestKernel,
-  name: string,
-  vector: number,
-  error: number | undefined,
-  bytes: readonly number[],
-  before: () => void = () => {},
-  after?: () => void,
-  needs?: Requirement,
-): void {
-  const ip = kernel.asm.fresh('fault');
-  kernel.test(
-    name,
-    { vector, ip: at(ip), ipHigh: 0, cs: KERNEL_CODE, ...(error === undefined ? {} : { error }) },
-    () => {
-      before();
-      kernel.asm.label(ip);
-      kernel.asm.db(...bytes);
-    },
-    { needs, ...(after ? { after } : {}) },
-  );
 }
 
 function frames(kernel: TestKernel): void {

@@ -1,10 +1,10 @@
 import { at, mem } from './assembler.ts';
 import {
   type Expectation,
+  faults,
   KERNEL_CODE,
   KERNEL_DATA,
   NEEDS,
-  type Requirement,
   TestKernel,
   USER_CODE,
   USER_DATA,
@@ -31,30 +31,6 @@ export function protectedKernel(): Buffer {
   codeThatChanges(kernel);
   processor(kernel);
   return kernel.finish();
-}
-
-/** A case of a few bytes whose fault is expected at its last instruction. */
-function faults(
-  kernel: TestKernel,
-  name: string,
-  vector: number,
-  error: number | undefined,
-  bytes: readonly number[],
-  before: () => void = () => {},
-  after?: () => void,
-  needs?: Requirement,
-): void {
-  const ip = kernel.asm.fresh('fault');
-  kernel.test(
-    name,
-    { vector, ip: at(ip), cs: KERNEL_CODE, ...(error === undefined ? {} : { error }) },
-    () => {
-      before();
-      kernel.asm.label(ip);
-      kernel.asm.db(...bytes);
-    },
-    { needs, ...(after ? { after } : {}) },
-  );
 }
 
 function plainExceptions(kernel: TestKernel): void {

@@ -1,6 +1,7 @@
 import { REGISTER_SLOTS } from '../decode/decoder.ts';
 import { type Encoding, FORM, type FormKind, type OperandSpec, operandBits } from '../decode/encoding.ts';
 import { AF, ARITHMETIC, AUX, CF, OF, PF, SF, VM, ZF } from '../flags.ts';
+import { accessBytes, INT_LOADS, INT_STORES, loadFor, storeFor } from '../isa/accesses.ts';
 import type { Builder, Condition, Size, Val } from '../isa/builder.ts';
 import { CS, ES, gpr, RECORD, S, SEG, SS, segment, TLB } from '../layout.ts';
 import type { FunctionBuilder, FunctionRef, Label, Local } from '../wasm/function.ts';
@@ -22,37 +23,6 @@ interface Target {
   readonly host: Local;
   readonly slow: Local;
 }
-
-/** Bytes that a wasm load or store touches. */
-const ACCESS_BYTES: Readonly<Record<string, number>> = {
-  'i32.load8_u': 1,
-  'i32.load8_s': 1,
-  'i64.load8_u': 1,
-  'i64.load8_s': 1,
-  'i32.load16_u': 2,
-  'i32.load16_s': 2,
-  'i64.load16_u': 2,
-  'i64.load16_s': 2,
-  'i32.load': 4,
-  'i64.load32_u': 4,
-  'i64.load32_s': 4,
-  'f32.load': 4,
-  'i64.load': 8,
-  'f64.load': 8,
-  'v128.load': 16,
-  'v128.load32_zero': 4,
-  'v128.load64_zero': 8,
-  'i32.store8': 1,
-  'i64.store8': 1,
-  'i32.store16': 2,
-  'i64.store16': 2,
-  'i32.store': 4,
-  'i64.store32': 4,
-  'f32.store': 4,
-  'i64.store': 8,
-  'f64.store': 8,
-  'v128.store': 16,
-};
 
 /** Bits of S.unitTrap. */
 export const UNIT_BIT = { x87: 1, mmx: 2, sse: 4, avx: 8 } as const;
@@ -361,7 +331,7 @@ export class InterpreterBuilder implements Builder {
 
   load(name: LoadName, linear: Val): Val {
     const f = this.#f;
-    return f.let(f.load(name, this.#readable(linear, ACCESS_BYTES[name] ?? 8)));
+    return f.let(f.load(name, this.#readable(linear, accessBytes(name))));
   }
 
   /** Where bytes at a linear address can be read. Leaves when they cannot. */
@@ -384,7 +354,7 @@ export class InterpreterBuilder implements Builder {
 
   store(name: StoreName, linear: Val, value: Val): void {
     const shared = this.#f.let(value);
-    this.#finishStore(name, this.#target(linear, ACCESS_BYTES[name] ?? 8, false), shared);
+    this.#finishStore(name, this.#target(linear, accessBytes(name), false), shared);
   }
 
   /** Leaves after an access faulted. */
@@ -774,31 +744,4 @@ function lastPage(address: Val, bytes: number): Val {
 function signed64(size: Size, value: Val): Val {
   if (size === 64) return value;
   return (size === 8 ? value.ext8() : size === 16 ? value.ext16() : value).extendS();
-}
-
-const INT_LOADS: Partial<Record<Size, LoadName>> = {
-  8: 'i32.load8_u',
-  16: 'i32.load16_u',
-  32: 'i32.load',
-  64: 'i64.load',
-  128: 'v128.load',
-};
-const INT_STORES: Partial<Record<Size, StoreName>> = {
-  8: 'i32.store8',
-  16: 'i32.store16',
-  32: 'i32.store',
-  64: 'i64.store',
-  128: 'v128.store',
-};
-
-function loadFor(spec: OperandSpec, bits: Size): LoadName {
-  if (spec.width === 'ss') return 'f32.load';
-  if (spec.width === 'sd') return 'f64.load';
-  return INT_LOADS[bits] ?? 'i64.load';
-}
-
-function storeFor(spec: OperandSpec, bits: Size): StoreName {
-  if (spec.width === 'ss') return 'f32.store';
-  if (spec.width === 'sd') return 'f64.store';
-  return INT_STORES[bits] ?? 'i64.store';
 }

@@ -1,13 +1,13 @@
 import { FORM, type OperandSpec, operandBits } from '../decode/encoding.ts';
 import { AF, ARITHMETIC, CF, OF, PF, SF, ZF } from '../flags.ts';
 import { UNIT_BIT } from '../interpret/builder.ts';
+import { accessBytes, loadFor, storeFor } from '../isa/accesses.ts';
 import type { Builder, Condition, Size, Val } from '../isa/builder.ts';
 import { CS, ES, FLAT, FS, S, SEG, segment, TLB } from '../layout.ts';
 import { type FunctionBuilder, type Label, Local } from '../wasm/function.ts';
 import { F32, F64, I32, I64, type LoadName, type StoreName, V128, type ValType } from '../wasm/opcodes.ts';
 import { extractLane, i32, i64, replaceLane, select, vconst } from '../wasm/value.ts';
-import { accessBytes, INT_LOADS, INT_STORES } from './accesses.ts';
-import { branchTarget, type GuestInstruction } from './code.ts';
+import type { GuestInstruction } from './code.ts';
 import { operandType, registerAt } from './effects.ts';
 import { Environment } from './environment.ts';
 import {
@@ -405,8 +405,13 @@ export class RegionBuilder implements Builder {
       sum = parts.reduce<Val | undefined>((a, b) => (a ? a.add(b) : b), undefined) ?? i64(0);
       sum = sum.add(displacement);
     }
-    if (i.form !== FORM.general || (this.long && i.addressSize === 64)) return sum;
-    return i.addressSize === 64 ? sum : sum.and(i.addressSize === 32 ? 0xffff_ffffn : 0xffffn);
+    return this.#wrapped(sum);
+  }
+  /** An offset at the instruction's address size. */
+  #wrapped(offset: Val): Val {
+    const { form, addressSize } = this.#i;
+    if (form !== FORM.general || addressSize === 64) return offset;
+    return offset.and(addressSize === 32 ? 0xffff_ffffn : 0xffffn);
   }
   linear(index: number, _bytes: number, _access: 'r' | 'w' | 'rw'): Val {
     const known = this.#linears.get(index);
@@ -416,12 +421,7 @@ export class RegionBuilder implements Builder {
     return linear;
   }
   bitString(index: number, delta: Val, _bytes: number, _access: 'r' | 'w'): Val {
-    const moved = this.offset(index).add(delta);
-    const { addressSize, form } = this.#i;
-    const offset =
-      form !== FORM.general || addressSize === 64
-        ? moved
-        : moved.and(addressSize === 32 ? 0xffff_ffffn : 0xffffn);
+    const offset = this.#wrapped(this.offset(index).add(delta));
     return this.#copy(this.#inSegment(offset, this.#i.segment));
   }
   /** Adds a segment's base. Outside of 64-bit mode ES, SS and DS are flat, or the region was not entered. */
@@ -734,10 +734,6 @@ export class RegionBuilder implements Builder {
     const linear = this.#pageBase.add(BigInt(at));
     return this.long ? linear : linear.and(0xffff_ffffn);
   }
-  /** Where the instruction's direct branch goes. */
-  branchTarget(): number {
-    return branchTarget(this.#i);
-  }
 
   call(name: string, ...args: Val[]): Val {
     return this.let(this.#f.call(this.#module.runtime(name), ...args));
@@ -761,16 +757,4 @@ const NOWHERE: Label = { depth: -1 };
 
 function zero(type: ValType): Val | number {
   return type === V128 ? vconst(new Array<number>(16).fill(0)) : 0;
-}
-
-function loadFor(spec: OperandSpec, bits: Size): LoadName {
-  if (spec.width === 'ss') return 'f32.load';
-  if (spec.width === 'sd') return 'f64.load';
-  return INT_LOADS[bits] ?? 'i64.load';
-}
-
-function storeFor(spec: OperandSpec, bits: Size): StoreName {
-  if (spec.width === 'ss') return 'f32.store';
-  if (spec.width === 'sd') return 'f64.store';
-  return INT_STORES[bits] ?? 'i64.store';
 }

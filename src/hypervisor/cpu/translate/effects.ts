@@ -68,7 +68,7 @@ export function operandType(spec: OperandSpec, bits: Size): ValType {
  * the x87 state and scratch.
  */
 const PURE =
-  /^(mulHigh[US]|divide[US]|probeWrite|unitFault|mmxMark|traced|pdep.*|pext.*|sha\w+|sse(Scalar|Packed|ToInt|Round|FromInt|Dot|Narrow|Extend|FromPacked|Crc|Aes|Carryless|Min|Multiple|Compare|Rcp|Rsqrt)\w*|x87_(fld|fld_constant|fld_m80|fild|fst|fstpnce|fcom|fcomi|fcmov|ftst|fxam|fxch|fchs|fabs|ffree|pop|rotate|fsqrt|stored|result|resultHigh|statusWord|fldcw|fnclex|fninit|finish|toInteger\w*|f[a-z]+|st_\w+|\w+))$/;
+  /^(mulHigh[US]|divide[US]|probeWrite|unitFault|mmxMark|traced|pdep.*|pext.*|sha\w+|sse(Scalar|Packed|ToInt|Round|FromInt|Dot|Narrow|Extend|FromPacked|Crc|Aes|Carryless|Min|Multiple|Compare|Rcp|Rsqrt)\w*|x87_\w+)$/;
 /** Those of them that reach guest memory through the slow path. */
 const IMPURE = /^(x87_(fldenv|fnstenv|fnsave|frstor|write80|fstp_m80|fbstp))$/;
 

@@ -61,7 +61,6 @@ export interface RegionLimits {
   readonly callDepth: number;
   /** Whether code at an offset has been run or decoded before: what never was stays outside. */
   readonly seen: (at: number) => boolean;
-  /** Whether an offset lies in the page whose records a handler can be given. */
 }
 
 /** One number for an instruction in its frame; offsets lie within a few pages of the entry's. */
