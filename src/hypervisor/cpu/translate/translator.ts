@@ -94,6 +94,7 @@ export class Translator implements Tier {
     samplesInRegions: 0,
     samplesInterpreted: 0,
     refused: 0,
+    compilationsFailed: 0,
   };
 
   constructor(host: TierHost, options: TranslatorOptions) {
@@ -278,7 +279,12 @@ export class Translator implements Tier {
       });
     };
     if (this.#options.immediate) install(new WebAssembly.Module(bytes));
-    else void WebAssembly.compile(bytes).then(install);
+    else
+      void WebAssembly.compile(bytes).then(install, () => {
+        // Out of memory, say: the guest goes on interpreted, and the statistics tell.
+        this.#counters.compilationsFailed += 1;
+        for (const member of members) this.#refuse(member);
+      });
   }
 
   /** Emits a module of all regions that can be; those that cannot are refused from then on. */
@@ -303,13 +309,18 @@ export class Translator implements Tier {
         module.m.export(ref, `r${n}`);
       } catch (error) {
         if (!(error instanceof Untranslatable)) throw error;
-        this.#refused.add(installed.record);
-        this.#counters.refused += 1;
-        this.#drop(installed);
+        this.#refuse(installed);
         return this.#emit(pending.filter((other) => other.installed !== installed));
       }
     }
     return { bytes: module.m.finish(), members: pending.map(({ installed }) => installed), calls };
+  }
+
+  #refuse(member: Installed): void {
+    if (!member.valid) return;
+    this.#refused.add(member.record);
+    this.#counters.refused += 1;
+    this.#drop(member);
   }
 
   #signatureOf(name: string): FunctionRef {

@@ -3,14 +3,13 @@ import { type FunctionRef, I32, I64, type Local, V128 } from '../../wasm/functio
 import type { ModuleBuilder } from '../../wasm/module.ts';
 import { i64, select } from '../../wasm/value.ts';
 import { begin, flushDenormal, lanesOf, storeLane } from './sse-arith.ts';
+import { returnSpecials } from './sse-convert.ts';
 import {
   addRounding,
   HALF,
-  isDenormal,
   isInfinite,
   isNaNBits,
   isSignalling,
-  isZeroBits,
   magnitude,
   mxcsr,
   SINGLE,
@@ -45,15 +44,7 @@ function defineNarrow(m: ModuleBuilder): FunctionRef {
   return m.fn('f16Narrow', [I64], [I64], (f) => {
     const [x] = f.params as [Local];
     flushDenormal(f, SINGLE, x);
-    const sign = f.let(signOf(SINGLE, x));
-    const signBit = f.let(sign.extendU().shl(15));
-    f.if(isNaNBits(SINGLE, x), () => {
-      f.if(isSignalling(SINGLE, x), () => signal(f, MXCSR.ie));
-      f.return(signBit.or(HALF.infinity | HALF.quiet).or(x.shrU(13).and(0x3ffn)));
-    });
-    f.if(isInfinite(SINGLE, x), () => f.return(signBit.or(HALF.infinity)));
-    f.if(isZeroBits(SINGLE, x), () => f.return(signBit));
-    f.if(isDenormal(SINGLE, x), () => signal(f, MXCSR.de));
+    const sign = returnSpecials(f, SINGLE, HALF, x);
     const parts = unpackNormal(f, SINGLE, x);
     f.return(f.call(round, sign, parts.exponent.sub(SINGLE.bias - HALF.bias), parts.significand));
   });

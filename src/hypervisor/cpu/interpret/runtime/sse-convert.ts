@@ -79,20 +79,27 @@ function defineFromInteger(m: ModuleBuilder, soft: SoftFloat): FunctionRef {
   });
 }
 
+/** Returns what is no number to be rounded, in the narrower format; else tells of a denormal and gives the sign, i32. */
+export function returnSpecials(f: FunctionBuilder, from: Format, to: Format, x: Local): Local {
+  const sign = f.let(signOf(from, x));
+  const signBit = f.let(sign.extendU().shl(to.bits - 1));
+  f.if(isNaNBits(from, x), () => {
+    f.if(isSignalling(from, x), () => signal(f, MXCSR.ie));
+    const payload = x.shrU(from.fraction - to.fraction).and((1n << BigInt(to.fraction)) - 1n);
+    f.return(signBit.or(to.infinity | to.quiet).or(payload));
+  });
+  f.if(isInfinite(from, x), () => f.return(signBit.or(to.infinity)));
+  f.if(isZeroBits(from, x), () => f.return(signBit));
+  f.if(isDenormal(from, x), () => signal(f, MXCSR.de));
+  return sign;
+}
+
 /** Double to single precision, and back: NaNs keep their upper bits and become quiet. */
 function defineNarrow(m: ModuleBuilder, soft32: SoftFloat): FunctionRef {
   return m.fn('sseNarrow', [I64], [I64], (f) => {
     const [x] = f.params as [Local];
     flushDenormal(f, DOUBLE, x);
-    const sign = f.let(signOf(DOUBLE, x));
-    const signBit = f.let(sign.extendU().shl(31));
-    f.if(isNaNBits(DOUBLE, x), () => {
-      f.if(isSignalling(DOUBLE, x), () => signal(f, MXCSR.ie));
-      f.return(signBit.or(SINGLE.infinity | SINGLE.quiet).or(x.shrU(29).and(0x7f_ffffn)));
-    });
-    f.if(isInfinite(DOUBLE, x), () => f.return(signBit.or(SINGLE.infinity)));
-    f.if(isZeroBits(DOUBLE, x), () => f.return(signBit));
-    f.if(isDenormal(DOUBLE, x), () => signal(f, MXCSR.de));
+    const sign = returnSpecials(f, DOUBLE, SINGLE, x);
     const exponent = f.let(x.shrU(52).wrap().and(2047));
     const significand = f.let(x.and(0xf_ffff_ffff_ffffn).shl(10));
     f.if(
