@@ -73,7 +73,7 @@ export function addMemory(
     });
     tick(f, S.tlbMisses);
     const page = f.let(f.call(translate, linear, state(f, S.accessBits).or(write)));
-    f.if(page.ltS(0n), () => f.return(i64(-1)));
+    f.unlikely(page.ltS(0n), () => f.return(i64(-1)));
     const physical = f.let(page.wrap());
     f.if(isRam(f, physical).and(state(f, S.tlbView).ne(WATCH_VIEW)), () =>
       f.run(fill, linear, physical, write),
@@ -83,7 +83,7 @@ export function addMemory(
 
   /** Leaves with 0 when a watched access raises #AC. */
   const watched = (f: FunctionBuilder, linear: Value, bytes: Value, write: number): void => {
-    f.if(state(f, S.watch), () => f.if(f.call(watch, linear, bytes, i32(write)), () => f.return(0)));
+    f.unlikely(state(f, S.watch), () => f.if(f.call(watch, linear, bytes, i32(write)), () => f.return(0)));
   };
   /** The address `bytes` on: linear addresses have 32 bits outside 64-bit mode. */
   const further = (f: FunctionBuilder, linear: Value, bytes: Value): Value => {
@@ -102,9 +102,9 @@ export function addMemory(
 
   const readable = m.fn('readable', [I64, I32], [I32], (f, linear, bytes) => {
     const first = f.let(f.call(resolve, linear, 0));
-    f.if(first.eq(-1n), () => f.return(0));
+    f.unlikely(first.eq(-1n), () => f.return(0));
     const physical = f.let(first.wrap());
-    f.if(crosses(linear, bytes), () => {
+    f.unlikely(crosses(linear, bytes), () => {
       const head = f.let(i32(4096).sub(linear.wrap().and(0xfff)));
       const second = f.let(f.call(resolve, further(f, linear, head), 0));
       f.if(second.eq(-1n), () => f.return(0));
@@ -130,11 +130,11 @@ export function addMemory(
 
   const writable = m.fn('writable', [I64, I32, I32], [I32], (f, linear, bytes, keep) => {
     const first = f.let(f.call(resolve, linear, ACCESS.write));
-    f.if(first.eq(-1n), () => f.return(0));
+    f.unlikely(first.eq(-1n), () => f.return(0));
     const physical = f.let(first.wrap());
     f.store('i32.store', S.commitPhysical, physical);
     f.store('i32.store', S.commitSize, bytes);
-    f.if(crosses(linear, bytes), () => {
+    f.unlikely(crosses(linear, bytes), () => {
       const head = f.let(i32(4096).sub(linear.wrap().and(0xfff)));
       const second = f.let(f.call(resolve, further(f, linear, head), ACCESS.write));
       f.if(second.eq(-1n), () => f.return(0));
@@ -166,7 +166,7 @@ export function addMemory(
   /** Tells JavaScript when bytes that hold decoded code were written. */
   const noteWrite = m.fn('noteWrite', [I32, I32], [], (f, physical, bytes) => {
     const mask = f.let(f.load('i64.load', physical.shrU(12).shl(3), CODE_MASK));
-    f.if(mask.and(granules(physical, bytes)).ne(0n), () => f.run(imports.invalidate, physical, bytes));
+    f.unlikely(mask.and(granules(physical, bytes)).ne(0n), () => f.run(imports.invalidate, physical, bytes));
   });
 
   const physStore = m.fn('physStore', [I32, I32], [], (f, physical, byte) => {
@@ -206,21 +206,21 @@ export function addMemory(
   });
   /** (linear, bytes) → where RAM can be read; 0 for what a translated region leaves to the interpreter: faults, devices, two pages. */
   const regionRead = m.fn('regionRead', [I64, I32], [I32], (f, linear, bytes) => {
-    f.if(state(f, S.watch).or(crosses(linear, bytes)), () => f.return(0));
+    f.unlikely(state(f, S.watch).or(crosses(linear, bytes)), () => f.return(0));
     const physical = f.let(f.call(resolve, linear, 0));
-    f.if(physical.ltS(0n), () => f.return(0));
-    f.if(isRam(f, physical.wrap()).eqz(), () => f.return(0));
+    f.unlikely(physical.ltS(0n), () => f.return(0));
+    f.unlikely(isRam(f, physical.wrap()).eqz(), () => f.return(0));
     f.return(physical.wrap().add(RAM));
   });
   /** The same for writing; bytes of decoded code are the interpreter's too. */
   const regionWrite = m.fn('regionWrite', [I64, I32], [I32], (f, linear, bytes) => {
-    f.if(state(f, S.watch).or(crosses(linear, bytes)), () => f.return(0));
+    f.unlikely(state(f, S.watch).or(crosses(linear, bytes)), () => f.return(0));
     const first = f.let(f.call(resolve, linear, ACCESS.write));
-    f.if(first.ltS(0n), () => f.return(0));
+    f.unlikely(first.ltS(0n), () => f.return(0));
     const physical = f.let(first.wrap());
-    f.if(isRam(f, physical).eqz(), () => f.return(0));
+    f.unlikely(isRam(f, physical).eqz(), () => f.return(0));
     const mask = f.let(f.load('i64.load', physical.shrU(12).shl(3), CODE_MASK));
-    f.if(mask.and(granules(physical, bytes)).ne(0n), () => f.return(0));
+    f.unlikely(mask.and(granules(physical, bytes)).ne(0n), () => f.return(0));
     f.return(physical.add(RAM));
   });
   for (const ref of [readable, writable, commit, regionRead, regionWrite]) m.export(ref);

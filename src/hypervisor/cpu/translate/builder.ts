@@ -139,6 +139,7 @@ export class RegionBuilder implements Builder {
 
   /** Leaves in front of the instruction. */
   #bail(): void {
+    if (this.#depth > 0) this.#f.rare();
     this.#flow.bail();
     this.environment.ended = true;
   }
@@ -465,12 +466,12 @@ export class RegionBuilder implements Builder {
     const host = f.let(low.add(f.load('i32.load', entry, TLB.addend)));
     const last = bytes === 1 ? address : address.add(BigInt(bytes - 1));
     const tag = f.load('i64.load', entry, write ? TLB.writeTag : TLB.readTag);
-    f.if(tag.ne(last.and(-4096n)), () => {
+    f.unlikely(last.and(-4096n).ne(tag), () => {
       f.set(
         host,
         f.call(write ? this.#module.core.regionWrite : this.#module.core.regionRead, address, i32(bytes)),
       );
-      f.if(host.eqz(), () => this.#flow.bail());
+      f.unlikely(host.eqz(), () => this.#flow.bail());
     });
     this.#fresh.add(host);
     return host;
@@ -745,7 +746,7 @@ export class RegionBuilder implements Builder {
     return this.#f.call(this.#module.runtime(name), ...args);
   }
   callFaulting(name: string, ...args: Val[]): void {
-    this.#f.if(this.#f.call(this.#module.runtime(name), ...args), () => this.#flow.bail());
+    this.#f.unlikely(this.#f.call(this.#module.runtime(name), ...args), () => this.#flow.bail());
   }
   system(_name: string): void {
     this.#bail();

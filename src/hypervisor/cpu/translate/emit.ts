@@ -161,7 +161,7 @@ class RegionEmitter implements RegionFlow {
     for (const index of [CS, DS, ES, SS]) odd = odd.or(f.load('i64.load', segment(index)));
     for (const index of [DS, ES, SS]) odd = odd.or(f.load('i64.load32_u', segment(index) + SEG.checked));
     const big = f.load('i32.load', segment(SS) + SEG.attributes).and(0x4000);
-    f.if(odd.ne(0n).or(big.eqz()), () =>
+    f.unlikely(odd.ne(0n).or(big.eqz()), () =>
       f.returnCall(this.#module.core.resume, this.#record, i32(this.#context.entryHandler)),
     );
   }
@@ -274,10 +274,10 @@ class RegionEmitter implements RegionFlow {
     const last = from.instructions.at(-1);
     const page = target.at >> 12;
     if (page !== 0 && last && page !== last.at >> 12)
-      f.if(this.#elsewhere(page), () => this.#leaveRarely(environment, target.at));
+      f.unlikely(this.#elsewhere(page), () => this.#leaveRarely(environment, target.at));
     if (to.order <= from.order) {
       this.#settleBudget(environment);
-      f.if(this.#budget.leS(0), () => {
+      f.unlikely(this.#budget.leS(0), () => {
         this.#count('budget');
         this.#leaveRarely(environment, target.at);
       });
@@ -329,7 +329,7 @@ class RegionEmitter implements RegionFlow {
     const invalidations = f.let(f.load('i32.load', S.codeInvalidations));
     this.#count('handlers');
     const code = f.let(f.call(this.#module.core.invoke, i32(this.#context.record(i))));
-    f.if(code.ne(LEAVE.resume), () => f.return(code));
+    f.unlikely(code.ne(LEAVE.resume), () => f.return(code));
     const behind = new Environment();
     behind.retired = environment.retired;
     this.#builder.environment = behind;
@@ -341,7 +341,7 @@ class RegionEmitter implements RegionFlow {
       if (vector) f.set(vector, f.load('v128.load', xmm(n)));
     }
     // It may have written over what comes next.
-    f.if(f.load('i32.load', S.codeInvalidations).ne(invalidations), () => {
+    f.unlikely(f.load('i32.load', S.codeInvalidations).ne(invalidations), () => {
       const leaving = new Environment(behind);
       leaving.retired += 1;
       this.#leaveRarely(leaving, i.at + i.length);

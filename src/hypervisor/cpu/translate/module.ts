@@ -69,7 +69,7 @@ export class RegionModule {
     const ref = this.m.fn(long ? 'chain64' : 'chain32', [I64], [I32], (f, linear) => {
       const jump = (): void => f.returnCall(leave, linear);
       const budget = f.let(f.load('i32.load', S.budget));
-      f.if(budget.leS(0), jump);
+      f.unlikely(budget.leS(0), jump);
       const page = f.let(linear.and(-4096n));
       f.if(page.ne(f.load('i64.load', S.pageBase)), () => {
         const index = linear
@@ -78,13 +78,13 @@ export class RegionModule {
           .and(FETCH.entries - 1);
         const entry = f.let(f.load('i32.load', S.fetchView).add(index.mul(FETCH.stride)));
         const tag = page.or(f.load('i64.load', S.fetchGeneration));
-        f.if(f.load('i64.load', entry).ne(tag), jump);
+        f.unlikely(f.load('i64.load', entry).ne(tag), jump);
         f.store('i64.store', S.pageBase, page);
         f.store('i32.store', S.pageSlots, f.load('i32.load', entry, 8));
       });
       const slot = f.load('i32.load', S.pageSlots).add(linear.wrap().and(0xfff).shl(2));
       const record = f.let(f.load('i32.load', slot));
-      f.if(record.eqz(), jump);
+      f.unlikely(record.eqz(), jump);
       f.store('i32.store', S.budget, budget.add(f.load('i32.load8_u', record, RECORD.ordinal)));
       f.returnCallIndirect(HANDLER, 0, f.load('i32.load16_u', record, RECORD.handler), record);
     });

@@ -1,10 +1,17 @@
 import { nameBytes, sleb, sleb64, uleb } from './encode.ts';
-import { FunctionBuilder, type FunctionRef, Global, type Local, type Signature } from './function.ts';
+import {
+  type FunctionBody,
+  FunctionBuilder,
+  type FunctionRef,
+  Global,
+  type Local,
+  type Signature,
+} from './function.ts';
 import { type I32, I64, type ValType } from './opcodes.ts';
 
 interface DefinedFunction {
   readonly ref: FunctionRef;
-  body: readonly (readonly number[])[] | undefined;
+  body: FunctionBody | undefined;
 }
 
 /** Emits a function's body; the parameters come behind the builder. */
@@ -166,10 +173,12 @@ export class ModuleBuilder {
       const indices = this.#elements.flatMap((ref) => uleb(ref.index));
       section(9, [[0x00, 0x41, ...sleb(this.#elementsAt), 0x0b, ...uleb(this.#elements.length), ...indices]]);
     }
+    const hints = this.#branchHints();
+    if (hints) chunks.push(hints);
     sectionOf(
       10,
       bodies.length,
-      bodies.flatMap((body) => [uleb(body.reduce((sum, part) => sum + part.length, 0)), ...body]),
+      bodies.flatMap(({ parts }) => [uleb(parts.reduce((sum, part) => sum + part.length, 0)), ...parts]),
     );
     if (options.names) chunks.push(this.#nameSection());
     const bytes = new Uint8Array(chunks.reduce((sum, chunk) => sum + chunk.length, 0));
@@ -179,6 +188,19 @@ export class ModuleBuilder {
       at += chunk.length;
     }
     return bytes;
+  }
+
+  /** The section of the branch hinting proposal; nothing when there are no hints. */
+  #branchHints(): Uint8Array | undefined {
+    const hinted = this.#functions.filter(({ body }) => (body?.hints.length ?? 0) > 0);
+    if (hinted.length === 0) return undefined;
+    const section = [...nameBytes('metadata.code.branch_hint'), ...uleb(hinted.length)];
+    for (const { ref, body } of hinted) {
+      const hints = body?.hints ?? [];
+      section.push(...uleb(ref.index), ...uleb(hints.length));
+      for (const [at, taken] of hints) section.push(...uleb(at), 1, taken ? 1 : 0);
+    }
+    return Uint8Array.from([0x00, ...uleb(section.length), ...section]);
   }
 
   #nameSection(): Uint8Array {
