@@ -1,7 +1,7 @@
 import { createWriteStream, writeFileSync } from 'node:fs';
 import type { ByteInput, ByteSink } from '../../hypervisor/backends/streams.ts';
 import { NullSink, pipeToInput, StreamSink } from '../../hypervisor/backends/streams.ts';
-import type { Machine, MachineConfig, MachineExit } from '../../hypervisor/index.ts';
+import type { Machine, MachineBackends, MachineConfig, MachineExit } from '../../hypervisor/index.ts';
 import { createMachine } from '../../hypervisor/index.ts';
 import { CommandError, EXIT, UsageError } from '../command.ts';
 import { Terminal } from '../terminal.ts';
@@ -20,8 +20,8 @@ type Ending =
   | { readonly kind: 'quit' }
   | { readonly kind: 'signal'; readonly status: number };
 
-/** One run of a machine in this terminal. Resolves with the exit status. */
-export async function runMachine(options: RunOptions): Promise<number> {
+/** One run of a machine in this terminal. Resolves with the exit status. `cacheFolder`: see MachineBackends. */
+export async function runMachine(options: RunOptions, cacheFolder: string): Promise<number> {
   const asked = Promise.withResolvers<Ending>();
   const console = new RunConsole(options, asked.resolve);
   const timer =
@@ -34,7 +34,7 @@ export async function runMachine(options: RunOptions): Promise<number> {
   let stats: RunStats | undefined;
   try {
     for (;;) {
-      const machine = await build(options, console.sink);
+      const machine = await build(options, { serial: console.sink, cacheFolder });
       console.connect(machine.serialInput);
       machine.start();
       const ending = await Promise.race([machine.exited, asked.promise]);
@@ -52,7 +52,7 @@ export async function runMachine(options: RunOptions): Promise<number> {
   }
 }
 
-async function build(options: RunOptions, serial: ByteSink): Promise<Machine> {
+async function build(options: RunOptions, backends: MachineBackends): Promise<Machine> {
   const config: MachineConfig = {
     memoryMiB: options.memoryMiB,
     boot: {
@@ -69,7 +69,7 @@ async function build(options: RunOptions, serial: ByteSink): Promise<Machine> {
     testDevice: options.testDevice,
   };
   try {
-    return await createMachine(config, { serial });
+    return await createMachine(config, backends);
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
     // What loads a kernel has its bytes and not its name.

@@ -70,6 +70,8 @@ export interface MachineBackends {
   readonly log?: (message: string) => void;
   /** The host's clocks and entropy; the real ones when not given. */
   readonly host?: HostSource;
+  /** A folder for what takes long to generate and is the same for all machines; without it each process generates it. */
+  readonly cacheFolder?: string;
   /** How eagerly code is translated, for tests. */
   readonly translation?: TranslatorOptions;
 }
@@ -218,6 +220,7 @@ export async function createMachine(config: MachineConfig, backends: MachineBack
       ramBytes,
       mmio: pc.mmio,
       interrupts: pc.lapic,
+      cacheFolder: backends.cacheFolder,
       platform: cpuPlatform(pc, door, tsc, clock, config.cpu),
       ...(config.engine === 'translate' && {
         tier: (host) =>

@@ -30,7 +30,8 @@ import { makeContext } from './context.ts';
 import { LEAVE, WRITE_SCRATCH } from './core-parts.ts';
 import { bump, type InterpreterExports } from './exports.ts';
 import { Handlers } from './extensions.ts';
-import { type GeneratedInterpreter, generateInterpreter, type Handler } from './generate.ts';
+import type { GeneratedInterpreter, Handler } from './generate.ts';
+import { keptInterpreter } from './kept.ts';
 import { applyMode } from './mode.ts';
 import { ACCESS } from './paging.ts';
 import { linearRip, RUN_LENGTH, RunDecoder } from './run-decoder.ts';
@@ -53,12 +54,9 @@ let generated:
   | undefined;
 
 /** The interpreter is the same for every machine of a process. */
-function interpreterModule(): {
-  readonly interpreter: GeneratedInterpreter;
-  readonly module: WebAssembly.Module;
-} {
+function interpreterModule(folder: string | undefined): NonNullable<typeof generated> {
   if (!generated) {
-    const interpreter = generateInterpreter();
+    const interpreter = keptInterpreter(folder);
     generated = { interpreter, module: new WebAssembly.Module(interpreter.bytes) };
   }
   return generated;
@@ -71,6 +69,8 @@ export interface InterpreterOptions {
   readonly mmio: Bus;
   readonly platform: CpuPlatform;
   readonly interrupts: InterruptSource;
+  /** Where what takes long to generate is kept for the next process; without it nothing is. */
+  readonly cacheFolder?: string | undefined;
   /** Makes the tier that runs hot code faster, if there is to be one. */
   readonly tier?: (host: TierHost) => Tier;
 }
@@ -123,7 +123,7 @@ export class Interpreter implements CpuEngine {
   constructor(options: InterpreterOptions) {
     this.#options = options;
     this.name = options.tier ? 'translate' : 'interpret';
-    const { interpreter, module } = interpreterModule();
+    const { interpreter, module } = interpreterModule(options.cacheFolder);
     this.view = new DataView(options.memory.buffer);
     this.#bytes = new Uint8Array(options.memory.buffer);
     this.#handlers = interpreter.handlers;
