@@ -225,9 +225,16 @@ export const MAX_RAM_PAGES = 0xc0000;
 /** Per code page: 4096 slots (u32), the record decoded at each byte offset, or 0. */
 export const CODE_PAGES = { base: CODE_MASK + MAX_RAM_PAGES * 8, count: 2048, bytes: 4096 * 4 } as const;
 
+/** Per physical page and mode of 32 or 64 bits: the slot table of its code (u32), or 0. Who translates beside the processor finds it there. */
+export const CODE_DIRECTORY = {
+  base: CODE_PAGES.base + CODE_PAGES.count * CODE_PAGES.bytes,
+  bytes: 2 * MAX_RAM_PAGES * 4,
+  of: (mode: number): number => CODE_DIRECTORY.base + (mode === 2 ? MAX_RAM_PAGES * 4 : 0),
+} as const;
+
 /** Pre-decoded instructions, 32 bytes each: see RECORD. */
 export const RECORDS = {
-  base: CODE_PAGES.base + CODE_PAGES.count * CODE_PAGES.bytes,
+  base: CODE_DIRECTORY.base + CODE_DIRECTORY.bytes,
   count: 1 << 20,
   bytes: 32,
 } as const;

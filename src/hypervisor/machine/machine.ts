@@ -173,7 +173,7 @@ export class Machine {
     door.pump();
     await pc.quiesce();
     pc.flush();
-    await Promise.all(this.#parts.disks.map((disk) => disk.close()));
+    await Promise.all([this.#parts.engine.dispose(), ...this.#parts.disks.map((disk) => disk.close())]);
   }
 
   /** Ends the machine from within; the first reason counts. */

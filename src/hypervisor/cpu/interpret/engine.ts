@@ -154,8 +154,9 @@ export class Interpreter implements CpuEngine {
       interpreter,
       exports: this.#wasm,
       cache: this.#cache,
+      ramBytes: options.ramBytes,
       isRam: (physical) => this.#isRam(physical),
-      handlerOf: (decoder, mode) => handlers.of(decoder, mode),
+      haveHandlers: (encoding) => handlers.have(interpreter.table.encodings[encoding]),
       codeAddress: (linear) => {
         const access = (this.view.getInt32(S.accessBits, true) & ACCESS.user) | ACCESS.fetch | ACCESS.peek;
         const physical = this.#wasm.translate(BigInt.asIntN(64, linear), access);
@@ -379,6 +380,10 @@ export class Interpreter implements CpuEngine {
     view.setInt32(S.stepping, 0, true);
     view.setBigInt64(S.pageBase, 1n, true);
     return code;
+  }
+
+  async dispose(): Promise<void> {
+    await this.#tier?.dispose();
   }
 
   // Events

@@ -21,7 +21,7 @@ export interface RegionContext {
   /** Count entries, instructions and exits in S.regionCounters. */
   readonly count: boolean;
   /** Address of a record for one instruction, with one behind it that resumes the region. */
-  readonly record: (i: GuestInstruction) => number;
+  readonly record: (i: GuestInstruction) => Val;
 }
 
 /** Emits a region as one function (record) → code, of the interpreter's handler signature. */
@@ -328,7 +328,7 @@ class RegionEmitter implements RegionFlow {
     f.store('i32.store', S.budget, this.#budget.sub(environment.retired));
     const invalidations = f.let(f.load('i32.load', S.codeInvalidations));
     this.#count('handlers');
-    const code = f.let(f.call(this.#module.core.invoke, i32(this.#context.record(i))));
+    const code = f.let(f.call(this.#module.core.invoke, this.#context.record(i)));
     f.unlikely(code.ne(LEAVE.resume), () => f.return(code));
     const behind = new Environment();
     behind.retired = environment.retired;

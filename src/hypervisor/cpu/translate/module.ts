@@ -1,7 +1,7 @@
 import { HANDLER } from '../interpret/core-parts.ts';
 import type { Size, Val } from '../isa/builder.ts';
 import { FETCH, RECORD, S } from '../layout.ts';
-import type { FunctionBuilder, FunctionRef, Local } from '../wasm/function.ts';
+import type { FunctionBuilder, FunctionRef, Global, Local } from '../wasm/function.ts';
 import { ModuleBuilder } from '../wasm/module.ts';
 import { I32, I64, type ValType } from '../wasm/opcodes.ts';
 import { DEFERRED, type Flags, lazyForm, SIZES, signed64 } from './flags.ts';
@@ -33,6 +33,8 @@ const SIGNATURES = {
 export class RegionModule {
   readonly m = new ModuleBuilder();
   readonly core: CoreFunctions;
+  /** Address of the records that the regions hand to the interpreter's handlers. */
+  readonly records: Global;
   readonly #runtime = new Map<string, FunctionRef>();
   readonly #storeFlags = new Map<string, FunctionRef>();
 
@@ -41,6 +43,7 @@ export class RegionModule {
     const { m } = this;
     m.importMemory('env', 'memory', 1, 65536);
     m.importTable('env', 'table', 0);
+    this.records = m.importGlobal('env', 'records', I32);
     const core: Partial<Record<keyof CoreFunctions, FunctionRef>> = {};
     for (const [name, [params, results]] of Object.entries(SIGNATURES))
       core[name as keyof CoreFunctions] = m.importFunction('env', name, params, results);

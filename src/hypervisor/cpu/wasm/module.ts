@@ -63,6 +63,13 @@ export class ModuleBuilder {
     return this.#importedTables++;
   }
 
+  /** A global of another module that does not change. */
+  importGlobal(module: string, name: string, type: typeof I32 | typeof I64): Global {
+    if (this.#globals.length > 0) throw new Error('imports come before globals');
+    this.#imports.push([...nameBytes(module), ...nameBytes(name), 0x03, type, 0x00]);
+    return new Global(type, this.#importedGlobals++);
+  }
+
   /** A mutable global of this module. */
   global(type: typeof I32 | typeof I64, initial: number): Global {
     const init = type === I64 ? [0x42, ...sleb64(BigInt(initial))] : [0x41, ...sleb(initial)];
