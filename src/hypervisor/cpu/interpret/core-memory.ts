@@ -204,8 +204,8 @@ export function addMemory(
       });
     });
   });
-  /** (linear, bytes) → where RAM can be read; 0 for what a translated region leaves to the interpreter: faults, devices, two pages. */
-  const regionRead = m.fn('regionRead', [I64, I32], [I32], (f, linear, bytes) => {
+  /** (linear, bytes, tag that did not match) → where RAM can be read; 0 for what a translated region leaves to the interpreter: faults, devices, two pages. */
+  const regionRead = m.fn('regionRead', [I64, I32, I64], [I32], (f, linear, bytes) => {
     f.unlikely(state(f, S.watch).or(crosses(linear, bytes)), () => f.return(0));
     const physical = f.let(f.call(resolve, linear, 0));
     f.unlikely(physical.ltS(0n), () => f.return(0));
@@ -213,7 +213,7 @@ export function addMemory(
     f.return(physical.wrap().add(RAM));
   });
   /** The same for writing; bytes of decoded code are the interpreter's too. */
-  const regionWrite = m.fn('regionWrite', [I64, I32], [I32], (f, linear, bytes) => {
+  const regionWrite = m.fn('regionWrite', [I64, I32, I64], [I32], (f, linear, bytes) => {
     f.unlikely(state(f, S.watch).or(crosses(linear, bytes)), () => f.return(0));
     const first = f.let(f.call(resolve, linear, ACCESS.write));
     f.unlikely(first.ltS(0n), () => f.return(0));

@@ -465,12 +465,10 @@ export class RegionBuilder implements Builder {
     const entry = f.let(this.#view.add(index));
     const host = f.let(low.add(f.load('i32.load', entry, TLB.addend)));
     const last = bytes === 1 ? address : address.add(BigInt(bytes - 1));
-    const tag = f.load('i64.load', entry, write ? TLB.writeTag : TLB.readTag);
+    const tag = f.let(f.load('i64.load', entry, write ? TLB.writeTag : TLB.readTag));
     f.unlikely(last.and(-4096n).ne(tag), () => {
-      f.set(
-        host,
-        f.call(write ? this.#module.core.regionWrite : this.#module.core.regionRead, address, i32(bytes)),
-      );
+      const { regionRead, regionWrite } = this.#module.core;
+      f.set(host, f.call(write ? regionWrite : regionRead, address, i32(bytes), tag));
       f.unlikely(host.eqz(), () => this.#flow.bail());
     });
     this.#fresh.add(host);
