@@ -2,6 +2,7 @@ import { MessageChannel, receiveMessageOnPort, Worker } from 'node:worker_thread
 import { describeInterpreter } from '../interpret/generate.ts';
 import type { Made, RegionMakerOptions, RegionRequest } from './maker.ts';
 import type { Asked, MakerSettings } from './maker-worker.ts';
+import { compilersStepBack } from './priorities.ts';
 
 /** What the thread has made, and the number that its requests came with. */
 export interface Answer {
@@ -24,6 +25,7 @@ export interface MakerThread {
 const HEAP_MIB = { young: 8, old: 128 } as const;
 
 export function startMakerThread({ memory, ramBytes, interpreter, count }: RegionMakerOptions): MakerThread {
+  compilersStepBack();
   const { port1: port, port2: theirs } = new MessageChannel();
   const description = describeInterpreter(interpreter);
   const settings: MakerSettings = { memory, ramBytes, count, description, port: theirs };

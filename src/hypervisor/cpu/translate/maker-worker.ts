@@ -3,6 +3,7 @@ import { type DescribedInterpreter, reviveInterpreter } from '../interpret/gener
 import { RECORD } from '../layout.ts';
 import { RegionMaker, type RegionRequest } from './maker.ts';
 import type { Answer } from './maker-thread.ts';
+import { thisThreadStepsBack } from './priorities.ts';
 import { FIRST_SLOT } from './slots.ts';
 
 /** The thread that makes regions beside the processor: see maker-thread.ts. */
@@ -23,6 +24,7 @@ export interface Asked {
 /** Requests that are made into one module. */
 const BATCH = 16;
 
+thisThreadStepsBack();
 const { memory, ramBytes, count, description, port } = workerData as MakerSettings; // from startMakerThread
 const interpreter = reviveInterpreter(description, new Uint8Array());
 const maker = new RegionMaker({ memory, ramBytes, interpreter, count });
