@@ -22,7 +22,7 @@ export interface MakerThread {
 }
 
 /** Of the thread's heap, so that many machines fit on a host. */
-const HEAP_MIB = { young: 8, old: 128 } as const;
+const HEAP_MIB = { young: 16, old: 128 } as const;
 
 export function startMakerThread({ memory, ramBytes, interpreter, count }: RegionMakerOptions): MakerThread {
   compilersStepBack();

@@ -32,10 +32,10 @@ export interface TranslatorOptions {
 
 /** What is right for guests, by measurement. */
 export const TRANSLATION: TranslatorOptions = {
-  threshold: Number(process.env.TH ?? 4),
+  threshold: 4,
   immediate: false,
   count: false,
-  sliceInstructions: Number(process.env.SL ?? 20_000),
+  sliceInstructions: 20_000,
   regions: 0x8000,
 };
 
