@@ -45,6 +45,7 @@ export function emitCode(
     physical: () => 0,
     record: () => i32(64),
     count: false,
+    windows: true,
   };
   module.m.fn('region', [I32], [I32], (f) => emitRegion(f, module, region, context));
   return module.m.finish();

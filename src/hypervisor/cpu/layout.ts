@@ -133,6 +133,9 @@ export const S = {
   codeInvalidations: field(8),
   /** Taken from the budget for work that is no instruction retired: long repetitions. */
   charge: field(4),
+  /** How often a region looked for bytes that lie on two pages, where each of its accesses may lie on one; and the record of the last such region. */
+  crossings: field(4),
+  crossedRecord: field(4),
   /** Counters of translated regions, i64 each: see REGION_COUNTERS. */
   regionCounters: field(8 * 8),
 } as const;

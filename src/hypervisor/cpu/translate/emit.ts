@@ -18,6 +18,8 @@ export interface RegionContext {
   readonly entryHandler: number;
   /** Physical address of the page `index` pages on. */
   readonly physical: (index: number) => number;
+  /** One look at the TLB may answer for several accesses. */
+  readonly windows: boolean;
   /** Count entries, instructions and exits in S.regionCounters. */
   readonly count: boolean;
   /** Address of a record for one instruction, with one behind it that resumes the region. */
@@ -90,11 +92,13 @@ class RegionEmitter implements RegionFlow {
       module,
       this,
       {
+        record: this.#record,
         pageBase: this.#pageBase,
         view: this.#view,
         registers: { gprs: this.#gprs, xmms: this.#xmms },
       },
       context.long,
+      context.windows,
     );
   }
 
@@ -197,13 +201,16 @@ class RegionEmitter implements RegionFlow {
   #body(block: Block): void {
     const builder = this.#builder;
     this.#block = block;
-    for (const i of block.instructions) {
+    builder.beginBlock(block.instructions);
+    for (const [index, i] of block.instructions.entries()) {
       this.#instruction = i;
-      if (i.effects.treatment === 'native') builder.instruction(i);
+      if (i.effects.treatment === 'native') builder.instruction(i, index);
       else this.#invoke(i);
       this.#block = block;
-      if (builder.environment.ended) return;
-      builder.environment.retired += 1;
+      const { environment } = builder;
+      if (environment.ended) return;
+      environment.retired += 1;
+      if (i.effects.treatment === 'native') environment.addresses.step(i);
     }
     if (block.next) this.#edge(block, block.next, builder.environment);
     else this.#f.unreachable();
@@ -232,6 +239,7 @@ class RegionEmitter implements RegionFlow {
     const environment = new Environment(this.#builder.environment);
     environment.retired += 1;
     const instruction = this.#instruction;
+    if (instruction) environment.addresses.step(instruction);
     this.#builder.nested(() => this.#edge(block, target, environment));
     this.#block = block;
     this.#instruction = instruction;
@@ -332,6 +340,7 @@ class RegionEmitter implements RegionFlow {
     f.unlikely(code.ne(LEAVE.resume), () => f.return(code));
     const behind = new Environment();
     behind.retired = environment.retired;
+    behind.addresses.forgetBehind(environment.addresses);
     this.#builder.environment = behind;
     f.set(this.#view, f.load('i32.load', S.tlbView));
     for (let n = 0; n < 16; n++) {

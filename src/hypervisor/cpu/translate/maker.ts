@@ -33,12 +33,16 @@ export interface RegionRequest {
   readonly paging: PagingState;
   /** How large it may be: see LEVELS. */
   readonly level: 0 | 1;
+  /** Whether one look at the TLB may answer for several accesses: not where that failed often. */
+  readonly windows: boolean;
 }
 
 /** A region that was made, as plain data: it goes from thread to thread. */
 export interface MadeRegion {
+  readonly linear: bigint;
   readonly record: number;
   readonly level: 0 | 1;
+  readonly windows: boolean;
   /** The handler that the record had, and that the region leaves to. */
   readonly entryHandler: number;
   readonly instructions: number;
@@ -82,7 +86,9 @@ export interface RegionMakerOptions {
 }
 
 interface Found {
+  readonly linear: bigint;
   readonly record: number;
+  readonly windows: boolean;
   readonly level: 0 | 1;
   readonly entryHandler: number;
   readonly region: Region;
@@ -149,7 +155,7 @@ export class RegionMaker {
 
   /** Finds the region of a request; gives where code goes on that leaves it, as far as it has been run. */
   #find(request: RegionRequest, into: Finding): RegionRequest[] {
-    const { linear, record, mode, level } = request;
+    const { linear, record, mode, level, windows } = request;
     into.taken.add(record);
     const pageAt = this.#pages(request);
     const { table } = this.#options.interpreter;
@@ -162,11 +168,21 @@ export class RegionMaker {
     const first = Number(linear & 0xfffn);
     const region = findRegion(code, first, { ...LEVELS[level], seen });
     const instruction = code.instruction(first);
-    // Racing with the processor the page may not be found: then it is asked for again.
-    if (!pageAt(0)) return [];
+    // Racing with the processor the page may be another one by now: then it is asked for again.
+    if (this.#recordAt(pageAt, first) !== record) return [];
     if (region && instruction) {
       const physical = (index: number): number => pageAt(index)?.physical ?? 0;
-      into.found.push({ record, level, entryHandler: instruction.handler, region, code, mode, physical });
+      into.found.push({
+        linear,
+        record,
+        windows,
+        level,
+        entryHandler: instruction.handler,
+        region,
+        code,
+        mode,
+        physical,
+      });
     } else into.refused.push(record);
     const behind = region?.continuations ?? (instruction ? [instruction.at + instruction.length] : []);
     const base = linear & ~0xfffn;
@@ -222,6 +238,7 @@ export class RegionMaker {
           emitRegion(f, module, one.region, {
             long: one.mode === CODE64,
             entryHandler: one.entryHandler,
+            windows: one.windows,
             count: this.#options.count,
             physical: one.physical,
             record: (i) => {
@@ -268,13 +285,22 @@ export class RegionMaker {
     return pair;
   }
 
-  #describe({ record, level, entryHandler, region, code, physical }: Found): MadeRegion {
+  #describe({ linear, record, level, windows, entryHandler, region, code, physical }: Found): MadeRegion {
     const granules = granulesOf(region, physical);
     const bytes = new Uint8Array(granules.length * GRANULE);
     granules.forEach((at, n) => {
       bytes.set(code.granule(at), n * GRANULE);
     });
-    return { record, level, entryHandler, instructions: region.instructions, granules, code: bytes };
+    return {
+      linear,
+      record,
+      level,
+      windows,
+      entryHandler,
+      instructions: region.instructions,
+      granules,
+      code: bytes,
+    };
   }
 }
 

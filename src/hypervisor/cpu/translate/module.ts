@@ -9,7 +9,7 @@ import { DEFERRED, type Flags, lazyForm, SIZES, signed64 } from './flags.ts';
 /** What the interpreter's module has for regions. */
 export interface CoreFunctions {
   /**
-   * (linear, bytes, tag) → where RAM can be read or written, 0 when the interpreter must do it. The tag is for V8: of a
+   * (linear, bytes, tag, record) → where RAM can be read or written, 0 when the interpreter must do it. The tag is for V8: of a
    * load that only a comparison uses it makes two.
    */
   readonly regionRead: FunctionRef;
@@ -24,8 +24,8 @@ export interface CoreFunctions {
 }
 
 const SIGNATURES = {
-  regionRead: [[I64, I32, I64], [I32]],
-  regionWrite: [[I64, I32, I64], [I32]],
+  regionRead: [[I64, I32, I64, I32], [I32]],
+  regionWrite: [[I64, I32, I64, I32], [I32]],
   jump64: [[I64], [I32]],
   jump32: [[I64], [I32]],
   resume: [[I32, I32], [I32]],

@@ -48,6 +48,8 @@ const MUCH = { slices: 32, share: 25 } as const;
 /** Samples in a row in regions after which slices become longer, and how much longer than the first at most. */
 const SETTLED_SAMPLES = 8;
 const LONGEST_SLICE = 32;
+/** Instructions that run for each such crossing, where they are few. */
+const FEW_CROSSINGS = 5000;
 const GRANULE = 64;
 
 /** Code of a region: where it lies, and what stands in its place. */
@@ -100,6 +102,7 @@ export class Translator implements Tier {
     regions: 0,
     regionsDropped: 0,
     regionsEnlarged: 0,
+    regionsNarrowed: 0,
     instructionsTranslated: 0,
     modules: 0,
     bytesCompiled: 0,
@@ -159,8 +162,23 @@ export class Translator implements Tier {
 
   sliceEnded(): void {
     if (this.#thread && this.#asked.size > 0) this.#listen(this.#thread);
+    this.#lookAtCrossings();
     const record = this.#recordAtRip();
     if (record !== 0) this.#sample(record);
+  }
+
+  /** A region whose looks at the TLB often found two pages where each of its accesses lies on one is made with a look for each. */
+  #lookAtCrossings(): void {
+    const { view } = this.#host;
+    const crossings = view.getInt32(S.crossings, true);
+    if (crossings === 0) return;
+    view.setInt32(S.crossings, 0, true);
+    const member = this.#byRecord.get(view.getUint32(S.crossedRecord, true));
+    if (crossings * FEW_CROSSINGS < this.#slice || !member?.made.windows) return;
+    const { linear, record, level } = member.made;
+    if (this.#asked.has(record)) return;
+    this.#counters.regionsNarrowed += 1;
+    this.#ask(linear, record, level, false);
   }
 
   /** Takes what the thread has made; one that died is replaced. */
@@ -219,7 +237,7 @@ export class Translator implements Tier {
     }
     this.#samples.delete(record);
     if (this.#byRecord.size >= this.#options.regions) this.flush();
-    this.#ask(record);
+    this.#ask(view.getBigInt64(S.rip, true), record, 0, true);
   }
 
   /** A region in which much time goes is made anew, larger. */
@@ -233,15 +251,16 @@ export class Translator implements Tier {
     if (!much || !share || this.#asked.size >= MOST_ASKED) return;
     const { record } = member.made;
     if (!(this.#maker ?? this.#thread)) return;
-    if (!this.#asked.has(record) && !this.#refused.has(record)) this.#ask(record, 1);
+    if (!this.#asked.has(record) && !this.#refused.has(record))
+      this.#ask(member.made.linear, record, 1, member.made.windows);
   }
 
   // Regions
 
-  #ask(record: number, level: 0 | 1 = 0): void {
+  #ask(linear: bigint, record: number, level: 0 | 1, windows: boolean): void {
     const { view } = this.#host;
     const request: RegionRequest = {
-      linear: view.getBigInt64(S.rip, true),
+      linear,
       record,
       mode: view.getInt32(S.codeMode, true) as CodeMode,
       paging: {
@@ -253,6 +272,7 @@ export class Translator implements Tier {
         a20Mask: view.getBigInt64(S.a20Mask, true),
       },
       level,
+      windows,
     };
     this.#asked.add(record);
     if (this.#maker)
@@ -307,9 +327,9 @@ export class Translator implements Tier {
   }
 
   /** Whether a region's record and code are as they were when it was translated. */
-  #isCurrent({ record, level, entryHandler, granules, code }: MadeRegion): boolean {
+  #isCurrent({ record, level, windows, entryHandler, granules, code }: MadeRegion): boolean {
     const before = this.#byRecord.get(record);
-    if (before && before.made.level >= level) return false;
+    if (before && before.made.level >= level && before.made.windows === windows) return false;
     if (this.#host.view.getUint16(record + RECORD.handler, true) !== (before?.slot ?? entryHandler))
       return false;
     return granules.every((at, n) => {
