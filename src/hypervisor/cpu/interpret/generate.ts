@@ -6,7 +6,7 @@ import { ModuleBuilder } from '../wasm/module.ts';
 import { I32 } from '../wasm/opcodes.ts';
 import { type Form, InterpreterBuilder, type Traits } from './builder.ts';
 import { addCore } from './core.ts';
-import { type Core, HANDLER } from './core-parts.ts';
+import { type Core, HANDLER, HANDLER_TABLE } from './core-parts.ts';
 import { addRuntime } from './runtime/index.ts';
 
 /** A generated handler: the form it was made for, and what its record means to TypeScript. */
@@ -115,6 +115,7 @@ export function generateInterpreter(): GeneratedInterpreter {
       new Array(params).fill(I32),
       name.startsWith('mmio') || name === 'invalidate' ? [] : [I32],
     );
+  m.tableType(HANDLER_TABLE);
   const core = addCore(m, {
     mmioRead: imported('mmioRead', 2),
     mmioWrite: imported('mmioWrite', 2),
@@ -240,7 +241,7 @@ function lateImports({ core, runtime }: Shared): FunctionRef[] {
 function generateExtension(encoding: Encoding, shared: Shared, at: number): Uint8Array<ArrayBuffer> {
   const m = new ModuleBuilder();
   m.importMemory('env', 'memory', 1, 65536);
-  m.importTable('interpreter', 'table', 0, at);
+  m.importTable('interpreter', 'table', HANDLER_TABLE, at);
   const imported = new Map(
     lateImports(shared).map((ref) => [
       ref.name,

@@ -1,4 +1,4 @@
-import { HANDLER } from '../interpret/core-parts.ts';
+import { HANDLER, HANDLER_TABLE } from '../interpret/core-parts.ts';
 import type { Size, Val } from '../isa/builder.ts';
 import { FETCH, RECORD, S } from '../layout.ts';
 import type { FunctionBuilder, FunctionRef, Global, Local } from '../wasm/function.ts';
@@ -45,7 +45,7 @@ export class RegionModule {
   constructor(calls: ReadonlySet<string>, signatureOf: (name: string) => FunctionRef) {
     const { m } = this;
     m.importMemory('env', 'memory', 1, 65536);
-    m.importTable('env', 'table', 0);
+    m.importTable('env', 'table', HANDLER_TABLE);
     this.records = m.importGlobal('env', 'records', I32);
     const core: Partial<Record<keyof CoreFunctions, FunctionRef>> = {};
     for (const [name, [params, results]] of Object.entries(SIGNATURES))

@@ -121,8 +121,6 @@ export class Translator implements Tier {
     this.#bytes = new Uint8Array(host.memory.buffer);
     this.#table = host.exports.table;
     this.#slice = options.sliceInstructions;
-    const missing = FIRST_SLOT + options.regions - this.#table.length;
-    if (missing > 0) this.#table.grow(missing);
     const { memory, interpreter, ramBytes } = host;
     this.#makes = { memory, ramBytes, interpreter, count: options.count };
     if (options.immediate) this.#maker = new RegionMaker(this.#makes);
