@@ -73,7 +73,15 @@ function structure(
   strings: readonly string[],
 ): number[] {
   const texts = strings.flatMap((text) => [...new TextEncoder().encode(text), 0]);
-  return [type, 4 + fields.length, ...u16(handle), ...fields, ...texts, 0, ...(texts.length === 0 ? [0] : [])];
+  return [
+    type,
+    4 + fields.length,
+    ...u16(handle),
+    ...fields,
+    ...texts,
+    0,
+    ...(texts.length === 0 ? [0] : []),
+  ];
 }
 
 /** 7.2; wake-up type: power switch. */

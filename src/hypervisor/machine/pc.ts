@@ -13,8 +13,9 @@ import { Pit } from '../chipset/pit.ts';
 import { Rtc } from '../chipset/rtc.ts';
 import { SystemControl } from '../chipset/sysctl.ts';
 import { PHYSICAL_ADDRESS_BITS } from '../cpu/system/cpuid.ts';
+import { DEBUG_CONSOLE_BASE, DEBUG_CONSOLE_LENGTH, DebugConsole } from '../devices/debug-console.ts';
 import { DEBUG_EXIT_BASE, DEBUG_EXIT_LENGTH, DebugExit } from '../devices/debug-exit.ts';
-import { FwCfg } from '../devices/fw-cfg.ts';
+import { FwCfg, type FwCfgFile } from '../devices/fw-cfg.ts';
 import { SERIAL_IO_LENGTH, Serial16550 } from '../devices/serial.ts';
 import { TestDevice } from '../devices/test-device.ts';
 import { VirtioBlock } from '../devices/virtio/block.ts';
@@ -27,6 +28,7 @@ import type { Door, DoorPort } from './door.ts';
 import type { IrqLine } from './irq.ts';
 import type { GuestLog } from './log.ts';
 import type { GuestMemory } from './memory.ts';
+import type { ShadowSegment } from './shadow-ram.ts';
 import type { Tsc } from './tsc.ts';
 
 /** What a guest does to its machine as a whole. */
@@ -44,6 +46,19 @@ export interface PcEvents {
   a20(open: boolean): void;
 }
 
+/** What a PC has that starts from firmware. */
+export interface PcFirmware {
+  /** By fw_cfg. */
+  readonly files: readonly FwCfgFile[];
+  readonly bootMenu: boolean;
+  /** In SeaBIOS's codes: see RtcOptions. */
+  readonly bootDevices: readonly number[];
+  /** Lines that firmware writes for whoever looks after the machine. */
+  readonly message: (line: string) => void;
+  /** The host bridge routes C0000h-FFFFFh anew. */
+  readonly onShadow: (segments: readonly ShadowSegment[]) => void;
+}
+
 export interface PcOptions {
   readonly door: Door;
   readonly memory: GuestMemory;
@@ -56,6 +71,8 @@ export interface PcOptions {
   readonly console?: ByteSink | undefined;
   readonly debugExit: boolean;
   readonly testDevice: boolean;
+  /** Without it the PC comes up as firmware leaves it, for a kernel that is started directly. */
+  readonly firmware?: PcFirmware | undefined;
 }
 
 /** The chipset and devices of the PC, wired. */
@@ -66,6 +83,8 @@ export interface Pc {
   readonly powerButton: DoorPort<null>;
   readonly serial: Serial16550;
   readonly consoleInput: ByteInput | undefined;
+  /** Does what firmware does: gives PCI functions their addresses and interrupts, and turns them on. */
+  assignResources(): void;
   /** Takes the power from all that a sleep in S3 takes it from: everything is reset but RAM, clock and wake logic. */
   sleep(): void;
   /** Power comes back. */
@@ -80,12 +99,15 @@ const COM1 = { base: 0x3f8, irq: 4 } as const;
 const PCI_IO = { base: 0xc000, limit: 0x1_0000 } as const;
 const PCI_MEMORY = { base: 0xc000_0000, limit: 0xfec0_0000 } as const;
 const FIRST_SLOT = 2;
+/** The CMOS byte that tells firmware why the processor was reset, and what it says after S3. */
+const CMOS_SHUTDOWN = 0x0f;
+const SHUTDOWN_S3 = 0xfe;
 /** I/O APIC inputs that HPET timers may be routed to: those of the 8254 and the RTC, and what nobody else has. */
 const HPET_ROUTES = [2, 8, 16, 17, 18, 19, 20, 21, 22, 23] as const;
 
 /** Builds the PC of the platform map (docs/architecture.md): i440FX and PIIX, as guests know it. */
 export function buildPc(options: PcOptions): Pc {
-  const { door, events, tsc } = options;
+  const { door, events, tsc, firmware } = options;
   const pio = new AddressSpace();
   const mmio = new AddressSpace();
   const bus = new InterruptBus();
@@ -129,6 +151,7 @@ export function buildPc(options: PcOptions): Pc {
     door,
     irq: rtcLine,
     ramBytes: options.memory.size,
+    ...(firmware && { bootDevices: firmware.bootDevices }),
     onAlarm: () => acpi.rtcAlarm(),
   });
   rtc.attach(pio);
@@ -144,7 +167,12 @@ export function buildPc(options: PcOptions): Pc {
   hpet.attach(mmio);
   const control = new SystemControl({ onReset: () => events.reset(), onA20: (open) => events.a20(open) });
   control.attach(pio);
-  new FwCfg({ memory: options.memory, vcpus: 1 }).attach(pio);
+  const { files = [], bootMenu = false } = firmware ?? {};
+  new FwCfg({ memory: options.memory, vcpus: 1, files, bootMenu }).attach(pio);
+  if (firmware) {
+    const console = new DebugConsole(firmware.message);
+    pio.claim('debug-console', DEBUG_CONSOLE_BASE, DEBUG_CONSOLE_LENGTH, console);
+  }
 
   const isa = new IsaBridge({ isaLine: isaIrq });
   const pci = new PciRoot({
@@ -161,7 +189,8 @@ export function buildPc(options: PcOptions): Pc {
     onWake: () => events.resume(),
   });
   const powerButton = door.port<null>('power-button', () => acpi.pressPowerButton());
-  pci.add(0, 0, new HostBridge());
+  const bridge = new HostBridge(firmware && { onPam: firmware.onShadow });
+  pci.add(0, 0, bridge);
   pci.add(1, 0, isa);
   pci.add(1, 3, acpi);
 
@@ -195,9 +224,6 @@ export function buildPc(options: PcOptions): Pc {
     const lines = Array.from({ length: 24 }, (_, i) => (i < 16 ? isaIrq(i) : pin(i)));
     new TestDevice({ pio, mmio, memory: options.memory, lines });
   }
-  // There is no firmware to do it.
-  const assign = (): void => assignResources(pci, { io: PCI_IO, memory: PCI_MEMORY });
-  assign();
   return {
     pio,
     mmio,
@@ -205,12 +231,16 @@ export function buildPc(options: PcOptions): Pc {
     powerButton,
     serial,
     consoleInput: console?.input,
+    assignResources: () => assignResources(pci, { io: PCI_IO, memory: PCI_MEMORY }),
     sleep: () => {
+      const shadow = bridge.save();
       // Devices first, so that the controllers behind them see their wires released.
       pci.reset();
+      // Firmware goes on from its shadow, by what it finds in CMOS: see SHUTDOWN_S3.
+      if (firmware) bridge.restore(shadow);
       for (const device of [serial, hpet, pit, control, pic, ioapic, lapic]) device.reset();
-      assign();
       rtc.onBattery = true;
+      if (firmware) rtc.setByte(CMOS_SHUTDOWN, SHUTDOWN_S3);
     },
     wake: () => {
       rtc.reset();

@@ -43,6 +43,7 @@ export class ShadowRam implements BusDevice {
     frames.set(rom, frames.length - rom.length);
     const base = FOUR_GIB - rom.length;
     mapping.mapMemory({ base, length: rom.length, frame: base, read: true, write: false });
+    this.route([{ start: SHADOW.base, length: SHADOW.length, readDram: false, writeDram: false }]);
   }
 
   /** Takes the host bridge's settings. */
