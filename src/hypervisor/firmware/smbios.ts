@@ -117,13 +117,13 @@ function memoryArray({ memoryMiB }: SmbiosMachine): number[] {
 function memoryDevice({ memoryMiB }: SmbiosMachine): number[] {
   const fields = [
     ...[...u16(HANDLE.memory), ...u16(0xfffe), ...u16(64), ...u16(64), ...u16(memoryMiB), 9, 0, 1, 0],
-    ...[7, ...u16(2), ...u16(0), 2, 0, 0, 0, 0, ...u32(0), ...u16(0)],
+    ...[7, ...u16(2), ...u16(0), 2, 0, 0, 0, 0, ...u32(0), ...u16(0), ...u16(0), ...u16(0), ...u16(0)],
   ];
   return structure(17, HANDLE.device, fields, ['DIMM 0', MAKER]);
 }
 
 /** 7.20. */
 function mappedMemory({ memoryMiB }: SmbiosMachine): number[] {
-  const fields = [...u32(0), ...u32(memoryMiB * 1024 - 1), ...u16(HANDLE.memory), 1];
+  const fields = [...u32(0), ...u32(memoryMiB * 1024 - 1), ...u16(HANDLE.memory), 1, ...new Uint8Array(16)];
   return structure(19, 0x1300, fields, []);
 }
