@@ -16,6 +16,7 @@ import { parseModuleList } from '../firmware/multiboot.ts';
 import { findWaking } from '../firmware/waking.ts';
 import { applyBootState, applyWaking } from './boot.ts';
 import { type LogSink, RateLimitedLog } from './guest-log.ts';
+import { MOST_IDE_DISKS } from './ide.ts';
 import { INSTRUCTION_NS, InstructionClock } from './instruction-clock.ts';
 import { KvmClock } from './kvm-clock.ts';
 import { Machine } from './machine.ts';
@@ -40,7 +41,14 @@ export interface MachineConfig {
     readonly initrd?: string;
     readonly cmdline?: string;
   };
-  readonly disks?: readonly { readonly path: string; readonly readonly?: boolean }[];
+  readonly disks?: readonly {
+    readonly path: string;
+    readonly readonly?: boolean;
+    /** `virtio` when not given; up to three may be on `ide`. */
+    readonly bus?: 'virtio' | 'ide';
+  }[];
+  /** Path of the disc in a CD-ROM drive, an image or a drive of the host's; null for a drive without a disc. */
+  readonly cdrom?: string | null;
   readonly engine?: 'auto' | 'interpret' | 'translate';
   /** Have translated code count its instructions and exits, for statistics; it costs a few per cent. */
   readonly countRegions?: boolean;
@@ -161,6 +169,8 @@ function checkConfig(config: MachineConfig): void {
       `a machine has ${MEMORY_MIB.least} to ${MEMORY_MIB.most} MiB of memory, not ${memoryMiB}`,
     );
   }
+  if ((config.disks ?? []).filter(({ bus }) => bus === 'ide').length > MOST_IDE_DISKS)
+    throw new MachineConfigError(`a machine has at most ${MOST_IDE_DISKS} disks on IDE`);
   const { icount } = config;
   const { least, most } = INSTRUCTION_NS;
   if (icount !== undefined && !(Number.isInteger(icount) && icount >= least && icount <= most))
@@ -190,15 +200,25 @@ export async function createMachine(config: MachineConfig, backends: MachineBack
   const disks: DiskBackend[] = [];
   const sinkOf = (sink: ByteSink): ByteSink => own?.io.sink(sink) ?? sink;
   try {
-    for (const disk of config.disks ?? [])
-      disks.push(await openRawDisk(disk.path, { readOnly: disk.readonly ?? false }));
+    const open = async (path: string, readOnly: boolean): Promise<DiskBackend> => {
+      const disk = await openRawDisk(path, { readOnly });
+      disks.push(disk);
+      return own ? own.io.disk(disk) : disk;
+    };
+    const onBus = { virtio: [] as DiskBackend[], ide: [] as DiskBackend[] };
+    for (const { path, readonly, bus } of config.disks ?? [])
+      onBus[bus ?? 'virtio'].push(await open(path, readonly ?? false));
+    const { cdrom } = config;
+    const drive =
+      cdrom === undefined ? undefined : { medium: cdrom === null ? undefined : await open(cdrom, true) };
     let machine: Machine | undefined;
     const pc = buildPc({
       door,
       memory: ram,
       tsc,
       log,
-      disks: own ? disks.map((disk) => own.io.disk(disk)) : disks,
+      disks: onBus.virtio,
+      ide: onBus.ide.length > 0 || drive ? { disks: onBus.ide, cdrom: drive } : undefined,
       serial: sinkOf(backends.serial ?? new NullSink()),
       console: backends.console && sinkOf(backends.console),
       debugExit: config.debugExit ?? false,
@@ -211,6 +231,7 @@ export async function createMachine(config: MachineConfig, backends: MachineBack
         debugExit: (value) => machine?.end({ kind: 'debug-exit', status: debugExitStatus(value) }),
         wake: () => engine?.interruptsChanged(),
         a20: (open) => engine?.setA20(open),
+        polls: () => machine?.yield(),
       },
     });
     engine = new Interpreter({

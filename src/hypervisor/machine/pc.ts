@@ -15,6 +15,7 @@ import { SystemControl } from '../chipset/sysctl.ts';
 import { PHYSICAL_ADDRESS_BITS } from '../cpu/system/cpuid.ts';
 import { DEBUG_EXIT_BASE, DEBUG_EXIT_LENGTH, DebugExit } from '../devices/debug-exit.ts';
 import { FwCfg } from '../devices/fw-cfg.ts';
+import type { Tray } from '../devices/ide/tray.ts';
 import { SERIAL_IO_LENGTH, Serial16550 } from '../devices/serial.ts';
 import { TestDevice } from '../devices/test-device.ts';
 import { VirtioBlock } from '../devices/virtio/block.ts';
@@ -24,6 +25,7 @@ import { VirtioEntropy } from '../devices/virtio/entropy.ts';
 import { VirtioPci } from '../devices/virtio/transport.ts';
 import { AddressSpace } from './address-space.ts';
 import type { Door, DoorPort } from './door.ts';
+import { buildIde, type IdeDevices } from './ide.ts';
 import type { IrqLine } from './irq.ts';
 import type { GuestLog } from './log.ts';
 import type { GuestMemory } from './memory.ts';
@@ -42,6 +44,8 @@ export interface PcEvents {
   /** The local APIC has something for the processor. */
   wake(): void;
   a20(open: boolean): void;
+  /** The guest waits for the host by asking again and again: the event loop may have its turn. */
+  polls(): void;
 }
 
 export interface PcOptions {
@@ -51,7 +55,10 @@ export interface PcOptions {
   readonly log: GuestLog;
   readonly events: PcEvents;
   readonly serial: ByteSink;
+  /** On virtio. */
   readonly disks: readonly DiskBackend[];
+  /** An IDE controller, when given. */
+  readonly ide?: IdeDevices | undefined;
   /** A virtio console beside the serial port. */
   readonly console?: ByteSink | undefined;
   readonly debugExit: boolean;
@@ -66,6 +73,8 @@ export interface Pc {
   readonly powerButton: DoorPort<null>;
   readonly serial: Serial16550;
   readonly consoleInput: ByteInput | undefined;
+  /** The CD-ROM drive's, for the host to change the disc. */
+  readonly tray: Tray | undefined;
   /** Takes the power from all that a sleep in S3 takes it from: everything is reset but RAM, clock and wake logic. */
   sleep(): void;
   /** Power comes back. */
@@ -164,6 +173,17 @@ export function buildPc(options: PcOptions): Pc {
   pci.add(0, 0, new HostBridge());
   pci.add(1, 0, isa);
   pci.add(1, 3, acpi);
+  const ide =
+    options.ide &&
+    buildIde({
+      ...options.ide,
+      door,
+      memory: options.memory,
+      log: options.log,
+      irqs: [isaIrq(14), isaIrq(15)],
+      onPoll: () => events.polls(),
+    });
+  if (ide) pci.add(1, 1, ide.fn);
 
   const serial = new Serial16550({ name: 'serial0', door, irq: isaIrq(COM1.irq), sink: options.serial });
   pio.claim('serial0', COM1.base, SERIAL_IO_LENGTH, serial);
@@ -205,6 +225,7 @@ export function buildPc(options: PcOptions): Pc {
     powerButton,
     serial,
     consoleInput: console?.input,
+    tray: ide?.tray,
     sleep: () => {
       // Devices first, so that the controllers behind them see their wires released.
       pci.reset();
@@ -221,7 +242,7 @@ export function buildPc(options: PcOptions): Pc {
       console?.flush();
     },
     quiesce: async () => {
-      await Promise.all(blocks.map((block) => block.quiesce()));
+      await Promise.all([...blocks.map((block) => block.quiesce()), ide?.controller.quiesce()]);
     },
   };
 }
