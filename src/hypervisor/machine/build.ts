@@ -12,16 +12,18 @@ import { debugExitStatus } from '../devices/debug-exit.ts';
 import type { BootRequest } from '../firmware/boot-state.ts';
 import { detectKernel } from '../firmware/detect.ts';
 import { parseModuleList } from '../firmware/multiboot.ts';
+import type { BootDevice } from './boot-order.ts';
 import { firmwareFiles } from './firmware.ts';
 import { FirmwareStart } from './firmware-start.ts';
 import { type LogSink, RateLimitedLog } from './guest-log.ts';
+import { MOST_IDE_DISKS } from './ide.ts';
 import { INSTRUCTION_NS, InstructionClock } from './instruction-clock.ts';
 import { KernelStart } from './kernel-start.ts';
 import { KvmClock } from './kvm-clock.ts';
 import { Machine } from './machine.ts';
 import { type HostSource, MachineDoor } from './machine-door.ts';
 import { PacedIo } from './paced-io.ts';
-import { buildPc, type Pc, type PcFirmware } from './pc.ts';
+import { buildPc, type Pc, type PcDisk, type PcFirmware } from './pc.ts';
 import { Ram } from './ram.ts';
 import { fitsRom, ROM_LIMIT, ShadowRam } from './shadow-ram.ts';
 import type { Start } from './start.ts';
@@ -31,9 +33,6 @@ const MIB = 1 << 20;
 const WASM_PAGE = 1 << 16;
 export const MEMORY_MIB = { least: 1, most: 3072 } as const;
 const FIRMWARE_MIB = 4;
-
-/** Where a machine with firmware looks for a system, first letter first: disks, CD. */
-export type BootDevice = 'disk' | 'cdrom';
 
 export interface MachineFirmware {
   /** Path of the image: whole pages, 64 KiB to 4 MiB, whose end is at 4 GiB. */
@@ -58,7 +57,14 @@ export interface MachineConfig {
     readonly initrd?: string;
     readonly cmdline?: string;
   };
-  readonly disks?: readonly { readonly path: string; readonly readonly?: boolean }[];
+  readonly disks?: readonly {
+    readonly path: string;
+    readonly readonly?: boolean;
+    /** `virtio` when not given; up to three may be on `ide`. */
+    readonly bus?: 'virtio' | 'ide';
+  }[];
+  /** Path of the disc in a CD-ROM drive, an image or a drive of the host's; null for a drive without a disc. */
+  readonly cdrom?: string | null;
   readonly engine?: 'auto' | 'interpret' | 'translate';
   /** Have translated code count its instructions and exits, for statistics; it costs a few per cent. */
   readonly countRegions?: boolean;
@@ -200,6 +206,8 @@ function checkConfig(config: MachineConfig): void {
   }
   if (config.firmware && memoryMiB < FIRMWARE_MIB)
     throw new MachineConfigError(`a machine with firmware has at least ${FIRMWARE_MIB} MiB of memory`);
+  if ((config.disks ?? []).filter(({ bus }) => bus === 'ide').length > MOST_IDE_DISKS)
+    throw new MachineConfigError(`a machine has at most ${MOST_IDE_DISKS} disks on IDE`);
   const { icount } = config;
   const { least, most } = INSTRUCTION_NS;
   if (icount !== undefined && !(Number.isInteger(icount) && icount >= least && icount <= most))
@@ -232,22 +240,32 @@ export async function createMachine(config: MachineConfig, backends: MachineBack
   const disks: DiskBackend[] = [];
   const sinkOf = (sink: ByteSink): ByteSink => own?.io.sink(sink) ?? sink;
   try {
-    for (const disk of config.disks ?? [])
-      disks.push(await openRawDisk(disk.path, { readOnly: disk.readonly ?? false }));
+    const open = async (path: string, readOnly: boolean): Promise<DiskBackend> => {
+      const disk = await openRawDisk(path, { readOnly });
+      disks.push(disk);
+      return own ? own.io.disk(disk) : disk;
+    };
+    const plugged: PcDisk[] = [];
+    for (const { path, readonly, bus = 'virtio' } of config.disks ?? [])
+      plugged.push({ backend: await open(path, readonly ?? false), bus });
+    const { cdrom } = config;
+    const drive =
+      cdrom === undefined ? undefined : { medium: cdrom === null ? undefined : await open(cdrom, true) };
     let machine: Machine | undefined;
     let shadow: ShadowRam | undefined;
     const firmware: PcFirmware | undefined = config.firmware && {
-      files: firmwareFiles({
-        ramBytes,
-        tscHz: tsc.hz,
-        cpuid,
-        platform: {},
-        bootOrder: [],
-        vgaBios: 'bios' in source ? source.vgaBios : undefined,
-        bootMenuWait: config.firmware.menuWait,
-      }),
+      files: (bootOrder) =>
+        firmwareFiles({
+          ramBytes,
+          tscHz: tsc.hz,
+          cpuid,
+          platform: {},
+          bootOrder,
+          vgaBios: 'bios' in source ? source.vgaBios : undefined,
+          bootMenuWait: config.firmware?.menuWait,
+        }),
+      bootFrom: config.firmware.order,
       bootMenu: config.firmware.menuWait !== undefined,
-      bootDevices: [],
       message: (line) => {
         if (backends.firmwareLog) backends.firmwareLog(line);
         else log.guest(`firmware: ${line}`);
@@ -259,7 +277,8 @@ export async function createMachine(config: MachineConfig, backends: MachineBack
       memory: ram,
       tsc,
       log,
-      disks: own ? disks.map((disk) => own.io.disk(disk)) : disks,
+      disks: plugged,
+      cdrom: drive,
       serial: sinkOf(backends.serial ?? new NullSink()),
       console: backends.console && sinkOf(backends.console),
       debugExit: config.debugExit ?? false,
@@ -273,6 +292,7 @@ export async function createMachine(config: MachineConfig, backends: MachineBack
         debugExit: (value) => machine?.end({ kind: 'debug-exit', status: debugExitStatus(value) }),
         wake: () => engine?.interruptsChanged(),
         a20: (open) => engine?.setA20(open),
+        polls: () => machine?.yield(),
       },
     });
     engine = new Interpreter({

@@ -16,6 +16,7 @@ import { PHYSICAL_ADDRESS_BITS } from '../cpu/system/cpuid.ts';
 import { DEBUG_CONSOLE_BASE, DEBUG_CONSOLE_LENGTH, DebugConsole } from '../devices/debug-console.ts';
 import { DEBUG_EXIT_BASE, DEBUG_EXIT_LENGTH, DebugExit } from '../devices/debug-exit.ts';
 import { FwCfg, type FwCfgFile } from '../devices/fw-cfg.ts';
+import type { Tray } from '../devices/ide/tray.ts';
 import { SERIAL_IO_LENGTH, Serial16550 } from '../devices/serial.ts';
 import { TestDevice } from '../devices/test-device.ts';
 import { VirtioBlock } from '../devices/virtio/block.ts';
@@ -24,7 +25,9 @@ import type { VirtioDevice } from '../devices/virtio/device.ts';
 import { VirtioEntropy } from '../devices/virtio/entropy.ts';
 import { VirtioPci } from '../devices/virtio/transport.ts';
 import { AddressSpace } from './address-space.ts';
+import { type BootDevice, type BootPlace, bootOrder } from './boot-order.ts';
 import type { Door, DoorPort } from './door.ts';
+import { buildIde, IDE_PLACES, type IdeDevices } from './ide.ts';
 import type { IrqLine } from './irq.ts';
 import type { GuestLog } from './log.ts';
 import type { GuestMemory } from './memory.ts';
@@ -44,15 +47,21 @@ export interface PcEvents {
   /** The local APIC has something for the processor. */
   wake(): void;
   a20(open: boolean): void;
+  /** The guest waits for the host by asking again and again: the event loop may have its turn. */
+  polls(): void;
+}
+
+export interface PcDisk {
+  readonly backend: DiskBackend;
+  readonly bus: 'virtio' | 'ide';
 }
 
 /** What a PC has that starts from firmware. */
 export interface PcFirmware {
-  /** By fw_cfg. */
-  readonly files: readonly FwCfgFile[];
+  /** By fw_cfg; `order` are the devices to boot from, as firmware names them. */
+  readonly files: (order: readonly string[]) => readonly FwCfgFile[];
+  readonly bootFrom: readonly BootDevice[] | undefined;
   readonly bootMenu: boolean;
-  /** In SeaBIOS's codes: see RtcOptions. */
-  readonly bootDevices: readonly number[];
   /** Lines that firmware writes for whoever looks after the machine. */
   readonly message: (line: string) => void;
   /** The host bridge routes C0000h-FFFFFh anew. */
@@ -66,7 +75,9 @@ export interface PcOptions {
   readonly log: GuestLog;
   readonly events: PcEvents;
   readonly serial: ByteSink;
-  readonly disks: readonly DiskBackend[];
+  readonly disks: readonly PcDisk[];
+  /** A CD-ROM drive, with this disc in it or none. */
+  readonly cdrom?: IdeDevices['cdrom'];
   /** A virtio console beside the serial port. */
   readonly console?: ByteSink | undefined;
   readonly debugExit: boolean;
@@ -85,6 +96,8 @@ export interface Pc {
   readonly consoleInput: ByteInput | undefined;
   /** Does what firmware does: gives PCI functions their addresses and interrupts, and turns them on. */
   assignResources(): void;
+  /** The CD-ROM drive's, for the host to change the disc. */
+  readonly tray: Tray | undefined;
   /** Takes the power from all that a sleep in S3 takes it from: everything is reset but RAM, clock and wake logic. */
   sleep(): void;
   /** Power comes back. */
@@ -151,7 +164,6 @@ export function buildPc(options: PcOptions): Pc {
     door,
     irq: rtcLine,
     ramBytes: options.memory.size,
-    ...(firmware && { bootDevices: firmware.bootDevices }),
     onAlarm: () => acpi.rtcAlarm(),
   });
   rtc.attach(pio);
@@ -167,12 +179,6 @@ export function buildPc(options: PcOptions): Pc {
   hpet.attach(mmio);
   const control = new SystemControl({ onReset: () => events.reset(), onA20: (open) => events.a20(open) });
   control.attach(pio);
-  const { files = [], bootMenu = false } = firmware ?? {};
-  new FwCfg({ memory: options.memory, vcpus: 1, files, bootMenu }).attach(pio);
-  if (firmware) {
-    const console = new DebugConsole(firmware.message);
-    pio.claim('debug-console', DEBUG_CONSOLE_BASE, DEBUG_CONSOLE_LENGTH, console);
-  }
 
   const isa = new IsaBridge({ isaLine: isaIrq });
   const pci = new PciRoot({
@@ -193,24 +199,54 @@ export function buildPc(options: PcOptions): Pc {
   pci.add(0, 0, bridge);
   pci.add(1, 0, isa);
   pci.add(1, 3, acpi);
+  const ideDisks = options.disks.filter(({ bus }) => bus === 'ide');
+  const ide =
+    ideDisks.length > 0 || options.cdrom
+      ? buildIde({
+          disks: ideDisks.map(({ backend }) => backend),
+          cdrom: options.cdrom,
+          door,
+          memory: options.memory,
+          log: options.log,
+          irqs: [isaIrq(14), isaIrq(15)],
+          onPoll: () => events.polls(),
+        })
+      : undefined;
+  if (ide) pci.add(1, 1, ide.fn);
 
   const serial = new Serial16550({ name: 'serial0', door, irq: isaIrq(COM1.irq), sink: options.serial });
   pio.claim('serial0', COM1.base, SERIAL_IO_LENGTH, serial);
 
   let slot = FIRST_SLOT;
-  const plug = (name: string, device: VirtioDevice): void => {
+  /** Gives the slot. */
+  const plug = (name: string, device: VirtioDevice): number => {
     const virtio = new VirtioPci({ name, device, memory: options.memory, log: options.log });
     const fn = new DescribedFunction(virtio.descriptor, bus, () => virtio.pciReset());
     virtio.attach(fn.slot);
-    pci.add(slot++, 0, fn);
+    pci.add(slot, 0, fn);
+    return slot++;
   };
   plug('virtio-rng0', new VirtioEntropy(door));
-  const blocks = options.disks.map((disk, i) => new VirtioBlock({ name: `virtio-blk${i}`, door, disk }));
-  blocks.forEach((block, i) => plug(`virtio-blk${i}`, block));
+  const blocks: VirtioBlock[] = [];
+  const ideFree = [...IDE_PLACES.disks];
+  const places = options.disks.flatMap(({ backend, bus }): readonly BootPlace[] => {
+    if (bus === 'ide') return ideFree.splice(0, 1);
+    const name = `virtio-blk${blocks.length}`;
+    const block = new VirtioBlock({ name, door, disk: backend });
+    blocks.push(block);
+    return [{ bus, slot: plug(name, block) }];
+  });
   let console: VirtioConsole | undefined;
   if (options.console) {
     console = new VirtioConsole({ name: 'virtio-console0', door, sink: options.console });
     plug('virtio-console0', console);
+  }
+  const cdrom = options.cdrom ? [IDE_PLACES.cdrom] : [];
+  const files = firmware?.files(bootOrder({ disk: places, cdrom }, firmware.bootFrom)) ?? [];
+  new FwCfg({ memory: options.memory, vcpus: 1, files, bootMenu: firmware?.bootMenu ?? false }).attach(pio);
+  if (firmware) {
+    const console = new DebugConsole(firmware.message);
+    pio.claim('debug-console', DEBUG_CONSOLE_BASE, DEBUG_CONSOLE_LENGTH, console);
   }
   if (options.debugExit) {
     pio.claim(
@@ -232,6 +268,7 @@ export function buildPc(options: PcOptions): Pc {
     serial,
     consoleInput: console?.input,
     assignResources: () => assignResources(pci, { io: PCI_IO, memory: PCI_MEMORY }),
+    tray: ide?.tray,
     sleep: () => {
       const shadow = bridge.save();
       // Devices first, so that the controllers behind them see their wires released.
@@ -251,7 +288,7 @@ export function buildPc(options: PcOptions): Pc {
       console?.flush();
     },
     quiesce: async () => {
-      await Promise.all(blocks.map((block) => block.quiesce()));
+      await Promise.all([...blocks.map((block) => block.quiesce()), ide?.controller.quiesce()]);
     },
   };
 }
