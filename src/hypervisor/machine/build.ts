@@ -4,7 +4,7 @@ import type { DiskBackend } from '../backends/disk.ts';
 import { openRawDisk } from '../backends/disk-raw.ts';
 import { type ByteSink, NullSink } from '../backends/streams.ts';
 import { Interpreter } from '../cpu/interpret/engine.ts';
-import { CS, FRAMES, RAM, S, SEG, segment } from '../cpu/layout.ts';
+import { CS, FRAMES, gpr, RAM, S, SEG, segment } from '../cpu/layout.ts';
 import type { CpuPlatform } from '../cpu/system/context.ts';
 import { CPU_PROFILES, CpuidTable, type CpuProfile } from '../cpu/system/cpuid.ts';
 import { TRANSLATION, Translator, type TranslatorOptions } from '../cpu/translate/translator.ts';
@@ -31,6 +31,8 @@ import { Tsc } from './tsc.ts';
 
 const MIB = 1 << 20;
 const WASM_PAGE = 1 << 16;
+/** In the order of their numbers. */
+const REGISTERS = ['eax', 'ecx', 'edx', 'ebx', 'esp', 'ebp', 'esi', 'edi'];
 export const MEMORY_MIB = { least: 1, most: 3072 } as const;
 const FIRMWARE_MIB = 4;
 
@@ -253,13 +255,14 @@ export async function createMachine(config: MachineConfig, backends: MachineBack
       cdrom === undefined ? undefined : { medium: cdrom === null ? undefined : await open(cdrom, true) };
     let machine: Machine | undefined;
     let shadow: ShadowRam | undefined;
+    const platform = { keyboard: true, vga: 'bios' in source };
     const firmware: PcFirmware | undefined = config.firmware && {
       files: (bootOrder) =>
         firmwareFiles({
           ramBytes,
           tscHz: tsc.hz,
           cpuid,
-          platform: {},
+          platform,
           bootOrder,
           vgaBios: 'bios' in source ? source.vgaBios : undefined,
           bootMenuWait: config.firmware?.menuWait,
@@ -284,6 +287,10 @@ export async function createMachine(config: MachineConfig, backends: MachineBack
       debugExit: config.debugExit ?? false,
       testDevice: config.testDevice ?? false,
       firmware,
+      registers: {
+        read: (name) => engine?.view.getUint32(gpr(REGISTERS.indexOf(name)), true) ?? 0,
+        write: (name, value) => engine?.view.setBigUint64(gpr(REGISTERS.indexOf(name)), BigInt(value), true),
+      },
       events: {
         powerOff: () => machine?.end({ kind: 'power-off' }),
         reset: () => machine?.end({ kind: 'reset' }),
@@ -311,7 +318,7 @@ export async function createMachine(config: MachineConfig, backends: MachineBack
     });
     const processor = engine;
     ram.onWritten((gpa, length) => processor.memoryWritten(gpa, length));
-    const parts = { ram, pc, engine, log };
+    const parts = { ram, pc, engine, log, platform };
     let start: Start;
     if ('bios' in source) {
       const rom = new Uint8Array(memory.buffer, RAM - FRAMES.rom.bytes, FRAMES.rom.bytes);

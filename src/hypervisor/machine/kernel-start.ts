@@ -18,7 +18,7 @@ export class KernelStart implements Start {
   /** Loads the kernel. `request` lacks the address of the ACPI tables. @throws BootError */
   constructor(parts: StartParts, request: BootRequest) {
     this.#parts = parts;
-    const { rsdp, facs } = installAcpi(parts.ram);
+    const { rsdp, facs } = installAcpi(parts.ram, parts.platform);
     this.#facs = facs;
     this.#boot = loadKernel(parts.ram, { ...request, rsdp });
   }

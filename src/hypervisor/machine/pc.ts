@@ -1,4 +1,5 @@
 import type { DiskBackend } from '../backends/disk.ts';
+import type { KeyboardInput, PointerInput } from '../backends/input.ts';
 import type { ByteInput, ByteSink } from '../backends/streams.ts';
 import { AcpiPm } from '../chipset/acpi.ts';
 import { InterruptBus } from '../chipset/apicbus.ts';
@@ -17,6 +18,8 @@ import { DEBUG_CONSOLE_BASE, DEBUG_CONSOLE_LENGTH, DebugConsole } from '../devic
 import { DEBUG_EXIT_BASE, DEBUG_EXIT_LENGTH, DebugExit } from '../devices/debug-exit.ts';
 import { FwCfg, type FwCfgFile } from '../devices/fw-cfg.ts';
 import type { Tray } from '../devices/ide/tray.ts';
+import { Ps2 } from '../devices/ps2/ps2.ts';
+import type { BackdoorRegisters } from '../devices/ps2/vmmouse.ts';
 import { SERIAL_IO_LENGTH, Serial16550 } from '../devices/serial.ts';
 import { TestDevice } from '../devices/test-device.ts';
 import { VirtioBlock } from '../devices/virtio/block.ts';
@@ -84,6 +87,8 @@ export interface PcOptions {
   readonly testDevice: boolean;
   /** Without it the PC comes up as firmware leaves it, for a kernel that is started directly. */
   readonly firmware?: PcFirmware | undefined;
+  /** Of the processor that accesses a port, for the backdoor of the absolute pointer. */
+  readonly registers: BackdoorRegisters;
 }
 
 /** The chipset and devices of the PC, wired. */
@@ -98,6 +103,8 @@ export interface Pc {
   assignResources(): void;
   /** The CD-ROM drive's, for the host to change the disc. */
   readonly tray: Tray | undefined;
+  readonly keyboard: KeyboardInput;
+  readonly pointer: PointerInput;
   /** Takes the power from all that a sleep in S3 takes it from: everything is reset but RAM, clock and wake logic. */
   sleep(): void;
   /** Power comes back. */
@@ -217,6 +224,16 @@ export function buildPc(options: PcOptions): Pc {
   const serial = new Serial16550({ name: 'serial0', door, irq: isaIrq(COM1.irq), sink: options.serial });
   pio.claim('serial0', COM1.base, SERIAL_IO_LENGTH, serial);
 
+  const ps2 = new Ps2({
+    door,
+    keyboardIrq: isaIrq(1),
+    mouseIrq: isaIrq(12),
+    onReset: () => events.reset(),
+    a20: { open: () => control.a20, set: (open) => control.setA20(open) },
+    registers: options.registers,
+  });
+  ps2.attach(pio);
+
   let slot = FIRST_SLOT;
   /** Gives the slot. */
   const plug = (name: string, device: VirtioDevice): number => {
@@ -269,13 +286,15 @@ export function buildPc(options: PcOptions): Pc {
     consoleInput: console?.input,
     assignResources: () => assignResources(pci, { io: PCI_IO, memory: PCI_MEMORY }),
     tray: ide?.tray,
+    keyboard: ps2.keyboard,
+    pointer: ps2.pointer,
     sleep: () => {
       const shadow = bridge.save();
       // Devices first, so that the controllers behind them see their wires released.
       pci.reset();
       // Firmware goes on from its shadow, by what it finds in CMOS: see SHUTDOWN_S3.
       if (firmware) bridge.restore(shadow);
-      for (const device of [serial, hpet, pit, control, pic, ioapic, lapic]) device.reset();
+      for (const device of [ps2, serial, hpet, pit, control, pic, ioapic, lapic]) device.reset();
       rtc.onBattery = true;
       if (firmware) rtc.setByte(CMOS_SHUTDOWN, SHUTDOWN_S3);
     },

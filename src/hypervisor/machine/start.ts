@@ -1,4 +1,5 @@
 import type { Interpreter } from '../cpu/interpret/engine.ts';
+import type { AcpiPlatform } from '../firmware/acpi/platform.ts';
 import type { GuestLog } from './log.ts';
 import type { Pc } from './pc.ts';
 import type { Ram } from './ram.ts';
@@ -16,4 +17,6 @@ export interface StartParts {
   readonly pc: Pc;
   readonly engine: Interpreter;
   readonly log: GuestLog;
+  /** What ACPI tells of the machine that is not the default. */
+  readonly platform: Partial<AcpiPlatform>;
 }
