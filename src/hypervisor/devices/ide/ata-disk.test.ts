@@ -380,7 +380,7 @@ describe('state', () => {
   });
 
   test('a call of the back end that was under way is begun again', async () => {
-    const { driver, disk } = build();
+    const { driver } = build();
     driver.start(0x30, { lba: 2, count: 1 });
     for (let i = 0; i < 256; i++) driver.out(0, 0x1234, 2);
     const state = driver.controller.save();
