@@ -11,6 +11,8 @@ export interface RunOptions {
   readonly initrd: string | undefined;
   readonly append: string | undefined;
   readonly disks: readonly RunDisk[];
+  /** A disc, an image or a drive of the host's. */
+  readonly cdrom: string | undefined;
   readonly engine: 'auto' | 'interpret' | 'translate';
   readonly cpu: CpuProfileName;
   /** Nanoseconds that an instruction takes, when time comes from instructions. */
@@ -26,6 +28,7 @@ export interface RunOptions {
 export interface RunDisk {
   readonly path: string;
   readonly readonly: boolean;
+  readonly bus: 'virtio' | 'ide';
 }
 
 /** RAM ends where the PCI window begins, at 3 GiB. */
@@ -43,7 +46,7 @@ export const RUN_OPTIONS: OptionSpecs = {
   disk: {
     value: 'FILE[,OPTION…]',
     multiple: true,
-    description: 'a disk: format=raw, readonly, bus=virtio; may be given several times',
+    description: 'a disk: format=raw, readonly, bus=virtio or ide; may be given several times',
   },
   engine: { value: 'ENGINE', description: 'auto, interpret or translate (auto)' },
   cpu: {
@@ -61,7 +64,10 @@ export const RUN_OPTIONS: OptionSpecs = {
   'no-reboot': { description: 'end with exit status 3 when the guest resets the machine' },
   stats: { value: 'FILE', description: 'write what the run took, as JSON, at its end' },
   timeout: { value: 'SECONDS', description: 'end the machine after this time, with exit status 124' },
-  cdrom: { value: 'FILE', description: 'not available in this version' },
+  cdrom: {
+    value: 'FILE',
+    description: 'a CD-ROM drive on IDE with this disc: an image, or a drive of the host',
+  },
   firmware: { value: 'FILE', description: 'not available in this version' },
   boot: { value: 'DRIVE', description: 'not available in this version' },
 };
@@ -112,16 +118,20 @@ function parseDisk(text: string): RunDisk {
   const [path = '', ...settings] = text.split(',');
   if (path === '') throw new UsageError(`--disk ${text} names no file`);
   let readonly = false;
+  let bus: RunDisk['bus'] = 'virtio';
   for (const setting of settings) {
     if (setting === 'readonly') readonly = true;
     else if (setting === 'format=qcow2') unavailable('--disk format=qcow2', 'convert the disk to raw');
-    else if (setting === 'bus=ide') unavailable('--disk bus=ide', 'use bus=virtio');
-    else if (setting !== 'format=raw' && setting !== 'bus=virtio') {
-      throw new UsageError(`--disk does not know ‘${setting}’: it takes format=raw, readonly and bus=virtio`);
+    else if (setting === 'bus=ide') bus = 'ide';
+    else if (setting === 'bus=virtio') bus = 'virtio';
+    else if (setting !== 'format=raw') {
+      throw new UsageError(
+        `--disk does not know ‘${setting}’: it takes format=raw, readonly, bus=virtio and bus=ide`,
+      );
     }
   }
   checkReadable('disk', path, !readonly);
-  return { path, readonly };
+  return { path, readonly, bus };
 }
 
 function parseSerial(text: string | undefined): RunOptions['serial'] {
@@ -133,7 +143,6 @@ function parseSerial(text: string | undefined): RunOptions['serial'] {
 }
 
 function refuseWhatIsLater(options: Options): void {
-  if (options.text('cdrom') !== undefined) unavailable('--cdrom', 'give a kernel with --kernel');
   if (options.text('firmware') !== undefined) unavailable('--firmware', 'give a kernel with --kernel');
   if (options.oneOf('boot', ['c', 'd'] as const) !== undefined)
     unavailable('--boot', 'give a kernel with --kernel');
@@ -167,6 +176,8 @@ export function parseRunOptions(options: Options): RunOptions {
   checkReadable('kernel', kernel);
   const initrd = options.text('initrd');
   if (initrd !== undefined) checkReadable('initrd', initrd);
+  const cdrom = options.text('cdrom');
+  if (cdrom !== undefined) checkReadable('disc', cdrom);
   const stats = options.text('stats');
   if (stats !== undefined) checkWritable('statistics file', stats);
   return {
@@ -175,6 +186,7 @@ export function parseRunOptions(options: Options): RunOptions {
     initrd,
     append,
     disks: options.list('disk').map(parseDisk),
+    cdrom,
     engine,
     cpu: parseCpu(options.text('cpu')),
     icount: options.number('icount', INSTRUCTION_NS.least, INSTRUCTION_NS.most),
