@@ -8,7 +8,7 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { pictureOf } from './picture.ts';
+import { assertSame, pictureOf } from './picture.ts';
 import { pictureCode } from './picture-code.ts';
 import { VgaRig } from './rig.ts';
 import { SCENES } from './scenes.ts';
@@ -41,7 +41,7 @@ for (const { name, program, unlikeQemu } of SCENES) {
     const { surface } = watch.update();
     const once = new VgaRig();
     once.run(operations);
-    assert.deepEqual(pictureOf(surface), pictureOf(once.watch().update().surface));
+    assertSame(pictureOf(surface), pictureOf(once.watch().update().surface));
     assert.deepEqual(watch.update().rects, []);
   });
 }

@@ -3,10 +3,10 @@ import { test } from 'node:test';
 import { MODES } from '../../../../test/vga/program.ts';
 import { type FrameTiming, frameTiming, retraceStatus, STANDARD_TIMING } from './retrace.ts';
 
-/** How often each status occurs, looking every microsecond for a hundred frames. */
+/** How often each status occurs, looking every microsecond for twenty frames. */
 function shares(timing: FrameTiming): Map<number, number> {
   const seen = new Map<number, number>();
-  const end = timing.frame * 100;
+  const end = timing.frame * 20;
   for (let now = 0; now < end; now += 1000) {
     const status = retraceStatus(timing, now);
     seen.set(status, (seen.get(status) ?? 0) + 1000 / end);
