@@ -60,7 +60,7 @@ const cases: readonly (readonly [args: string, says: RegExp])[] = [
   ['--kernel @/good.elf --disk @/none,readonly', /none does not exist/],
   ['--kernel @/good.elf --disk @/folder', /folder is a directory/],
   ['--kernel @/good.elf --disk ,readonly', /names no file/],
-  ['--kernel @/good.elf --disk @/disk,format=qcow2', /qcow2 is not available in this version/],
+  ['--kernel @/good.elf --disk @/disk,format=qcow2', /disk is not a qcow2 image; is it raw\?/],
   ['--kernel @/good.elf --disk @/disk,bus=ide', /bus=ide is not available in this version/],
   ['--kernel @/good.elf --disk @/disk,format=vmdk', /does not know ‘format=vmdk’/],
   ['--kernel @/good.elf --serial @/folder', /folder is a directory/],

@@ -26,6 +26,8 @@ export interface RunOptions {
 export interface RunDisk {
   readonly path: string;
   readonly readonly: boolean;
+  /** Undefined: by the name. */
+  readonly format: 'raw' | 'qcow2' | undefined;
 }
 
 /** RAM ends where the PCI window begins, at 3 GiB. */
@@ -43,7 +45,7 @@ export const RUN_OPTIONS: OptionSpecs = {
   disk: {
     value: 'FILE[,OPTION…]',
     multiple: true,
-    description: 'a disk: format=raw, readonly, bus=virtio; may be given several times',
+    description: 'a disk: format=raw or qcow2, readonly, bus=virtio; may be given several times',
   },
   engine: { value: 'ENGINE', description: 'auto, interpret or translate (auto)' },
   cpu: {
@@ -112,16 +114,20 @@ function parseDisk(text: string): RunDisk {
   const [path = '', ...settings] = text.split(',');
   if (path === '') throw new UsageError(`--disk ${text} names no file`);
   let readonly = false;
+  let format: RunDisk['format'];
   for (const setting of settings) {
     if (setting === 'readonly') readonly = true;
-    else if (setting === 'format=qcow2') unavailable('--disk format=qcow2', 'convert the disk to raw');
+    else if (setting === 'format=raw') format = 'raw';
+    else if (setting === 'format=qcow2') format = 'qcow2';
     else if (setting === 'bus=ide') unavailable('--disk bus=ide', 'use bus=virtio');
-    else if (setting !== 'format=raw' && setting !== 'bus=virtio') {
-      throw new UsageError(`--disk does not know ‘${setting}’: it takes format=raw, readonly and bus=virtio`);
+    else if (setting !== 'bus=virtio') {
+      throw new UsageError(
+        `--disk does not know ‘${setting}’: it takes format=raw, format=qcow2, readonly and bus=virtio`,
+      );
     }
   }
   checkReadable('disk', path, !readonly);
-  return { path, readonly };
+  return { path, readonly, format };
 }
 
 function parseSerial(text: string | undefined): RunOptions['serial'] {

@@ -60,7 +60,7 @@ async function build(options: RunOptions, serial: ByteSink): Promise<Machine> {
       ...(options.initrd === undefined ? {} : { initrd: options.initrd }),
       ...(options.append === undefined ? {} : { cmdline: options.append }),
     },
-    disks: options.disks.map(({ path, readonly }) => ({ path, readonly })),
+    disks: options.disks.map(({ path, readonly, format }) => ({ path, readonly, ...(format && { format }) })),
     engine: options.engine,
     cpu: options.cpu,
     ...(options.icount === undefined ? {} : { icount: options.icount }),

@@ -1,7 +1,7 @@
 import { randomFillSync } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import type { DiskBackend } from '../backends/disk.ts';
-import { openRawDisk } from '../backends/disk-raw.ts';
+import { type DiskFormat, openDisk } from '../backends/open-disk.ts';
 import { type ByteSink, NullSink } from '../backends/streams.ts';
 import { Interpreter } from '../cpu/interpret/engine.ts';
 import { CS, RAM, S, SEG, segment } from '../cpu/layout.ts';
@@ -40,7 +40,12 @@ export interface MachineConfig {
     readonly initrd?: string;
     readonly cmdline?: string;
   };
-  readonly disks?: readonly { readonly path: string; readonly readonly?: boolean }[];
+  /** `format` not given: qcow2 for a name that ends in .qcow2, else raw. */
+  readonly disks?: readonly {
+    readonly path: string;
+    readonly readonly?: boolean;
+    readonly format?: DiskFormat;
+  }[];
   readonly engine?: 'auto' | 'interpret' | 'translate';
   /** Have translated code count its instructions and exits, for statistics; it costs a few per cent. */
   readonly countRegions?: boolean;
@@ -190,8 +195,10 @@ export async function createMachine(config: MachineConfig, backends: MachineBack
   const disks: DiskBackend[] = [];
   const sinkOf = (sink: ByteSink): ByteSink => own?.io.sink(sink) ?? sink;
   try {
-    for (const disk of config.disks ?? [])
-      disks.push(await openRawDisk(disk.path, { readOnly: disk.readonly ?? false }));
+    for (const { path, format, readonly: readOnly = false } of config.disks ?? []) {
+      const hear = (message: string) => log.host(message);
+      disks.push(await openDisk({ path, readOnly, log: hear, ...(format && { format }) }));
+    }
     let machine: Machine | undefined;
     const pc = buildPc({
       door,
