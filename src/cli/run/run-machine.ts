@@ -64,7 +64,12 @@ async function build(options: RunOptions, backends: MachineBackends): Promise<Ma
   const config: MachineConfig = {
     memoryMiB: options.memoryMiB,
     ...(await startOf(options)),
-    disks: options.disks.map(({ path, readonly, bus }) => ({ path, readonly, bus })),
+    disks: options.disks.map(({ path, readonly, format, bus }) => ({
+      path,
+      readonly,
+      bus,
+      ...(format && { format }),
+    })),
     ...(options.cdrom === undefined ? {} : { cdrom: options.cdrom }),
     engine: options.engine,
     cpu: options.cpu,

@@ -1,7 +1,7 @@
 import { randomFillSync } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import type { DiskBackend } from '../backends/disk.ts';
-import { openRawDisk } from '../backends/disk-raw.ts';
+import { type DiskFormat, openDisk } from '../backends/open-disk.ts';
 import { type ByteSink, NullSink } from '../backends/streams.ts';
 import { Interpreter } from '../cpu/interpret/engine.ts';
 import { CS, FRAMES, gpr, RAM, S, SEG, segment } from '../cpu/layout.ts';
@@ -68,6 +68,8 @@ export interface MachineConfig {
     readonly readonly?: boolean;
     /** `virtio` when not given; up to three may be on `ide`. */
     readonly bus?: 'virtio' | 'ide';
+    /** When not given: qcow2 for a name that ends in .qcow2, else raw. */
+    readonly format?: DiskFormat;
   }[];
   /** Path of the disc in a CD-ROM drive, an image or a drive of the host's; null for a drive without a disc. */
   readonly cdrom?: string | null;
@@ -256,17 +258,24 @@ export async function createMachine(config: MachineConfig, backends: MachineBack
   const disks: DiskBackend[] = [];
   const sinkOf = (sink: ByteSink): ByteSink => own?.io.sink(sink) ?? sink;
   try {
-    const open = async (path: string, readOnly: boolean): Promise<DiskBackend> => {
-      const disk = await openRawDisk(path, { readOnly });
+    const open = async (path: string, readOnly: boolean, format?: DiskFormat): Promise<DiskBackend> => {
+      const disk = await openDisk({
+        path,
+        readOnly,
+        log: (line) => log.host(line),
+        ...(format && { format }),
+      });
       disks.push(disk);
       return own ? own.io.disk(disk) : disk;
     };
     const plugged: PcDisk[] = [];
-    for (const { path, readonly, bus = 'virtio' } of config.disks ?? [])
-      plugged.push({ backend: await open(path, readonly ?? false), bus });
+    for (const { path, readonly = false, format, bus = 'virtio' } of config.disks ?? [])
+      plugged.push({ backend: await open(path, readonly, format), bus });
     const { cdrom } = config;
     const drive =
-      cdrom === undefined ? undefined : { medium: cdrom === null ? undefined : await open(cdrom, true) };
+      cdrom === undefined
+        ? undefined
+        : { medium: cdrom === null ? undefined : await open(cdrom, true, 'raw') };
     let machine: Machine | undefined;
     let shadow: ShadowRam | undefined;
     const platform = { keyboard: true, vga: 'bios' in source };
