@@ -40,7 +40,10 @@ function draw(screen: PaintedScreen): void {
   const { width, height } = screen.surface;
   screen.paint({ x: 0, y: 0, width, height }, () => 0x20_40_60);
   screen.paint({ x: 10, y: 10, width: 300, height: 160 }, () => (random(4) === 0 ? 0xaa_aa_aa : 0));
-  screen.paint({ x: 320, y: 30, width: 120, height: 90 }, (x, y) => ((x >> 2) & 31) * 0x08_00_00 + ((y >> 3) & 7) * 0x20);
+  screen.paint(
+    { x: 320, y: 30, width: 120, height: 90 },
+    (x, y) => ((x >> 2) & 31) * 0x08_00_00 + ((y >> 3) & 7) * 0x20,
+  );
   screen.paint({ x: 77, y: 201, width: 200, height: 150 }, () => random(1 << 24));
   screen.paint({ x: 500, y: 300, width: 33, height: 17 }, () => 0xff_00_00);
 }
@@ -118,7 +121,11 @@ test('noVNC shows the screen, follows its changes and sends keys and pointer', a
     await page.goto(url);
     const same = (): Promise<void> =>
       eventually(async () => {
-        const shown = (await page.evaluate('window.pixels()')) as { width: number; height: number; pixels: number[] };
+        const shown = (await page.evaluate('window.pixels()')) as {
+          width: number;
+          height: number;
+          pixels: number[];
+        };
         assert.deepEqual([shown.width, shown.height], [screen.surface.width, screen.surface.height]);
         const differs = pixelsOf(screen).findIndex((pixel, i) => pixel !== shown.pixels[i]);
         assert.equal(differs, -1, `pixel ${differs % shown.width},${Math.floor(differs / shown.width)}`);
@@ -140,7 +147,10 @@ test('noVNC shows the screen, follows its changes and sends keys and pointer', a
         [0x1e, true],
         [0x1e, false],
       ]);
-      assert.ok(guest.events.some((event) => Array.isArray(event) && event[2] === 1), 'a click');
+      assert.ok(
+        guest.events.some((event) => Array.isArray(event) && event[2] === 1),
+        'a click',
+      );
     });
   } finally {
     await browser.close();
@@ -151,7 +161,8 @@ test('noVNC shows the screen, follows its changes and sends keys and pointer', a
 });
 
 test('gvnccapture saves what the screen shows', async (t) => {
-  if (gvnccapture === undefined) return t.skip('there is no "gvnccapture" on this machine (package gvncviewer)');
+  if (gvnccapture === undefined)
+    return t.skip('there is no "gvnccapture" on this machine (package gvncviewer)');
   const directory = await mkdtemp(join(tmpdir(), 'teremok-display-'));
   const screen = new PaintedScreen(640, 400);
   draw(screen);

@@ -80,7 +80,8 @@ export async function hostileSession(seed: number): Promise<void> {
     if (random(2) === 0) scribble(screen, random);
     if (random(20) === 0) screen.resize(16 + random(WIDTH), 16 + random(HEIGHT));
     if (random(3) === 0) wire.read();
-    if (random(6) === 0) core.guest(random(2) === 0, { scroll: false, num: random(2) === 0, caps: random(2) === 0 });
+    if (random(6) === 0)
+      core.guest(random(2) === 0, { scroll: false, num: random(2) === 0, caps: random(2) === 0 });
     now += random(300);
     core.change(watch.update());
     core.tick();
@@ -126,14 +127,22 @@ async function same(client: RfbClient, screen: PaintedScreen): Promise<void> {
 }
 
 function shakeHands(viewer: Viewer, random: Random): void {
-  const [version, choice] = ([['003.003', []], ['003.007', [1]], ['003.008', [1]]] as const)[random(3)];
+  const [version, choice] = (
+    [
+      ['003.003', []],
+      ['003.007', [1]],
+      ['003.008', [1]],
+    ] as const
+  )[random(3)];
   // Never alone: the good viewer is to stay.
   viewer.receive(Buffer.concat([Buffer.from(`RFB ${version}\n`), Buffer.from([...choice, 1])]));
   // With everything agreed upon, more messages are allowed, and the session lasts longer.
-  if (random(4) !== 0) viewer.receive(setEncodings(random, [ENC.fence, ENC.continuous, ENC.extendedDesktopSize]));
+  if (random(4) !== 0)
+    viewer.receive(setEncodings(random, [ENC.fence, ENC.continuous, ENC.extendedDesktopSize]));
 }
 
-const words = (...values: readonly number[]): number[] => values.flatMap((value) => [(value >> 8) & 0xff, value & 0xff]);
+const words = (...values: readonly number[]): number[] =>
+  values.flatMap((value) => [(value >> 8) & 0xff, value & 0xff]);
 
 function setEncodings(random: Random, first: readonly number[]): Uint8Array {
   const list = [...first, ...Array.from({ length: random(20) }, () => ENCODINGS[random(ENCODINGS.length)])];
@@ -164,7 +173,8 @@ function messages(random: Random): Uint8Array {
 const ENCODINGS = [...Object.values(ENC), -23, -247, -250, -412, 2, 6, 99];
 
 function message(random: Random): Uint8Array {
-  const place = (): number[] => words(random(WIDTH + 20), random(HEIGHT + 20), random(WIDTH + 20), random(HEIGHT + 20));
+  const place = (): number[] =>
+    words(random(WIDTH + 20), random(HEIGHT + 20), random(WIDTH + 20), random(HEIGHT + 20));
   switch (random(11)) {
     case 0:
       return setEncodings(random, random(4) === 0 ? [] : [ENC.extendedDesktopSize]);
@@ -184,7 +194,15 @@ function message(random: Random): Uint8Array {
       return Uint8Array.from([5, random(128), ...words(random(65536), random(65536))]);
     case 6: {
       const length = random(100);
-      return Uint8Array.from([6, 0, 0, 0, ...words(0, length), ...noise(random, 1), ...new Uint8Array(Math.max(length - 1, 0))]);
+      return Uint8Array.from([
+        6,
+        0,
+        0,
+        0,
+        ...words(0, length),
+        ...noise(random, 1),
+        ...new Uint8Array(Math.max(length - 1, 0)),
+      ]);
     }
     case 7:
       return Uint8Array.from([150, random(2), ...place()]);
