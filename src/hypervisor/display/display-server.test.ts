@@ -21,6 +21,8 @@ class Guest implements KeyboardInput, PointerInput {
     this.#did(['key', code, down]);
   }
   onLeds(): void {}
+  readonly waiting = 0;
+  onDrained(): void {}
   move(...args: readonly number[]): void {
     this.#did(['move', ...args]);
   }
