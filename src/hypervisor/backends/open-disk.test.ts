@@ -146,11 +146,11 @@ test('a backing file without a format is not guessed at', async () => {
   const unnamed = Buffer.from(bytes);
   unnamed.writeUInt32BE(0x12345678, 104);
   await writeFile(path, unnamed);
-  await assert.rejects(openDisk({ path }), code('DISK_BACKING', /rebase -u -b base -F raw/));
+  await assert.rejects(openDisk({ path }), code('DISK_BACKING', /rebase -u -b "base" -F raw/));
   const other = Buffer.from(bytes);
   other.write('vmd', 112);
   await writeFile(path, other);
-  await assert.rejects(openDisk({ path }), code('DISK_BACKING', /‘vmd’; raw and qcow2/));
+  await assert.rejects(openDisk({ path }), code('DISK_BACKING', /"vmd"; raw and qcow2/));
 });
 
 test('circles and endless chains of backing files are refused', async () => {

@@ -1,5 +1,6 @@
-import { realpath, stat } from 'node:fs/promises';
-import { dirname, extname, resolve, sep } from 'node:path';
+import { stat } from 'node:fs/promises';
+import { extname } from 'node:path';
+import { findBackingFile, MOST_IMAGES } from './backing-file.ts';
 import { type DiskBackend, DiskError } from './disk.ts';
 import { OverlayDisk } from './disk-overlay.ts';
 import { RawDisk } from './disk-raw.ts';
@@ -8,9 +9,6 @@ import { looksLikeQcow2, type Qcow2Header } from './qcow2/header.ts';
 import { openQcow2 } from './qcow2/open.ts';
 
 export type DiskFormat = 'raw' | 'qcow2';
-
-/** Images under one another, the first included. */
-const MOST_IMAGES = 32;
 
 export interface OpenDiskOptions {
   readonly path: string;
@@ -84,47 +82,13 @@ async function openBacking(
   chain: readonly HostFile[],
 ): Promise<DiskBackend> {
   const image = chain[chain.length - 1].path;
-  const wrong = (what: string, error?: unknown) =>
-    new DiskError('DISK_BACKING', `disk image ${image} ${what}`, { cause: error });
+  const wrong = (what: string) => new DiskError('DISK_BACKING', `disk image ${image} ${what}`);
   if (chain.length >= MOST_IMAGES)
     throw wrong(`is the last of ${MOST_IMAGES} images under one another: more are not opened`);
-  const format = backingFormat(header, wrong);
-  const path = await backingPath(header, image, options.allowedFolder).catch((error) => {
-    throw error instanceof DiskError
-      ? error
-      : wrong(`has a backing file ${header.backingName} that cannot be found (${error.code})`, error);
-  });
+  const { path, format } = await findBackingFile(header, image, options.allowedFolder);
   const { dev, ino } = await stat(path, { bigint: true });
   if (chain.some(({ identity }) => identity === `${dev}:${ino}`))
     throw wrong('is its own backing file in the end');
   const file = await openHostFile(path, { readOnly: true, noFollow: true });
   return opened(file, () => openAs(file, format, options, chain));
-}
-
-type Wrong = (what: string, error?: unknown) => DiskError;
-
-function backingFormat({ backingName, backingFormat }: Qcow2Header, wrong: Wrong): DiskFormat {
-  if (backingFormat === 'raw' || backingFormat === 'qcow2') return backingFormat;
-  if (backingFormat === undefined)
-    throw wrong(
-      `does not say what format its backing file is in, and guessing is not safe: qemu-img rebase -u -b ${backingName} -F raw (or qcow2) writes it down`,
-    );
-  throw wrong(
-    `has a backing file in the format ‘${backingFormat.replace(/[^ -~]/g, '?')}’; raw and qcow2 can be read`,
-  );
-}
-
-/** The backing file's real path, links followed; names begin where the image lies. */
-async function backingPath(header: Qcow2Header, image: string, allowed: string | undefined): Promise<string> {
-  const name = (header.backingName as string).replace(/^file:/, '');
-  const refused = (what: string) =>
-    new DiskError('DISK_BACKING', `disk image ${image} has a backing file ${name} ${what}`);
-  // As in QEMU: what has a colon before its first slash is no file but nbd:…, json:… and the like.
-  if (/^[^/]*:/.test(name)) throw refused('that is not a file: only files can be backing files');
-  const path = await realpath(resolve(dirname(image), name));
-  if (allowed === undefined) return path;
-  const folder = await realpath(allowed);
-  if (!path.startsWith(folder.endsWith(sep) ? folder : folder + sep))
-    throw refused('that lies outside the folder that images must be in');
-  return path;
 }
