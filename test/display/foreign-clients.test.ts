@@ -28,6 +28,8 @@ const guest = {
   events: [] as unknown[],
   key: (code: number, down: boolean): void => void guest.events.push([code, down]),
   onLeds: (): void => {},
+  waiting: 0,
+  onDrained: (): void => {},
   move: (): void => {},
   place: (x: number, y: number, _wheel: number, buttons: number): void => {
     guest.events.push([Math.round(x * 1000), Math.round(y * 1000), buttons]);
