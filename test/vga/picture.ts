@@ -42,7 +42,12 @@ export function png({ width, height, rgb }: Picture): Buffer {
   for (let y = 0; y < height; y++)
     rows.set(rgb.subarray(y * width * 3, (y + 1) * width * 3), y * (1 + width * 3) + 1);
   const start = Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a]);
-  return Buffer.concat([start, chunk('IHDR', header), chunk('IDAT', deflateSync(rows)), chunk('IEND', Buffer.alloc(0))]);
+  return Buffer.concat([
+    start,
+    chunk('IHDR', header),
+    chunk('IDAT', deflateSync(rows)),
+    chunk('IEND', Buffer.alloc(0)),
+  ]);
 }
 
 function chunk(type: string, data: Buffer): Buffer {
@@ -56,7 +61,8 @@ function chunk(type: string, data: Buffer): Buffer {
 
 /** Reads a binary PPM with 8 bits a component, as QEMU's screendump writes it. */
 export function readPpm(file: Buffer): Picture {
-  const [, width, height, start] = /^P6\s+(\d+)\s+(\d+)\s+255(\s)/.exec(file.subarray(0, 64).toString('latin1')) ?? [];
+  const [, width, height, start] =
+    /^P6\s+(\d+)\s+(\d+)\s+255(\s)/.exec(file.subarray(0, 64).toString('latin1')) ?? [];
   if (start === undefined) throw new Error('no PPM of 8 bits');
   const size = Number(width) * Number(height) * 3;
   return { width: Number(width), height: Number(height), rgb: file.subarray(file.length - size) };

@@ -5,27 +5,38 @@ import { createConnection, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Picture, readPpm } from './picture.ts';
-import { sceneKernel } from './scene-kernel.ts';
+import { sceneKernel, sceneMark } from './scene-kernel.ts';
 import type { Scene } from './scenes.ts';
 
 /** QMP's answer to a command that went well. */
 const DONE = '"return"';
 const DEADLINE = 120_000;
 
+/** What QEMU's std VGA shows of each scene. Fails as `qemuPictures` does. */
+export async function qemuScreens(scenes: readonly Scene[]): Promise<Picture[]> {
+  const directory = await mkdtemp(join(tmpdir(), 'teremok-vga-'));
+  try {
+    const kernel = join(directory, 'kernel');
+    await writeFile(kernel, sceneKernel(scenes));
+    return await qemuPictures(['-kernel', kernel], scenes.map(sceneMark));
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
+}
+
 /**
- * What QEMU's std VGA shows of each scene.
+ * Runs a guest under QEMU that says a mark on COM1 for each picture, and waits
+ * for a byte before it goes on. `boot`: what to start, as QEMU's arguments.
  *
  * @throws Error when QEMU is not there or does not get through within two minutes
  */
-export async function qemuScreens(scenes: readonly Scene[]): Promise<Picture[]> {
-  const directory = await mkdtemp(join(tmpdir(), 'teremok-vga-'));
-  const kernel = join(directory, 'kernel');
-  await writeFile(kernel, sceneKernel(scenes));
+export async function qemuPictures(boot: readonly string[], marks: readonly string[]): Promise<Picture[]> {
+  const directory = await mkdtemp(join(tmpdir(), 'teremok-qemu-'));
   const [serial, monitor] = ['serial', 'monitor'].map((name) => join(directory, name));
   const child = spawn(
     'qemu-system-x86_64',
     [
-      ...['-accel', 'tcg', '-m', '64', '-vga', 'std', '-display', 'none', '-no-reboot', '-kernel', kernel],
+      ...['-accel', 'tcg', '-m', '64', '-vga', 'std', '-display', 'none', '-no-reboot', ...boot],
       ...['-serial', `unix:${serial},server,wait`, '-qmp', `unix:${monitor},server,wait`],
     ],
     { stdio: ['ignore', 'ignore', 'ignore'], timeout: DEADLINE },
@@ -39,8 +50,8 @@ export async function qemuScreens(scenes: readonly Scene[]): Promise<Picture[]> 
     monitoring.say('{"execute": "qmp_capabilities"}');
     await monitoring.until(DONE);
     const pictures: Picture[] = [];
-    for (const [i] of scenes.entries()) {
-      await line.until(String.fromCharCode(0x41 + i));
+    for (const [i, mark] of marks.entries()) {
+      await line.until(mark);
       const file = join(directory, `${i}.ppm`);
       monitoring.say(JSON.stringify({ execute: 'screendump', arguments: { filename: file } }));
       await monitoring.until(DONE);

@@ -20,7 +20,9 @@ for (const [i, { name, program }] of scenes.entries()) {
   rig.run(program.operations);
   const ours = pictureOf(rig.watch().update().surface);
   codes[name] = pictureCode(theirs[i]);
-  console.log(`${name}: ${codes[name]}${pictureCode(ours) === codes[name] ? '' : `, ours is ${pictureCode(ours)}`}`);
+  console.log(
+    `${name}: ${codes[name]}${pictureCode(ours) === codes[name] ? '' : `, ours is ${pictureCode(ours)}`}`,
+  );
   if (values.pictures === undefined) continue;
   await writeFile(join(values.pictures, `${name}.png`), png(ours));
   await writeFile(join(values.pictures, `${name}.qemu.png`), png(theirs[i]));

@@ -11,8 +11,13 @@ const FRAMEBUFFER_BAR = 0x8000_1010;
 /** Arguments of a call at a time. */
 const PIECE = 4096;
 
+/** What the kernel says when scene number `i` is drawn. */
+export function sceneMark(_scene: Scene, i: number): string {
+  return String.fromCharCode(0x41 + i);
+}
+
 /**
- * A multiboot kernel that shows scenes: it says a letter on COM1 when one is
+ * A multiboot kernel that shows scenes: it says its mark on COM1 when one is
  * drawn, and goes on with the next when it is sent any byte.
  */
 export function sceneKernel(scenes: readonly Scene[]): Buffer {
@@ -34,7 +39,7 @@ export function sceneKernel(scenes: readonly Scene[]): Buffer {
   const data: { label: string; bytes: Uint8Array }[] = [];
   for (const [i, scene] of scenes.entries()) {
     for (const operation of scene.program.operations) emit(asm, operation, data);
-    asm.out(COM1, 0x41 + i);
+    asm.out(COM1, sceneMark(scene, i).charCodeAt(0));
     const wait = asm.fresh('wait');
     asm.label(wait);
     asm.in(COM1 + LINE_STATUS);

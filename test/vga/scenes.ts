@@ -94,13 +94,21 @@ function planes(mode: 'mode0D' | 'mode12'): Program {
   const first = rows / 2 + 8;
   // Write mode 0: set/reset of planes 0 and 2, the others from the rotated byte.
   program.graphics(0, 0x04).graphics(1, 0x05).graphics(3, 0x03);
-  for (let y = 0; y < 8; y++) program.store(line(first + y), pattern(width, (i) => i * 5 + y));
+  for (let y = 0; y < 8; y++)
+    program.store(
+      line(first + y),
+      pattern(width, (i) => i * 5 + y),
+    );
   program.graphics(1, 0).graphics(3, 0);
   // Write mode 2 through the bit mask: the latches of what is there already.
   program.graphics(5, 2).graphics(8, 0x3c);
   for (let i = 0; i < width; i++) program.load8(line(first + 2) + i).store(line(first + 2) + i, [i & 15]);
   program.graphics(8, 0xff);
-  for (let y = 12; y < 20; y++) program.store(line(first + y), pattern(width, (i) => i + y));
+  for (let y = 12; y < 20; y++)
+    program.store(
+      line(first + y),
+      pattern(width, (i) => i + y),
+    );
   // Write mode 3: a colour where the byte has ones.
   program.graphics(5, 3).graphics(0, 0x0e);
   for (let y = 0; y < 4; y++) {
@@ -227,7 +235,7 @@ function planarVbe(): Program {
     program.sequencer(2, 1 << plane);
     program.store(
       0xa0000,
-      pattern(80 * 200, (i) => (((i % 80) * 16) / 80 + Math.floor(i / 1600)) >> plane & 1 ? 0xff : 0),
+      pattern(80 * 200, (i) => (((((i % 80) * 16) / 80 + Math.floor(i / 1600)) >> plane) & 1 ? 0xff : 0)),
     );
   }
   return program.sequencer(2, 15);

@@ -24,7 +24,10 @@ test('version 5, 16 MiB, and what the largest mode is', () => {
   assert.equal(dispi.read(DISPI.memory64K), 256);
   dispi.write(DISPI.width, 640);
   dispi.write(DISPI.enable, capabilities);
-  assert.deepEqual([DISPI.width, DISPI.height, DISPI.depth].map((i) => dispi.read(i)), [2560, 1600, 32]);
+  assert.deepEqual(
+    [DISPI.width, DISPI.height, DISPI.depth].map((i) => dispi.read(i)),
+    [2560, 1600, 32],
+  );
   dispi.write(DISPI.enable, 0);
   assert.equal(dispi.read(DISPI.width), 640);
   assert.equal(dispi.read(0x1234), 0);

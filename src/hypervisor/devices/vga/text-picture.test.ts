@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Surface } from '../../backends/screen.ts';
 import { plainGlyph } from '../../../../test/vga/font.ts';
 import { MODES, Program } from '../../../../test/vga/program.ts';
 import { VgaRig } from '../../../../test/vga/rig.ts';
+import type { Surface } from '../../backends/screen.ts';
 import { CP437 } from './cp437.ts';
 
 const WHITE = 0xaaaaaa;
@@ -40,7 +40,14 @@ test('a character is its glyph in the colours of its attribute', () => {
   const lines = Array.from({ length: 16 }, (_, y) =>
     Array.from({ length: 9 }, (_, x) => (pixel(surface, 18 + x, 16 + y) === 0xffff55 ? '#' : '.')).join(''),
   );
-  assert.deepEqual(lines.slice(0, 6), ['.........', '.#####...', '.#####...', '...#.....', '...#.....', '...#.....']);
+  assert.deepEqual(lines.slice(0, 6), [
+    '.........',
+    '.#####...',
+    '.#####...',
+    '...#.....',
+    '...#.....',
+    '...#.....',
+  ]);
   assert.equal(pixel(surface, 18, 16), 0x0000aa);
 });
 
@@ -107,7 +114,10 @@ test('underlined characters have their line', () => {
 test('panning moves the picture by dots and lines', () => {
   const program = (p: Program): Program => p.print(0, 0, ' \u00db', 7).print(0, 80, '\u00db', 7);
   // With nine dots, 8 is none and 0 is one.
-  assert.equal(dots(surfaceOf(rigWithText((p) => program(p).attribute(0x13, 2))), 0, 0, 18), '......#########...');
+  assert.equal(
+    dots(surfaceOf(rigWithText((p) => program(p).attribute(0x13, 2))), 0, 0, 18),
+    '......#########...',
+  );
   const one = surfaceOf(rigWithText((p) => program(p).attribute(0x13, 0)));
   assert.equal(dots(one, 0, 0, 18), '........#########.');
   assert.equal(dots(one, 718, 0, 2), '.#', 'a column more at the right');
@@ -171,5 +181,8 @@ test('the text is there for whoever asks, watched or not, in Unicode and without
 test('code page 437 has 256 characters, and those of ASCII are themselves', () => {
   assert.equal(CP437.length, 256);
   for (let c = 32; c < 127; c++) assert.equal(CP437[c], String.fromCharCode(c));
-  assert.deepEqual([CP437[0x80], CP437[0xb0], CP437[0xdb], CP437[0xe1], CP437[0xfe]], ['Ç', '░', '█', 'ß', '■']);
+  assert.deepEqual(
+    [CP437[0x80], CP437[0xb0], CP437[0xdb], CP437[0xe1], CP437[0xfe]],
+    ['Ç', '░', '█', 'ß', '■'],
+  );
 });

@@ -7,7 +7,7 @@ import { DescribedFunction } from '../../chipset/pci-described.ts';
 import { AddressSpace } from '../../machine/address-space.ts';
 import { NO_DIRECT_WRITES } from './dirty-pages.ts';
 import { edid } from './edid.ts';
-import { VRAM_SIZE, Vga } from './vga.ts';
+import { Vga, VRAM_SIZE } from './vga.ts';
 
 const FRAME = 0xd000_0000;
 const MMIO = 0xd100_0000;

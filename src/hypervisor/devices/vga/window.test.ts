@@ -155,7 +155,9 @@ test('VBE: banks of plain memory, and nothing above them', () => {
 
 test('VBE with four planes: banks of the planes', () => {
   const rig = new VgaRig();
-  rig.run(new Program().mode(MODES.mode12).vbe(1024, 768, 4).graphics(6, 5).sequencer(2, 6).dispi(5, 63).operations);
+  rig.run(
+    new Program().mode(MODES.mode12).vbe(1024, 768, 4).graphics(6, 5).sequencer(2, 6).dispi(5, 63).operations,
+  );
   rig.mmio.write(A0000 + 0xffff, 1, 0xab);
   assert.deepEqual([...rig.vram.subarray(-4)], [0, 0xab, 0xab, 0]);
 });
