@@ -83,6 +83,7 @@ class DrawingGuest {
 /** A viewer that asks for the next change as soon as it has one, and tells whoever wants to know. */
 class Watcher {
   bytes = 0;
+  pictures = 0;
   readonly client: RfbClient;
   readonly #socket: Socket;
   #onUpdate: ((rects: readonly ReceivedRect[]) => void) | undefined;
@@ -122,7 +123,11 @@ class Watcher {
       'pixels',
       new Promise((resolve) => {
         this.#onUpdate = (rects) => {
-          if (rects.some((r) => r.encoding >= 0 && x >= r.x && x < r.x + r.width && y >= r.y && y < r.y + r.height)) {
+          if (
+            rects.some(
+              (r) => r.encoding >= 0 && x >= r.x && x < r.x + r.width && y >= r.y && y < r.y + r.height,
+            )
+          ) {
             resolve();
           }
         };
@@ -134,15 +139,22 @@ class Watcher {
     for (;;) {
       this.client.request(true);
       const rects = await this.client.update();
+      this.pictures++;
       this.#onUpdate?.(rects);
     }
   }
 }
 
+/** Each a second. */
+interface SceneFigures {
+  readonly bytes: number;
+  readonly pictures: number;
+}
+
 interface Figures {
   readonly latency: readonly number[];
-  readonly consoleBytes: number;
-  readonly windowBytes: number;
+  readonly console: SceneFigures;
+  readonly window: SceneFigures;
   readonly alone: number;
   readonly watched: number;
 }
@@ -158,20 +170,20 @@ async function measure(guest: DrawingGuest, mode: Mode): Promise<Figures> {
   const watched = await timed(() => guest.tell(work));
   await guest.tell({ op: 'f', ...mode, argument: BACKGROUND });
   const latency = await latencies(guest, watcher, mode);
-  const windowBytes = await bytesOf(watcher, async (step) => {
+  const window = await scene(watcher, async (step) => {
     const x = 20 + 4 * step;
     await guest.tell({ op: 'f', x: x - 4, y: 100, width: 4, height: WINDOW.height, argument: BACKGROUND });
     const { width, height, row } = WINDOW;
     await guest.tell({ op: 'b', x, y: 100, width, height, argument: row * TEXTURE.width * 4 });
   });
   await guest.tell(work);
-  const consoleBytes = await bytesOf(watcher, async (step) => {
+  const console = await scene(watcher, async (step) => {
     await guest.tell({ op: 's', argument: LINE });
     const argument = (step % LINES) * LINE * TEXTURE.width * 4;
     await guest.tell({ op: 'b', x: 0, y: mode.height - LINE, width: 800, height: LINE, argument });
   });
   watcher.close();
-  return { latency, consoleBytes, windowBytes, alone, watched };
+  return { latency, console, window, alone, watched };
 }
 
 /** From the guest's answer that it has written a few pixels to their arrival. */
@@ -189,17 +201,20 @@ async function latencies(guest: DrawingGuest, watcher: Watcher, mode: Mode): Pro
   return found;
 }
 
-/** Bytes a second of a scene. */
-async function bytesOf(watcher: Watcher, step: (i: number) => Promise<void>): Promise<number> {
+async function scene(watcher: Watcher, step: (i: number) => Promise<void>): Promise<SceneFigures> {
   await sleep(500);
-  const before = watcher.bytes;
+  const before = { bytes: watcher.bytes, pictures: watcher.pictures };
   const begun = performance.now();
   for (let i = 0; i < SCENE.steps; i++) {
     await step(i);
     await sleep(Math.max(0, begun + (i + 1) * SCENE.everyMs - performance.now()));
   }
   await sleep(500);
-  return (watcher.bytes - before) / ((SCENE.steps * SCENE.everyMs) / 1000);
+  const seconds = (SCENE.steps * SCENE.everyMs) / 1000;
+  return {
+    bytes: (watcher.bytes - before.bytes) / seconds,
+    pictures: (watcher.pictures - before.pictures) / seconds,
+  };
 }
 
 async function timed(work: () => Promise<void>): Promise<number> {
@@ -278,13 +293,15 @@ try {
         name,
         median(latency).toFixed(1),
         latency[Math.floor(latency.length * 0.95)].toFixed(1),
-        (middle((figures) => figures.consoleBytes) / 1000).toFixed(1),
-        (middle((figures) => figures.windowBytes) / 1000).toFixed(1),
+        (middle(({ console }) => console.bytes) / 1000).toFixed(1),
+        middle(({ console }) => console.pictures).toFixed(1),
+        (middle(({ window }) => window.bytes) / 1000).toFixed(1),
+        middle(({ window }) => window.pictures).toFixed(1),
         `${middle((figures) => figures.watched / figures.alone).toFixed(2)}×`,
       ]);
     }
     process.stdout.write(`\n${mode.width} × ${mode.height}\n`);
-    printTable(['', 'ms median', 'ms P95', 'console kB/s', 'window kB/s', 'guest slower'], rows);
+    printTable(['', 'ms median', 'ms P95', 'console kB/s', '/s', 'window kB/s', '/s', 'guest slower'], rows);
   }
 } finally {
   await rm(directory, { recursive: true, force: true });

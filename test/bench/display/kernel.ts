@@ -32,7 +32,12 @@ export function drawingKernel(): Buffer {
 
   const header = { magic: 0x1badb002, flags: 0x10000 };
   a.dd(header.magic, header.flags, -(header.magic + header.flags) >>> 0);
-  a.dd(LOAD_ADDRESS, LOAD_ADDRESS, TEXTURE_ADDRESS + texture.byteLength, TEXTURE_ADDRESS + texture.byteLength);
+  a.dd(
+    LOAD_ADDRESS,
+    LOAD_ADDRESS,
+    TEXTURE_ADDRESS + texture.byteLength,
+    TEXTURE_ADDRESS + texture.byteLength,
+  );
   a.dd(at('start'));
 
   a.label('start');

@@ -20,7 +20,12 @@ const devices = {
   move: (): void => {},
   place: (): void => {},
 };
-await serveDisplay({ screen, keyboard: devices, pointer: devices, listen: { port: Number(process.argv[2]) } });
+await serveDisplay({
+  screen,
+  keyboard: devices,
+  pointer: devices,
+  listen: { port: Number(process.argv[2]) },
+});
 
 let input = Buffer.alloc(0);
 process.stdin.on('data', (bytes: Buffer) => {

@@ -13,7 +13,9 @@ export const TEXTURE = { width: 1024, height: WINDOW.row + WINDOW.height } as co
 export function makeTexture(): Uint32Array {
   const random = seeded(42);
   const pixels = new Uint32Array(TEXTURE.width * TEXTURE.height);
-  const glyphs = Array.from({ length: 64 }, () => Array.from({ length: 10 }, () => random(256) & random(256) & 0x7e));
+  const glyphs = Array.from({ length: 64 }, () =>
+    Array.from({ length: 10 }, () => random(256) & random(256) & 0x7e),
+  );
   const glyph = (x: number, y: number, colour: number): void => {
     const rows = glyphs[random(glyphs.length)];
     for (let row = 0; row < rows.length; row++) {
