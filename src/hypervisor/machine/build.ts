@@ -1,7 +1,7 @@
 import { randomFillSync } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import type { DiskBackend } from '../backends/disk.ts';
-import { type DiskFormat, openDisk } from '../backends/open-disk.ts';
+import { type OpenDiskOptions, openDisk } from '../backends/open-disk.ts';
 import { type ByteSink, NullSink } from '../backends/streams.ts';
 import { Interpreter } from '../cpu/interpret/engine.ts';
 import { CS, RAM, S, SEG, segment } from '../cpu/layout.ts';
@@ -30,6 +30,10 @@ const MTRR_DEF_TYPE = 0x2ff;
 const WASM_PAGE = 1 << 16;
 export const MEMORY_MIB = { least: 1, most: 3072 } as const;
 
+export interface MachineDisk extends Omit<OpenDiskOptions, 'readOnly' | 'log'> {
+  readonly readonly?: boolean;
+}
+
 export interface MachineConfig {
   /** 1 to 3072. */
   readonly memoryMiB: number;
@@ -40,12 +44,7 @@ export interface MachineConfig {
     readonly initrd?: string;
     readonly cmdline?: string;
   };
-  /** `format` not given: qcow2 for a name that ends in .qcow2, else raw. */
-  readonly disks?: readonly {
-    readonly path: string;
-    readonly readonly?: boolean;
-    readonly format?: DiskFormat;
-  }[];
+  readonly disks?: readonly MachineDisk[];
   readonly engine?: 'auto' | 'interpret' | 'translate';
   /** Have translated code count its instructions and exits, for statistics; it costs a few per cent. */
   readonly countRegions?: boolean;
@@ -195,10 +194,8 @@ export async function createMachine(config: MachineConfig, backends: MachineBack
   const disks: DiskBackend[] = [];
   const sinkOf = (sink: ByteSink): ByteSink => own?.io.sink(sink) ?? sink;
   try {
-    for (const { path, format, readonly: readOnly = false } of config.disks ?? []) {
-      const hear = (message: string) => log.host(message);
-      disks.push(await openDisk({ path, readOnly, log: hear, ...(format && { format }) }));
-    }
+    for (const { readonly: readOnly = false, ...disk } of config.disks ?? [])
+      disks.push(await openDisk({ ...disk, readOnly, log: (message) => log.host(message) }));
     let machine: Machine | undefined;
     const pc = buildPc({
       door,
