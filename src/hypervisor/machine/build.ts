@@ -1,7 +1,7 @@
 import { randomFillSync } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import type { DiskBackend } from '../backends/disk.ts';
-import { type DiskFormat, openDisk } from '../backends/open-disk.ts';
+import { type OpenDiskOptions, openDisk } from '../backends/open-disk.ts';
 import { type ByteSink, NullSink } from '../backends/streams.ts';
 import { Interpreter } from '../cpu/interpret/engine.ts';
 import { CS, FRAMES, gpr, RAM, S, SEG, segment } from '../cpu/layout.ts';
@@ -51,6 +51,12 @@ export interface MachineFirmware {
   readonly serialConsole?: boolean;
 }
 
+export interface MachineDisk extends Omit<OpenDiskOptions, 'readOnly' | 'log'> {
+  readonly readonly?: boolean;
+  /** `virtio` when not given; up to three may be on `ide`. */
+  readonly bus?: 'virtio' | 'ide';
+}
+
 export interface MachineConfig {
   /** 1 to 3072; at least 4 with firmware. */
   readonly memoryMiB: number;
@@ -63,14 +69,7 @@ export interface MachineConfig {
     readonly initrd?: string;
     readonly cmdline?: string;
   };
-  readonly disks?: readonly {
-    readonly path: string;
-    readonly readonly?: boolean;
-    /** `virtio` when not given; up to three may be on `ide`. */
-    readonly bus?: 'virtio' | 'ide';
-    /** When not given: qcow2 for a name that ends in .qcow2, else raw. */
-    readonly format?: DiskFormat;
-  }[];
+  readonly disks?: readonly MachineDisk[];
   /** Path of the disc in a CD-ROM drive, an image or a drive of the host's; null for a drive without a disc. */
   readonly cdrom?: string | null;
   readonly engine?: 'auto' | 'interpret' | 'translate';
@@ -258,24 +257,19 @@ export async function createMachine(config: MachineConfig, backends: MachineBack
   const disks: DiskBackend[] = [];
   const sinkOf = (sink: ByteSink): ByteSink => own?.io.sink(sink) ?? sink;
   try {
-    const open = async (path: string, readOnly: boolean, format?: DiskFormat): Promise<DiskBackend> => {
-      const disk = await openDisk({
-        path,
-        readOnly,
-        log: (line) => log.host(line),
-        ...(format && { format }),
-      });
+    const open = async (options: OpenDiskOptions): Promise<DiskBackend> => {
+      const disk = await openDisk({ ...options, log: (line) => log.host(line) });
       disks.push(disk);
       return own ? own.io.disk(disk) : disk;
     };
     const plugged: PcDisk[] = [];
-    for (const { path, readonly = false, format, bus = 'virtio' } of config.disks ?? [])
-      plugged.push({ backend: await open(path, readonly, format), bus });
+    for (const { readonly: readOnly = false, bus = 'virtio', ...disk } of config.disks ?? [])
+      plugged.push({ backend: await open({ ...disk, readOnly }), bus });
     const { cdrom } = config;
     const drive =
       cdrom === undefined
         ? undefined
-        : { medium: cdrom === null ? undefined : await open(cdrom, true, 'raw') };
+        : { medium: cdrom === null ? undefined : await open({ path: cdrom, readOnly: true, format: 'raw' }) };
     let machine: Machine | undefined;
     let shadow: ShadowRam | undefined;
     const platform = { keyboard: true, vga: 'bios' in source };
