@@ -30,10 +30,29 @@ export function bootSector(text: string): Uint8Array {
   return sector;
 }
 
+/** Where `sleepSector` wants to be woken. */
+export const WAKING_VECTOR = 0x7c40;
+
+/**
+ * A boot sector that suspends to RAM. From WAKING_VECTOR on it writes `!` to the
+ * serial line and suspends again.
+ */
+export function sleepSector(): Uint8Array {
+  const suspend = [
+    ...[0xba, 0x04, 0x06, 0xb8, 0x00, 0x24, 0xef], // mov dx, 604h; mov ax, 2400h; out dx, ax
+    ...[0xeb, 0xfe], // jmp $
+  ];
+  const sector = new Uint8Array(SECTOR);
+  sector.set(suspend);
+  sector.set([0xba, 0xf8, 0x03, 0xb0, 0x21, 0xee, ...suspend], WAKING_VECTOR - ORIGIN); // mov dx, 3f8h; mov al, '!'; out dx, al
+  sector.set([0x55, 0xaa], SECTOR - 2);
+  return sector;
+}
+
 /** A disk image of 1 MiB that starts with a boot sector. */
-export async function writeBootDisk(path: string, text: string): Promise<void> {
+export async function writeBootDisk(path: string, sector: Uint8Array): Promise<void> {
   const disk = new Uint8Array(1 << 20);
-  disk.set(bootSector(text));
+  disk.set(sector);
   await writeFile(path, disk);
 }
 

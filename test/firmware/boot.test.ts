@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import type { MachineConfig } from '../../src/hypervisor/index.ts';
-import { writeBootDisc, writeBootDisk } from './boot-sector.ts';
+import { bootSector, writeBootDisc, writeBootDisk } from './boot-sector.ts';
 import { KEY, ScreenMachine } from './screen-machine.ts';
 
 let directory: string;
@@ -13,8 +13,8 @@ const file = (name: string): string => join(directory, name);
 
 before(async () => {
   directory = await mkdtemp(join(tmpdir(), 'teremok-firmware-'));
-  await writeBootDisk(file('ide.img'), 'from the IDE disk: ');
-  await writeBootDisk(file('virtio.img'), 'from the virtio disk: ');
+  await writeBootDisk(file('ide.img'), bootSector('from the IDE disk: '));
+  await writeBootDisk(file('virtio.img'), bootSector('from the virtio disk: '));
   await writeBootDisc(file('cd.iso'), 'from the CD: ');
 });
 after(() => rm(directory, { recursive: true, force: true }));

@@ -20,6 +20,7 @@ export class ScreenMachine {
   static async start(
     config: Omit<MachineConfig, 'firmware' | 'memoryMiB'> &
       Pick<NonNullable<MachineConfig['firmware']>, 'order'>,
+    serial?: (bytes: Uint8Array) => void,
   ): Promise<ScreenMachine> {
     const folder = await provideDebianFiles(FIRMWARE, cacheDirectory());
     const { order, ...rest } = config;
@@ -34,7 +35,10 @@ export class ScreenMachine {
           ...(order && { order }),
         },
       },
-      { firmwareLog: (line) => firmware.push(line) },
+      {
+        firmwareLog: (line) => firmware.push(line),
+        ...(serial && { serial: { write: serial } }),
+      },
     );
     machine.start();
     return new ScreenMachine(machine, firmware);
