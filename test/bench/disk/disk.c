@@ -78,7 +78,7 @@ static void run(const char *device, const char *name, u32 count) {
   s64 file = call(SYS_open, (word)device, O_RDWR | (cached ? 0 : O_DIRECT), 0, 0);
   if (file < 0) fail("cannot open the disk");
   u64 blocks = (u64)call(SYS_lseek, (word)file, 0, SEEK_END, 0) / BLOCK;
-  if (blocks < count) fail("the disk is too small");
+  if (blocks == 0 || (!random && blocks < count)) fail("the disk is too small");
   print("begin ");
   print(name);
   print("\n");
