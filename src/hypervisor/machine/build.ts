@@ -194,6 +194,11 @@ function cpuPlatform(pc: Pc, door: MachineDoor, tsc: Tsc, clock: KvmClock, cpuid
   return {
     ioRead: (port, size) => pc.pio.read(port, size),
     ioWrite: (port, size, value) => pc.pio.write(port, size, value),
+    strings: {
+      takes: (port) => pc.pio.takesMany(port),
+      read: (port, size, target) => pc.pio.readMany(port, size, target),
+      write: (port, size, source) => pc.pio.writeMany(port, size, source),
+    },
     msrRead: (index) => clock.read(index) ?? pc.lapic.readMsr(index),
     msrWrite: (index, value) => clock.write(index, value) || pc.lapic.writeMsr(index, value),
     tsc: () => tsc.now(),

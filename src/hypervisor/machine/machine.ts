@@ -3,6 +3,7 @@ import type { KeyboardInput, PointerInput } from '../backends/input.ts';
 import type { Screen } from '../backends/screen.ts';
 import type { ByteInput } from '../backends/streams.ts';
 import type { CpuEngine, SliceEnd } from '../cpu/engine.ts';
+import type { Tray } from '../devices/ide/tray.ts';
 import type { InstructionClock } from './instruction-clock.ts';
 import type { MachineDoor } from './machine-door.ts';
 import type { PacedIo } from './paced-io.ts';
@@ -166,6 +167,11 @@ export class Machine {
     this.end({ kind: 'reset' });
   }
 
+  /** The CD-ROM drive's tray; undefined without a drive. The disc in it is closed with the machine. */
+  get tray(): Tray | undefined {
+    return this.#parts.pc.tray;
+  }
+
   /** Presses the ACPI power button: a guest that listens shuts down. */
   powerButton(): void {
     this.#parts.pc.powerButton.post(null);
@@ -185,6 +191,8 @@ export class Machine {
     await pc.quiesce();
     pc.flush();
     await Promise.all(this.#parts.disks.map((disk) => disk.close()));
+    // It may have come later than the others.
+    await pc.tray?.disc?.close();
   }
 
   /** Ends the machine from within; the first reason counts. */

@@ -23,10 +23,20 @@ export const VECTOR = {
   XM: 19,
 } as const;
 
+/** Ports that move many values at once: what they do is what as many single accesses would. */
+export interface StringPorts {
+  takes(port: number): boolean;
+  /** How many bytes were moved, a multiple of `size`; with 0 the next one goes alone. */
+  read(port: number, size: 1 | 2 | 4, target: Uint8Array): number;
+  write(port: number, size: 1 | 2 | 4, source: Uint8Array): number;
+}
+
 /** What the processor needs of the machine around it. Ports are 0..0xffff, sizes bytes, values unsigned. */
 export interface CpuPlatform {
   ioRead(port: number, size: 1 | 2 | 4): number;
   ioWrite(port: number, size: 1 | 2 | 4, value: number): void;
+  /** For repeated INS and OUTS. */
+  readonly strings?: StringPorts;
   /** MSRs of the platform (APIC base, x2APIC, TSC deadline, kvmclock …); undefined: there is no such MSR. */
   msrRead(index: number): bigint | undefined;
   /** False: no such MSR, or a value it does not take. */
@@ -54,12 +64,6 @@ export interface CpuContext {
   writeLinear(linear: bigint, bytes: 1 | 2 | 4 | 8, value: bigint, user: boolean): void;
   /** Makes sure that a later write cannot fault; `bytes` ≤ 4096. Throws GuestFault. */
   probeWrite(linear: bigint, bytes: number, user: boolean): void;
-  /**
-   * Where in `view` memory lies from a linear address to the end of its page,
-   * when it can be read, or written, without more ado; undefined else: faults,
-   * devices, decoded code, breakpoints.
-   */
-  span(linear: bigint, write: boolean, user: boolean): number | undefined;
   /** Eight bytes of guest-physical memory, as page walks read them; 0 where there is no RAM. */
   readPhysical64(gpa: bigint): bigint;
   flushTlb(kind: 'all' | 'non-global' | { readonly linear: bigint }): void;

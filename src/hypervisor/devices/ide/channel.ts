@@ -54,6 +54,10 @@ export class IdeChannel {
     this.command = {
       read: (offset, size) => this.#read(offset, size),
       write: (offset, size, value) => this.#write(offset, size, value),
+      readMany: (offset, size, target) =>
+        offset === REGISTER.data ? (this.#selected?.readBlock(size, target) ?? 0) : 0,
+      writeMany: (offset, size, source) =>
+        offset === REGISTER.data ? (this.#selected?.writeBlock(size, source) ?? 0) : 0,
     };
     this.control = {
       read: () => this.#status(),

@@ -43,9 +43,6 @@ export type IdeControllerState = {
   readonly channels: readonly { readonly channel: ChannelState; readonly busMaster: BusMasterState }[];
 };
 
-/** Ports of the bus master: eight a channel. */
-export const BUS_MASTER_LENGTH = 16;
-
 /** The two channels of the PIIX's IDE controller with their bus masters: data sheet 290550 (PIIX3) and 290562 (PIIX4). */
 export class IdeController implements Stateful<IdeControllerState> {
   readonly stateVersion = 1;

@@ -173,6 +173,23 @@ export abstract class IdeDrive {
     if (this.#position >= this.#end) this.#blockMoved();
   }
 
+  /** Many reads of the data port at once, within a block. Returns how many bytes they gave. */
+  readBlock(size: AccessSize, target: Uint8Array): number {
+    const bytes = this.#phase === 'in' ? this.#wholeValues(size, target.length) : 0;
+    if (bytes === 0) return 0;
+    target.set(this.#buffer.subarray(this.#position, this.#position + bytes));
+    this.#blockPartMoved(bytes);
+    return bytes;
+  }
+
+  writeBlock(size: AccessSize, source: Uint8Array): number {
+    const bytes = this.#phase === 'out' ? this.#wholeValues(size, source.length) : 0;
+    if (bytes === 0) return 0;
+    this.#buffer.set(source.subarray(0, bytes), this.#position);
+    this.#blockPartMoved(bytes);
+    return bytes;
+  }
+
   /** What DMA may move; undefined when the drive has nothing for it. */
   get dma(): DmaWindow | undefined {
     if (this.#phase !== 'dma-in' && this.#phase !== 'dma-out') return undefined;
@@ -314,6 +331,16 @@ export abstract class IdeDrive {
     this.status = STATUS.ready | STATUS.seek | STATUS.drq;
     this.offering(bytes);
     if (interrupt) this.setInterrupt(true);
+  }
+
+  #wholeValues(size: AccessSize, most: number): number {
+    const bytes = Math.min(most, this.#end - this.#position);
+    return bytes - (bytes % size);
+  }
+
+  #blockPartMoved(bytes: number): void {
+    this.#position += bytes;
+    if (this.#position >= this.#end) this.#blockMoved();
   }
 
   #blockMoved(): void {
