@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { once } from 'node:events';
+import { EventEmitter, once } from 'node:events';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { createConnection, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -82,12 +82,22 @@ async function connected(path: string): Promise<Socket> {
 
 class Conversation {
   readonly #socket: Socket;
+  readonly #events = new EventEmitter();
   #heard = '';
+  #over = false;
 
   constructor(socket: Socket) {
     this.#socket = socket.setEncoding('latin1');
+    socket.on('data', (piece: string) => {
+      this.#heard += piece;
+      this.#events.emit('news');
+    });
     // QEMU ends in the middle of a sentence.
     socket.on('error', () => {});
+    socket.on('close', () => {
+      this.#over = true;
+      this.#events.emit('news');
+    });
   }
 
   say(text: string): void {
@@ -97,8 +107,8 @@ class Conversation {
   /** Waits for `text`, and forgets what came before it. */
   async until(text: string): Promise<void> {
     while (!this.#heard.includes(text)) {
-      const [piece] = (await once(this.#socket, 'data')) as [string];
-      this.#heard += piece;
+      if (this.#over) throw new Error(`QEMU has ended without saying ${text}`);
+      await once(this.#events, 'news');
     }
     this.#heard = this.#heard.slice(this.#heard.indexOf(text) + text.length);
   }
