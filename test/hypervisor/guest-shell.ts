@@ -9,7 +9,7 @@ export function imageFolder(): string {
   return join(home, 'images', 'debian-busybox');
 }
 
-export interface GuestShellOptions extends Pick<MachineConfig, 'disks' | 'tscHz'> {
+export interface GuestShellOptions extends Pick<MachineConfig, 'disks' | 'cdrom' | 'tscHz'> {
   readonly memoryMiB?: number;
   /** Folder of the image; by default the built-in one. */
   readonly folder?: string;

@@ -1,12 +1,16 @@
-import { createWriteStream, writeFileSync } from 'node:fs';
+import { closeSync, createWriteStream, openSync, writeFileSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
 import type { ByteInput, ByteSink } from '../../hypervisor/backends/streams.ts';
 import { NullSink, pipeToInput, StreamSink } from '../../hypervisor/backends/streams.ts';
 import type { Machine, MachineBackends, MachineConfig, MachineExit } from '../../hypervisor/index.ts';
 import { createMachine } from '../../hypervisor/index.ts';
 import { CommandError, EXIT, UsageError } from '../command.ts';
+import { cacheDirectory } from '../setup/bootstrap.js';
+import { FIRMWARE, provideDebianFiles } from '../setup/guest/debian-files.ts';
 import { Terminal } from '../terminal.ts';
 import { ESCAPE_HELP, EscapeReader } from './escape.ts';
 import type { RunOptions } from './options.ts';
+import { RunScreen } from './run-display.ts';
 import type { RunStats } from './stats.ts';
 import { addStats, formatStats } from './stats.ts';
 
@@ -32,10 +36,18 @@ export async function runMachine(options: RunOptions, cacheFolder: string): Prom
   const onTerminate = (): void => asked.resolve({ kind: 'signal', status: 143 });
   process.on('SIGINT', onInterrupt).on('SIGTERM', onTerminate).on('SIGHUP', onTerminate);
   let stats: RunStats | undefined;
+  const screen = new RunScreen();
+  const log = options.firmwareLog === undefined ? undefined : openSync(options.firmwareLog, 'w');
   try {
+    if (options.display !== undefined) await screen.open(options.display);
     for (;;) {
-      const machine = await build(options, { serial: console.sink, cacheFolder });
+      const machine = await build(options, {
+        serial: console.sink,
+        cacheFolder,
+        ...(log !== undefined && { firmwareLog: (line) => writeSync(log, `${line}\n`) }),
+      });
       console.connect(machine.serialInput);
+      screen.show(machine);
       machine.start();
       const ending = await Promise.race([machine.exited, asked.promise]);
       const figures = machine.stats();
@@ -48,6 +60,8 @@ export async function runMachine(options: RunOptions, cacheFolder: string): Prom
     clearTimeout(timer);
     process.off('SIGINT', onInterrupt).off('SIGTERM', onTerminate).off('SIGHUP', onTerminate);
     console.close();
+    await screen.close();
+    if (log !== undefined) closeSync(log);
     if (options.stats !== undefined && stats !== undefined) saveStats(options.stats, stats);
   }
 }
@@ -55,12 +69,14 @@ export async function runMachine(options: RunOptions, cacheFolder: string): Prom
 async function build(options: RunOptions, backends: MachineBackends): Promise<Machine> {
   const config: MachineConfig = {
     memoryMiB: options.memoryMiB,
-    boot: {
-      kernel: options.kernel,
-      ...(options.initrd === undefined ? {} : { initrd: options.initrd }),
-      ...(options.append === undefined ? {} : { cmdline: options.append }),
-    },
-    disks: options.disks.map(({ path, readonly }) => ({ path, readonly })),
+    ...(await startOf(options)),
+    disks: options.disks.map(({ path, readonly, format, bus }) => ({
+      path,
+      readonly,
+      bus,
+      ...(format && { format }),
+    })),
+    ...(options.cdrom === undefined ? {} : { cdrom: options.cdrom }),
     engine: options.engine,
     cpu: options.cpu,
     ...(options.icount === undefined ? {} : { icount: options.icount }),
@@ -72,9 +88,34 @@ async function build(options: RunOptions, backends: MachineBackends): Promise<Ma
     return await createMachine(config, backends);
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
+    const { kernel } = options;
     // What loads a kernel has its bytes and not its name.
-    throw new UsageError(reason.includes(options.kernel) ? reason : `${options.kernel}: ${reason}`);
+    throw new UsageError(kernel === undefined || reason.includes(kernel) ? reason : `${kernel}: ${reason}`);
   }
+}
+
+/** A kernel, or firmware: the one given, or SeaBIOS. */
+async function startOf(options: RunOptions): Promise<Pick<MachineConfig, 'boot' | 'firmware'>> {
+  const { kernel, initrd, append, firmware, bootFrom } = options;
+  if (kernel !== undefined) {
+    return {
+      boot: {
+        kernel,
+        ...(initrd === undefined ? {} : { initrd }),
+        ...(append === undefined ? {} : { cmdline: append }),
+      },
+    };
+  }
+  const folder = await provideDebianFiles(FIRMWARE, cacheDirectory());
+  return {
+    firmware: {
+      bios: firmware ?? join(folder, 'bios-256k.bin'),
+      vgaBios: join(folder, 'vgabios-stdvga.bin'),
+      ...(bootFrom === undefined ? {} : { order: [bootFrom] }),
+      // Without a screen the serial line shows what firmware has to say.
+      serialConsole: options.display === undefined,
+    },
+  };
 }
 
 async function conclude(ending: Ending, console: RunConsole): Promise<number> {

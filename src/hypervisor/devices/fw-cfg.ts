@@ -16,13 +16,15 @@ const KEY = {
   ramSize: 0x03,
   noGraphic: 0x04,
   vcpus: 0x05,
+  bootMenu: 0x0e,
   maxVcpus: 0x0f,
   directory: 0x19,
   firstFile: 0x20,
+  /** Of the architecture: the 8254 is at I/O APIC input 2. */
+  irq0Override: 0x8002,
 } as const;
-/** Bits of a selector that do not name an item: write access, and items of the architecture. */
+/** The bit of a selector that does not name an item: write access. */
 const KEY_WRITE = 0x4000;
-const KEY_ARCHITECTURE = 0x8000;
 /** What the id item tells: the port interface and the DMA interface. */
 const FEATURES = 0b11;
 /** What the DMA register reads as. */
@@ -50,6 +52,10 @@ export interface FwCfgOptions {
   readonly vcpus: number;
   /** Most vCPUs that could be plugged in; as many as there are by default. */
   readonly maxVcpus?: number;
+  /** Whether firmware offers its boot menu; false by default. */
+  readonly bootMenu?: boolean;
+  /** Whether the screen is what the user looks at; false by default, and then firmware uses the serial line too. */
+  readonly graphic?: boolean;
   /** 16 bytes; zeroes by default, which is what a machine without one shows. */
   readonly uuid?: Uint8Array;
   /** Named items, in the order of the directory. */
@@ -93,9 +99,11 @@ export class FwCfg implements Stateful<FwCfgState> {
     items.set(KEY.id, littleEndian(4, FEATURES));
     items.set(KEY.uuid, uuid);
     items.set(KEY.ramSize, littleEndian(8, options.memory.size));
-    items.set(KEY.noGraphic, littleEndian(2, 1));
+    items.set(KEY.noGraphic, littleEndian(2, options.graphic ? 0 : 1));
     items.set(KEY.vcpus, littleEndian(2, vcpus));
     items.set(KEY.maxVcpus, littleEndian(2, maxVcpus));
+    items.set(KEY.bootMenu, littleEndian(2, options.bootMenu ? 1 : 0));
+    items.set(KEY.irq0Override, littleEndian(1, 1));
     items.set(KEY.directory, directory(files));
     files.forEach((file, i) => items.set(KEY.firstFile + i, file.data));
   }
@@ -126,7 +134,6 @@ export class FwCfg implements Stateful<FwCfgState> {
   }
 
   #item(): Uint8Array | undefined {
-    if ((this.#selector & KEY_ARCHITECTURE) !== 0) return undefined;
     return this.#items.get(this.#selector & ~KEY_WRITE);
   }
 

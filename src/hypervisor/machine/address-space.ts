@@ -61,6 +61,25 @@ export class AddressSpace implements Bus {
     else for (let i = 0; i < size; i++) this.write(address + i, 1, (value >>> (8 * i)) & 0xff);
   }
 
+  /** Whether the device at an address moves many values at once. */
+  takesMany(address: number): boolean {
+    return this.#find(address)?.device.readMany !== undefined;
+  }
+
+  readMany(address: number, size: AccessSize, target: Uint8Array): number {
+    const range = this.#find(address);
+    const moved = range?.device.readMany?.(address - (range.base ?? 0), size, target) ?? 0;
+    this.accesses += moved / size;
+    return moved;
+  }
+
+  writeMany(address: number, size: AccessSize, source: Uint8Array): number {
+    const range = this.#find(address);
+    const moved = range?.device.writeMany?.(address - (range.base ?? 0), size, source) ?? 0;
+    this.accesses += moved / size;
+    return moved;
+  }
+
   /** An access that reaches past the end of a range, byte by byte. */
   #split(address: number, size: AccessSize): number {
     let value = 0;

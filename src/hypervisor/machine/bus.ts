@@ -12,6 +12,15 @@ export type AccessSize = 1 | 2 | 4;
 export interface BusDevice {
   read(offset: number, size: AccessSize): number;
   write(offset: number, size: AccessSize, value: number): void;
+  /**
+   * What as many reads of `size` bytes at one offset would give as fill
+   * `target` (a multiple of `size`), done at once for a repeated INS. Returns
+   * how many bytes it was, from the start: fewer when single accesses are to
+   * go on. A device whose data pass word by word may have it.
+   */
+  readMany?(offset: number, size: AccessSize, target: Uint8Array): number;
+  /** The same for a repeated OUTS. */
+  writeMany?(offset: number, size: AccessSize, source: Uint8Array): number;
 }
 
 /** A claim on part of an address space; `move` and `disable` are what a PCI BAR needs. */

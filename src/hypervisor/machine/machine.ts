@@ -1,6 +1,9 @@
 import type { DiskBackend } from '../backends/disk.ts';
+import type { KeyboardInput, PointerInput } from '../backends/input.ts';
+import type { Screen } from '../backends/screen.ts';
 import type { ByteInput } from '../backends/streams.ts';
 import type { CpuEngine, SliceEnd } from '../cpu/engine.ts';
+import type { Tray } from '../devices/ide/tray.ts';
 import type { InstructionClock } from './instruction-clock.ts';
 import type { MachineDoor } from './machine-door.ts';
 import type { PacedIo } from './paced-io.ts';
@@ -66,6 +69,10 @@ export class Machine {
   readonly exited: Promise<MachineExit>;
   /** Bytes for the serial line. */
   readonly serialInput: ByteInput;
+  /** What it shows; undefined without a video adapter. */
+  readonly screen: Screen | undefined;
+  readonly keyboard: KeyboardInput;
+  readonly pointer: PointerInput;
   readonly #parts: MachineParts;
   readonly #resolveExit: (exit: MachineExit) => void;
   #exit: MachineExit | undefined;
@@ -84,12 +91,17 @@ export class Machine {
   #rate = SLICE.first;
   /** Ticks of the processor at which the machine pauses by itself. */
   #until = Number.POSITIVE_INFINITY;
+  /** The guest waits for the host: the event loop's turn comes at once. */
+  #yields = false;
   /** Machine time up to which the slice under way may last. */
   #sliceEnds = 0;
 
   constructor(parts: MachineParts) {
     this.#parts = parts;
     this.serialInput = parts.pc.serial.input;
+    this.screen = parts.pc.screen;
+    this.keyboard = parts.pc.keyboard;
+    this.pointer = parts.pc.pointer;
     const { promise, resolve } = Promise.withResolvers<MachineExit>();
     this.exited = promise;
     this.#resolveExit = resolve;
@@ -155,6 +167,11 @@ export class Machine {
     this.end({ kind: 'reset' });
   }
 
+  /** The CD-ROM drive's tray; undefined without a drive. The disc in it is closed with the machine. */
+  get tray(): Tray | undefined {
+    return this.#parts.pc.tray;
+  }
+
   /** Presses the ACPI power button: a guest that listens shuts down. */
   powerButton(): void {
     this.#parts.pc.powerButton.post(null);
@@ -174,6 +191,8 @@ export class Machine {
     await pc.quiesce();
     pc.flush();
     await Promise.all([this.#parts.engine.dispose(), ...this.#parts.disks.map((disk) => disk.close())]);
+    // It may have come later than the others.
+    await pc.tray?.disc?.close();
   }
 
   /** Ends the machine from within; the first reason counts. */
@@ -183,6 +202,13 @@ export class Machine {
     this.#parts.engine.requestStop();
     this.#wake?.();
     if (this.#state !== 'running') this.#finish(exit);
+  }
+
+  /** A device is asked again and again for what only the host can give it. Time of the machine's own does not wait for that. */
+  yield(): void {
+    if (this.#parts.own) return;
+    this.#yields = true;
+    this.#parts.engine.requestStop();
   }
 
   /** The guest suspends to RAM: nothing runs behind the instruction under way. */
@@ -250,11 +276,12 @@ export class Machine {
     while (this.#going) {
       const end = performance.now() + TURN_MS;
       let halted = false;
+      this.#yields = false;
       while (this.#going && !halted) {
         door.pump();
         if (own && (own.io.due || own.io.full)) break;
         halted = (this.#suspended() || this.#slice() === 'halted') && !this.#skipIdle();
-        if (performance.now() >= end || door.hasArrivals) break;
+        if (performance.now() >= end || door.hasArrivals || this.#yields) break;
       }
       pc.flush();
       if (!this.#going) return;

@@ -1,6 +1,10 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { cpuSecondsOf, end } from '../support/shell.ts';
-import type { Program } from './programs.ts';
+
+/** What a machine is to run. */
+interface Named {
+  readonly name: string;
+}
 
 /** How to start a machine that runs the programs and prints their lines on its standard output. */
 export interface Launch {
@@ -36,7 +40,7 @@ const KEPT = 2000;
  * machine runs the rest.
  * @param launch gives the machine for a list of programs
  */
-export async function runPrograms(
+export async function runPrograms<Program extends Named>(
   programs: readonly Program[],
   launch: (programs: readonly Program[]) => Launch,
   limits: Limits,
@@ -56,7 +60,7 @@ export async function runPrograms(
 
 /** One machine from its start to its end. */
 class Session {
-  readonly #programs: readonly Program[];
+  readonly #programs: readonly Named[];
   readonly #limits: Limits;
   readonly #results: Result[] = [];
   readonly #ended = Promise.withResolvers<void>();
@@ -68,7 +72,7 @@ class Session {
   #over = false;
   booted = false;
 
-  constructor(programs: readonly Program[], limits: Limits) {
+  constructor(programs: readonly Named[], limits: Limits) {
     this.#programs = programs;
     this.#limits = limits;
   }

@@ -11,8 +11,7 @@ export interface TierHost {
   readonly exports: InterpreterExports;
   readonly cache: CodeCache;
   readonly ramBytes: number;
-  readonly isRam: (physical: number) => boolean;
-  /** Physical address of the page that code at a linear address would be fetched from; undefined when that would fault. */
+  /** The frame that code at a linear page would be fetched from; undefined when that would fault, or ask a device. */
   readonly codeAddress: (linear: bigint) => number | undefined;
   /** Makes the handlers of an encoding that are generated late, if they were not met before; by its number in the instruction table. */
   readonly haveHandlers: (encoding: number) => void;

@@ -23,10 +23,20 @@ export const VECTOR = {
   XM: 19,
 } as const;
 
+/** Ports that move many values at once: what they do is what as many single accesses would. */
+export interface StringPorts {
+  takes(port: number): boolean;
+  /** How many bytes were moved, a multiple of `size`; with 0 the next one goes alone. */
+  read(port: number, size: 1 | 2 | 4, target: Uint8Array): number;
+  write(port: number, size: 1 | 2 | 4, source: Uint8Array): number;
+}
+
 /** What the processor needs of the machine around it. Ports are 0..0xffff, sizes bytes, values unsigned. */
 export interface CpuPlatform {
   ioRead(port: number, size: 1 | 2 | 4): number;
   ioWrite(port: number, size: 1 | 2 | 4, value: number): void;
+  /** For repeated INS and OUTS. */
+  readonly strings?: StringPorts;
   /** MSRs of the platform (APIC base, x2APIC, TSC deadline, kvmclock …); undefined: there is no such MSR. */
   msrRead(index: number): bigint | undefined;
   /** False: no such MSR, or a value it does not take. */

@@ -23,10 +23,13 @@ export function codeBreakpoints(ctx: StateHolder, linear: bigint): number {
   return hits;
 }
 
+/** Whether there are I/O breakpoints. */
+export const watchesIo = ({ view }: StateHolder): boolean => (view.getUint32(S.watch, true) & WATCH.io) !== 0;
+
 /** Notes the I/O breakpoints that an access to `size` ports from `port` on meets; the trap comes behind the instruction. */
 export function noteIoBreakpoints(ctx: StateHolder, port: number, size: number): void {
   const { view } = ctx;
-  if ((view.getUint32(S.watch, true) & WATCH.io) === 0) return;
+  if (!watchesIo(ctx)) return;
   const dr7 = view.getUint32(S.dr + 56, true);
   let hits = view.getUint32(S.pendingDebug, true);
   for (const n of enabled(dr7, IO)) {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { CF, DF } from '../flags.ts';
 import { S } from '../layout.ts';
+import type { StringPorts } from './context.ts';
 import { initState, resetState } from './reset.ts';
 import { restoreArchitecturalState, saveArchitecturalState } from './snapshot.ts';
 import { longBed, protectedBed, SEL, Testbed, TSS, v86Bed } from './testbed.ts';
@@ -128,5 +129,121 @@ describe('the rest', () => {
     assert.deepEqual(saveArchitecturalState(other.view), saved);
     assert.equal(other.selector(2), SEL.data3);
     assert.throws(() => restoreArchitecturalState(other.view, { ...saved, quads: {} }), RangeError);
+  });
+});
+
+describe('ports that move many values at once', () => {
+  /** A port whose values count up, in blocks of 96 bytes, and that keeps what is written. */
+  class CountingPort implements StringPorts {
+    next = 0;
+    readonly written: number[] = [];
+    readonly spans: number[] = [];
+
+    takes(port: number): boolean {
+      return port === 0x1f0;
+    }
+
+    read(_port: number, size: number, target: Uint8Array): number {
+      const bytes = this.#inBlock(this.next, target.length, size);
+      for (let i = 0; i < bytes; i++) target[i] = this.next++;
+      this.spans.push(bytes);
+      return bytes;
+    }
+
+    write(_port: number, size: number, source: Uint8Array): number {
+      const bytes = this.#inBlock(this.written.length, source.length, size);
+      this.written.push(...source.subarray(0, bytes));
+      this.spans.push(bytes);
+      return bytes;
+    }
+
+    #inBlock(at: number, most: number, size: number): number {
+      const bytes = Math.min(most, 96 - (at % 96));
+      return bytes - (bytes % size);
+    }
+  }
+
+  function bedWith(bed: Testbed): { bed: Testbed; port: CountingPort } {
+    const port = new CountingPort();
+    Object.assign(bed.platform, { strings: port });
+    bed.setReg(2, 0x1f0);
+    return { bed, port };
+  }
+
+  it('REP INSW over blocks and pages, in order', () => {
+    const { bed, port } = bedWith(protectedBed(0));
+    bed.setReg(1, 300);
+    bed.setReg(7, 0x5f83);
+    bed.run('ins', { opsize: 16, rep: 2 });
+    assert.deepEqual([bed.reg(1), bed.reg(7), bed.rip], [0n, 0x5f83n + 600n, 0x502]);
+    const single = 62;
+    assert.deepEqual(port.spans.slice(0, 2), [96, 28], 'up to the end of the page');
+    // The word that lies on two pages came alone.
+    assert.equal(bed.peek(0x5f83 + 2 * single, 2), 0xbeef);
+    let value = 0;
+    for (let i = 0; i < 600; i++) {
+      if (i >> 1 === single) continue;
+      assert.equal(bed.peek(0x5f83 + i, 1), value++ & 0xff, String(i));
+    }
+  });
+
+  it('REP OUTSB and OUTSD', () => {
+    const { bed, port } = bedWith(longBed(0));
+    for (let i = 0; i < 500; i++) bed.poke(0x6003 + i, i & 0xff, 1);
+    bed.setReg(1, 500);
+    bed.setReg(6, 0x6003);
+    bed.run('outsb', { rep: 2 });
+    assert.deepEqual(
+      port.written,
+      Array.from({ length: 500 }, (_, i) => i & 0xff),
+    );
+    assert.deepEqual([bed.reg(1), bed.reg(6)], [0n, 0x6003n + 500n]);
+    bed.rip = 0x500;
+    port.written.length = 0;
+    bed.setReg(1, 5);
+    bed.setReg(6, 0x6003);
+    bed.run('outs', { opsize: 32, rep: 2 });
+    assert.deepEqual(
+      port.written,
+      Array.from({ length: 20 }, (_, i) => i),
+    );
+  });
+
+  it('downwards, without REP and while stepping, values go one by one', () => {
+    const { bed, port } = bedWith(protectedBed(0));
+    bed.flags = DF;
+    bed.setReg(1, 4);
+    bed.setReg(7, 0x6008);
+    bed.run('ins', { opsize: 16, rep: 2 });
+    bed.flags = 0;
+    bed.rip = 0x500;
+    bed.run('ins', { opsize: 16 });
+    bed.rip = 0x500;
+    bed.setReg(1, 4);
+    bed.view.setUint32(S.stepping, 1, true);
+    bed.run('ins', { opsize: 16, rep: 2 });
+    assert.equal(bed.reg(1), 3n);
+    assert.deepEqual(port.spans, []);
+  });
+
+  it('a page that is not there: what lies before it is done, and no value is lost', () => {
+    const { bed, port } = bedWith(protectedBed(0));
+    bed.unmapped.add(6);
+    bed.setReg(1, 100);
+    bed.setReg(7, 0x5fc0);
+    assert.throws(() => bed.run('ins', { opsize: 16, rep: 2 }), { vector: 14 });
+    assert.deepEqual([bed.reg(1), bed.reg(7), bed.rip, port.next], [68n, 0x6000n, 0x500, 64]);
+    bed.unmapped.clear();
+    bed.run('ins', { opsize: 16, rep: 2 });
+    assert.equal(bed.peek(0x6000, 1), 64);
+    assert.equal(bed.reg(1), 0n);
+  });
+
+  it('an address of 16 bits begins anew at the end of its segment', () => {
+    const { bed, port } = bedWith(v86Bed(3));
+    bed.setReg(1, 20);
+    bed.setReg(7, 0xfff0);
+    bed.run('ins', { opsize: 16, addressSize: 16, rep: 2 });
+    assert.deepEqual([bed.reg(1), bed.reg(7), port.spans], [0n, 0x18n, [16, 24]]);
   });
 });

@@ -1,7 +1,7 @@
 import { DF, VM } from '../flags.ts';
 import { ES, S, TR } from '../layout.ts';
-import { type CpuContext, gp } from './context.ts';
-import { noteIoBreakpoints } from './debug.ts';
+import { type CpuContext, GuestFault, gp } from './context.ts';
+import { noteIoBreakpoints, watchesIo } from './debug.ts';
 import type { SystemInstruction, SystemRoutine } from './instruction.ts';
 import { type Bytes, dataLinear, readSystem } from './memory.ts';
 import {
@@ -22,6 +22,10 @@ import {
 
 /** Iterations of a repeated INS or OUTS in one call; then the run looks at interrupts and comes back. */
 const ITERATIONS = 1024;
+/** Bytes that pass at once where a port takes that: a sector of a disk. */
+const SPAN_BYTES = 512;
+const span = new DataView(new ArrayBuffer(SPAN_BYTES));
+const spanBytes = new Uint8Array(span.buffer);
 
 /**
  * May this port be used? At CPL > IOPL, and always in virtual-8086 mode, the
@@ -75,6 +79,60 @@ function setAddressRegister(ctx: CpuContext, n: number, bits: number, value: big
   setGpr(ctx, n, bits === 16 ? (getGpr(ctx, n) & ~0xffffn) | masked(16, value) : masked(bits, value));
 }
 
+/** A repeated INS or OUTS at one of its iterations. */
+interface StringAccess {
+  readonly write: boolean;
+  readonly size: 1 | 2 | 4;
+  readonly port: number;
+  /** Segment register, offset within it, and bits of an address. */
+  readonly segment: number;
+  readonly offset: bigint;
+  readonly bits: number;
+  /** Iterations left. */
+  readonly count: number;
+  readonly user: boolean;
+}
+
+/**
+ * Does as many iterations at once as the port takes and as lie on one page
+ * and in the segment, upwards. Throws the fault of the first one.
+ * @returns how many; 0 when the next one goes alone
+ */
+function moveSpan(ctx: CpuContext, access: StringAccess): number {
+  const { write, size, port, segment, offset, bits, user } = access;
+  const { strings } = ctx.platform;
+  if (strings?.takes(port) !== true) return 0;
+  const linear = dataLinear(ctx, segment, offset, size, !write);
+  const onPage = 0x1000 - Number(linear & 0xfffn);
+  const most = Math.min(access.count * size, SPAN_BYTES, onPage - (onPage % size));
+  if (most < 2 * size || offset + BigInt(most) > 1n << BigInt(bits)) return 0;
+  if (segmentEnds(ctx, segment, offset + BigInt(most - size), size, !write)) return 0;
+  if (!write) {
+    ctx.probeWrite(linear, most, user);
+    const moved = strings.read(port, size, spanBytes.subarray(0, most));
+    let at = 0;
+    for (; at + 8 <= moved; at += 8)
+      ctx.writeLinear(linear + BigInt(at), 8, span.getBigUint64(at, true), user);
+    for (; at < moved; at++) ctx.writeLinear(linear + BigInt(at), 1, BigInt(spanBytes[at] ?? 0), user);
+    return moved / size;
+  }
+  let at = 0;
+  for (; at + 8 <= most; at += 8) span.setBigUint64(at, ctx.readLinear(linear + BigInt(at), 8, user), true);
+  for (; at < most; at++) spanBytes[at] = Number(ctx.readLinear(linear + BigInt(at), 1, user));
+  return strings.write(port, size, spanBytes.subarray(0, most)) / size;
+}
+
+/** Whether an access would fault by its segment. */
+function segmentEnds(ctx: CpuContext, index: number, offset: bigint, size: number, write: boolean): boolean {
+  try {
+    dataLinear(ctx, index, offset, size, write);
+    return false;
+  } catch (error) {
+    if (error instanceof GuestFault) return true;
+    throw error;
+  }
+}
+
 /**
  * INS and OUTS, with or without REP. Registers are up to date after every
  * iteration, so that a fault or an interrupt finds a restartable instruction;
@@ -96,8 +154,22 @@ const stringIo =
     const step = BigInt((ctx.view.getUint32(S.eflags, true) & DF) !== 0 ? -size : size);
     const user = cplOf(ctx) === 3;
     const iterations = ctx.view.getUint32(S.stepping, true) !== 0 ? 1 : ITERATIONS;
+    // Breakpoints on ports are looked at for each access, and so is a step.
+    const atOnce = repeated && step > 0n && iterations > 1 && !watchesIo(ctx);
     for (let i = 0; i < iterations && count > 0n; i++) {
       const offset = masked(bits, getGpr(ctx, index));
+      if (atOnce && count > 1n) {
+        const left = count < BigInt(iterations - i) ? Number(count) : iterations - i;
+        const access = { write, size, port, segment: source, offset, bits, count: left, user };
+        const moved = moveSpan(ctx, access);
+        if (moved > 0) {
+          i += moved - 1;
+          count -= BigInt(moved);
+          setAddressRegister(ctx, index, bits, offset + step * BigInt(moved));
+          setAddressRegister(ctx, RCX, bits, count);
+          continue;
+        }
+      }
       const linear = dataLinear(ctx, source, offset, size, !write);
       if (write) ctx.platform.ioWrite(port, size, Number(ctx.readLinear(linear, size as Bytes, user)));
       else {

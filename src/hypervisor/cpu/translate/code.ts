@@ -44,7 +44,7 @@ export interface CodePageInfo {
 export class RegionCode {
   readonly #decoder: Decoder;
   readonly #memory: Uint8Array;
-  /** The pages as they were when they were first looked at, by physical address: the processor may write to them meanwhile. */
+  /** The pages as they were when they were first looked at, by frame: the processor may write to them meanwhile. */
   readonly #copies = new Map<number, Uint8Array>();
   readonly #mode: CodeMode;
   readonly #page: (index: number) => CodePageInfo | undefined;
@@ -84,7 +84,7 @@ export class RegionCode {
     view.setUint16(record + RECORD.handler, i.handler, true);
   }
 
-  /** The 64 bytes at a multiple of 64 of guest-physical memory, as they were when they were decoded. */
+  /** The 64 bytes at a multiple of 64 in a frame, as they were when they were decoded. */
   granule(physical: number): Uint8Array {
     const at = physical & 0xfff;
     return this.#copy(physical - at).subarray(at, at + 64);
@@ -93,7 +93,8 @@ export class RegionCode {
   #copy(physical: number): Uint8Array {
     let copy = this.#copies.get(physical);
     if (!copy) {
-      copy = this.#memory.slice(RAM + physical, RAM + physical + 4096);
+      const at = (RAM + physical) >>> 0;
+      copy = this.#memory.slice(at, at + 4096);
       this.#copies.set(physical, copy);
     }
     return copy;

@@ -1,6 +1,7 @@
 import { CODE64, type CodeMode } from '../decode/decoder.ts';
 import type { GeneratedInterpreter } from '../interpret/generate.ts';
 import { isGeneratedLate } from '../interpret/generate.ts';
+import { codeAt, DEVICE_CODE } from '../interpret/physical-map.ts';
 import { CODE_DIRECTORY, RECORD, RECORDS } from '../layout.ts';
 import type { FunctionRef } from '../wasm/function.ts';
 import { I32 } from '../wasm/opcodes.ts';
@@ -46,7 +47,7 @@ export interface MadeRegion {
   /** The handler that the record had, and that the region leaves to. */
   readonly entryHandler: number;
   readonly instructions: number;
-  /** The code as it was translated, by granules of 64 bytes: guest-physical addresses, and their bytes one behind the other. */
+  /** The code as it was translated, by granules of 64 bytes: frames' addresses, and their bytes one behind the other. */
   readonly granules: readonly number[];
   readonly code: Uint8Array;
 }
@@ -197,8 +198,10 @@ export class RegionMaker {
     const pages = new Map<number, CodePageInfo | undefined>();
     const look = (index: number): CodePageInfo | undefined => {
       const at = base + BigInt(index) * 4096n;
-      const physical = guessPage(this.#view, this.#options.ramBytes, paging, at);
-      if (physical === undefined) return undefined;
+      const gpa = guessPage(this.#view, this.#options.ramBytes, paging, at);
+      if (gpa === undefined) return undefined;
+      const physical = codeAt(this.#view, gpa);
+      if (physical >= DEVICE_CODE) return undefined;
       const slots = this.#view.getUint32(CODE_DIRECTORY.of(mode) + (physical >>> 12) * 4, true);
       return slots === 0 ? undefined : { physical, slots };
     };

@@ -17,7 +17,7 @@ const CR4_PSE = 1 << 4,
 const EFER_LMA = 1 << 10;
 const PRESENT = 1n,
   LARGE = 0x80n;
-/** Address bits of an entry; what lies above 4 GiB is not RAM. */
+/** Address bits of an entry. */
 const FRAME = 0xf_ffff_ffff_f000n;
 
 /**
@@ -26,7 +26,7 @@ const FRAME = 0xf_ffff_ffff_f000n;
  * guess that translated code checks before it relies on it. The tables may
  * change meanwhile, for the processor goes on.
  *
- * @returns the page's guest-physical address, undefined where there is none below the end of RAM
+ * @returns the page's guest-physical address, undefined where there is none below 4 GiB
  */
 export function guessPage(
   memory: DataView,
@@ -38,6 +38,10 @@ export function guessPage(
     const at = physical & paging.a20Mask;
     return at >= 0n && at < BigInt(ramBytes) ? Number(at) : undefined;
   };
+  const below4GiB = (physical: bigint): number | undefined => {
+    const at = physical & paging.a20Mask;
+    return at >= 0n && at < 0x1_0000_0000n ? Number(at) : undefined;
+  };
   const entry64 = (table: bigint, index: bigint): bigint => {
     const at = inRam(table + index * 8n);
     return at === undefined ? 0n : memory.getBigUint64(RAM + at, true);
@@ -47,14 +51,14 @@ export function guessPage(
     return at === undefined ? 0n : BigInt(memory.getUint32(RAM + at, true));
   };
   const page = BigInt.asUintN(64, linear) & ~0xfffn;
-  if (paging.cr0 < CR0_PG) return inRam(page & 0xffff_ffffn);
+  if (paging.cr0 < CR0_PG) return below4GiB(page & 0xffff_ffffn);
   if ((paging.efer & EFER_LMA) === 0 && (paging.cr4 & CR4_PAE) === 0) {
     const top = entry32(paging.cr3 & 0xffff_f000n, (page >> 22n) & 0x3ffn);
     if ((top & PRESENT) === 0n) return undefined;
     if ((top & LARGE) !== 0n && (paging.cr4 & CR4_PSE) !== 0)
-      return inRam((top & 0xffc0_0000n) | (page & 0x3f_f000n));
+      return below4GiB((top & 0xffc0_0000n) | (page & 0x3f_f000n));
     const leaf = entry32(top & 0xffff_f000n, (page >> 12n) & 0x3ffn);
-    return (leaf & PRESENT) === 0n ? undefined : inRam(leaf & 0xffff_f000n);
+    return (leaf & PRESENT) === 0n ? undefined : below4GiB(leaf & 0xffff_f000n);
   }
   const long = (paging.efer & EFER_LMA) !== 0;
   if (long && BigInt.asIntN(48, page) !== BigInt.asIntN(64, page)) return undefined;
@@ -67,9 +71,9 @@ export function guessPage(
     if ((entry & PRESENT) === 0n) return undefined;
     if (level > 0 && level < 3 && (entry & LARGE) !== 0n) {
       const offset = (1n << shift) - 1n;
-      return inRam((entry & FRAME & ~offset) | (page & offset));
+      return below4GiB((entry & FRAME & ~offset) | (page & offset));
     }
     table = entry & FRAME;
   }
-  return inRam(table);
+  return below4GiB(table);
 }

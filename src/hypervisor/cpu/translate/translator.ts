@@ -1,5 +1,6 @@
 import { CODE16, type CodeMode } from '../decode/decoder.ts';
 import { lateName } from '../interpret/generate.ts';
+import { isDevicePage } from '../interpret/physical-map.ts';
 import { RUN_LENGTH } from '../interpret/run-decoder.ts';
 import type { Tier, TierHost } from '../interpret/tier.ts';
 import { FETCH, RAM, RECORD, REGION_COUNTERS, S } from '../layout.ts';
@@ -192,7 +193,7 @@ export class Translator implements Tier {
 
   /** The record that S.rip is at, 0 when there is none or its page is not known. */
   #recordAtRip(): number {
-    const { view, isRam, cache, codeAddress } = this.#host;
+    const { view, cache, codeAddress } = this.#host;
     if (view.getInt32(S.codeMode, true) === CODE16) return 0;
     const linear = view.getBigInt64(S.rip, true);
     const page = linear & ~0xfffn;
@@ -201,7 +202,7 @@ export class Translator implements Tier {
     const tag = page | view.getBigInt64(S.fetchGeneration, true);
     const known = view.getBigInt64(entry, true) === BigInt.asIntN(64, tag);
     const physical = known ? view.getUint32(entry + 12, true) : codeAddress(page);
-    if (physical === undefined || !isRam(physical)) return 0;
+    if (physical === undefined || isDevicePage(physical)) return 0;
     const slots = cache.known(physical);
     return slots === undefined ? 0 : view.getUint32(slots + Number(linear & 0xfffn) * 4, true);
   }
@@ -331,7 +332,8 @@ export class Translator implements Tier {
     if (this.#host.view.getUint16(record + RECORD.handler, true) !== (before?.slot ?? entryHandler))
       return false;
     return granules.every((at, n) => {
-      for (let i = 0; i < GRANULE; i++) if (this.#bytes[RAM + at + i] !== code[n * GRANULE + i]) return false;
+      for (let i = 0; i < GRANULE; i++)
+        if (this.#bytes[((RAM + at) >>> 0) + i] !== code[n * GRANULE + i]) return false;
       return true;
     });
   }
