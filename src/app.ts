@@ -20,6 +20,8 @@ import { createHostsService } from './modules/hosts/hosts.service.ts';
 import type { App } from './modules/http.ts';
 import { imageRoutes } from './modules/images/images.routes.ts';
 import { createImagesService } from './modules/images/images.service.ts';
+import { uploadRoutes } from './modules/images/uploads.routes.ts';
+import { createUploadsService } from './modules/images/uploads.service.ts';
 import { operationRoutes } from './modules/operations/operations.routes.ts';
 import { createOperationsService } from './modules/operations/operations.service.ts';
 import { createSeats } from './modules/seats.ts';
@@ -98,7 +100,8 @@ async function registerV1(v1: App, deps: AppDeps, limits: RateLimits): Promise<v
   registerIdempotency(v1, { db });
   const seats = createSeats();
   const store = createImageStore(deps.config.imagesDir);
-  const images = createImagesService({ db, store, maxImageMiB: deps.config.maxImageMiB });
+  const uploads = createUploadsService({ db, store, maxImageMiB: deps.config.maxImageMiB });
+  const images = createImagesService({ db, store, uploads });
   vmRoutes(v1, { vms: createVms(deps), metrics: createVmMetricsService({ redis }), tickets, seats });
   operationRoutes(v1, createOperationsService({ db, hub, closing }), seats);
   eventRoutes(v1, createEventsService({ db, hub, closing }), seats);
@@ -107,6 +110,7 @@ async function registerV1(v1: App, deps: AppDeps, limits: RateLimits): Promise<v
   operatorKeyRoutes(v1, tenants);
   hostRoutes(v1, createHostsService({ db }));
   await v1.register(async (scope) => imageRoutes(scope.withTypeProvider<TypeBoxTypeProvider>(), images));
+  await v1.register(async (scope) => uploadRoutes(scope.withTypeProvider<TypeBoxTypeProvider>(), uploads));
   await v1.register((scope) =>
     registerGateway(scope.withTypeProvider<TypeBoxTypeProvider>(), { database: db }),
   );

@@ -12,7 +12,9 @@ export type {
   Image,
   Operation,
   Tenant,
+  Upload,
   Vm,
+  VmDisk,
 } from './generated/client.ts';
 export { Prisma };
 

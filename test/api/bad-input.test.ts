@@ -101,7 +101,9 @@ describe('bad input', () => {
         ? 'op'
         : path.includes('/images/')
           ? 'img'
-          : 'ten';
+          : path.includes('/uploads/')
+            ? 'upl'
+            : 'ten';
     const url = path.replace('{id}', id || newId(prefix)).replace('{keyId}', newId('key'));
     return path.endsWith('/vms/{id}/wait') ? `${url}?state=running&timeout=0` : url;
   };
