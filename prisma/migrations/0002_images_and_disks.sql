@@ -39,6 +39,8 @@ CREATE INDEX uploads_image_id_idx ON uploads (image_id);
 ALTER TABLE vms
   ADD COLUMN cdrom boolean NOT NULL DEFAULT false,
   ADD COLUMN cdrom_image_id text REFERENCES images (id) ON DELETE RESTRICT,
+  ADD COLUMN cdrom_epoch integer NOT NULL DEFAULT 0,
+  ADD COLUMN cdrom_force boolean NOT NULL DEFAULT false,
   ADD COLUMN boot_order text[] NOT NULL DEFAULT '{}',
   ADD CONSTRAINT vms_has_cdrom_check CHECK (cdrom OR cdrom_image_id IS NULL);
 CREATE INDEX vms_cdrom_image_id_idx ON vms (cdrom_image_id);

@@ -4,7 +4,7 @@ import type { ConsolePosition, Frame, InputPosition, VmExit, VmMessage } from '.
 import {
   CHANNEL_VERSION,
   ChannelError,
-  encodeConsole,
+  encodeBytes,
   encodeControl,
   FRAME_TYPES,
   FrameDecoder,
@@ -115,7 +115,7 @@ export class Attachment {
   /** Sends what was typed. The sender bounds what is under way by `taken`. */
   send(bytes: Uint8Array): void {
     this.#sent += bytes.length;
-    for (const frame of encodeConsole(FRAME_TYPES.consoleInput, bytes)) this.#socket.write(frame);
+    for (const frame of encodeBytes(FRAME_TYPES.input, bytes)) this.#socket.write(frame);
   }
 
   pause(): void {
@@ -141,11 +141,11 @@ export class Attachment {
 
   #receive(frame: Frame): void {
     if (frame.type === FRAME_TYPES.control) this.#control(parseVmMessage(frame.payload));
-    else if (frame.type === FRAME_TYPES.consoleInput) throw new ChannelError('malformed', 'input came back');
+    else if (frame.type === FRAME_TYPES.input) throw new ChannelError('malformed', 'input came back');
     else if (this.#listener === undefined) this.#early.push(frame.payload);
     else this.#hand(this.#listener, frame.payload);
     // The saved log of a VM that does not run comes without a hello.
-    if (frame.type === FRAME_TYPES.consoleOutput) this.#open();
+    if (frame.type === FRAME_TYPES.output) this.#open();
   }
 
   #hand(listener: (bytes: Uint8Array) => void, bytes: Uint8Array): void {

@@ -1,0 +1,110 @@
+import Type, { type Static } from 'typebox';
+import { PRINTABLE } from './common.ts';
+
+/** The most text typed by one request. */
+const MAX_TEXT = 4096;
+/** The most keys held down at once. */
+const MAX_KEYS = 8;
+
+const Layout = Type.String({
+  minLength: 1,
+  maxLength: 32,
+  pattern: '^[A-Za-z0-9-]+$',
+  description: 'The keyboard layout that the guest is set to, such as `us` or `de`; `us` by default.',
+});
+
+/** What is done to a VM's keyboard or mouse. */
+export const VmInput = Type.Union(
+  [
+    Type.Object(
+      {
+        type: Type.Literal('text'),
+        text: Type.String({ minLength: 1, maxLength: MAX_TEXT, pattern: '^[^\\p{Cs}]*$' }),
+        layout: Type.Optional(Layout),
+      },
+      { additionalProperties: false, description: 'Types it, with the keys that `layout` has for it.' },
+    ),
+    Type.Object(
+      {
+        type: Type.Literal('keys'),
+        keys: Type.Array(Type.String({ minLength: 1, maxLength: 32, pattern: PRINTABLE }), {
+          minItems: 1,
+          maxItems: MAX_KEYS,
+        }),
+      },
+      {
+        additionalProperties: false,
+        description:
+          'Presses keys in this order and lets them go in the other, as in `["ctrl","alt","delete"]`.',
+      },
+    ),
+    Type.Object(
+      {
+        type: Type.Literal('pointer'),
+        x: Type.Integer({ minimum: 0, maximum: 65535, description: 'In pixels of the screenshot.' }),
+        y: Type.Integer({ minimum: 0, maximum: 65535 }),
+        buttons: Type.Optional(
+          Type.Integer({
+            minimum: 0,
+            maximum: 31,
+            description:
+              'Held down: 1 left, 2 middle, 4 right, 8 and 16 the side ones, added up; 0 by default.',
+          }),
+        ),
+        wheel: Type.Optional(
+          Type.Integer({ minimum: -100, maximum: 100, description: 'Notches, towards the user positive.' }),
+        ),
+      },
+      {
+        additionalProperties: false,
+        description: 'Moves the pointer there, and holds the buttons as they are given.',
+      },
+    ),
+  ],
+  { title: 'VmInput' },
+);
+export type VmInput = Static<typeof VmInput>;
+
+export const InputDone = Type.Object(
+  {
+    typed: Type.Optional(Type.Integer({ description: 'Of a text: how many characters.' })),
+  },
+  { title: 'InputDone' },
+);
+
+/** The longest pattern, and the longest wait in seconds. */
+export const MAX_PATTERN = 1024;
+export const MAX_EXPECT_SECONDS = 300;
+
+export const Expect = Type.Object(
+  {
+    on: Type.Union([Type.Literal('serial'), Type.Literal('screen')]),
+    pattern: Type.String({
+      minLength: 1,
+      maxLength: MAX_PATTERN,
+      pattern: '^[^\\p{Cs}]*$',
+      description: 'A regular expression; on the screen it is matched against its text, line by line.',
+    }),
+    timeoutSeconds: Type.Optional(Type.Number({ minimum: 0, maximum: MAX_EXPECT_SECONDS, default: 60 })),
+  },
+  { title: 'Expect', additionalProperties: false },
+);
+export type Expect = Static<typeof Expect>;
+
+export const Expected = Type.Object(
+  {
+    text: Type.String({ description: 'What matched.' }),
+    groups: Type.Array(Type.Union([Type.String(), Type.Null()]), { description: 'Its parenthesized parts.' }),
+  },
+  { title: 'Expected' },
+);
+export type Expected = Static<typeof Expected>;
+
+export const ScreenText = Type.Object(
+  {
+    lines: Type.Array(Type.String(), { description: 'Rows from the top, without blanks at their ends.' }),
+    columns: Type.Optional(Type.Integer()),
+  },
+  { title: 'ScreenText' },
+);
+export type ScreenText = Static<typeof ScreenText>;
