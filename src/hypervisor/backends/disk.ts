@@ -30,7 +30,17 @@ export type DiskErrorCode =
   | 'DISK_KIND'
   | 'DISK_READ_ONLY'
   | 'DISK_RANGE'
-  | 'DISK_FULL';
+  | 'DISK_FULL'
+  /** What the file holds is not the format it is said to be in, or contradicts itself. */
+  | 'DISK_FORMAT'
+  /** A feature of the format that is not implemented. */
+  | 'DISK_UNSUPPORTED'
+  /** The image is damaged: marked so, or found so while in use. */
+  | 'DISK_CORRUPT'
+  /** The backing file cannot or must not be used. */
+  | 'DISK_BACKING'
+  /** A file to be made is there already. */
+  | 'DISK_EXISTS';
 
 /** Why a disk cannot be opened or used; `message` is fit to be shown to a user. */
 export class DiskError extends Error {
