@@ -14,11 +14,15 @@ export interface KeyboardLeds {
 
 /** The host's side of a keyboard. */
 export interface KeyboardInput {
-  /** A key goes down or up; a key that is down already repeats, if the guest wants that. Unknown codes are ignored. */
+  /** A key goes down or up; what is down repeats by itself, at the guest's pace. Unknown codes, and keys that are so already, are ignored. */
   key(code: KeyCode, down: boolean): void;
   readonly leds: KeyboardLeds;
   /** Called when the guest switches them; replaces an earlier listener. */
   onLeds(listener: (leds: KeyboardLeds) => void): void;
+  /** How much of it the guest has not taken yet; 0 when all has arrived. Beyond some 200 keys presses are lost. */
+  readonly waiting: number;
+  /** Called when `waiting` has come down to 0; replaces an earlier listener. */
+  onDrained(listener: () => void): void;
 }
 
 /** Buttons of a pointer, as bits. */

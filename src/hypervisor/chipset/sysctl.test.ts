@@ -4,7 +4,7 @@ import type { ResetKind } from './sysctl.ts';
 import { SystemControl } from './sysctl.ts';
 import { ListBus } from './testing.ts';
 
-function setup(keyboardController = false) {
+function setup() {
   const io = new ListBus();
   const resets: ResetKind[] = [];
   const a20: boolean[] = [];
@@ -12,7 +12,7 @@ function setup(keyboardController = false) {
     onReset: (kind) => resets.push(kind),
     onA20: (enabled) => a20.push(enabled),
   });
-  control.attach(io, { keyboardController });
+  control.attach(io);
   return { io, resets, a20, control };
 }
 
@@ -38,14 +38,13 @@ test('CF9h resets when bit 2 rises, hard or soft by bit 1', () => {
   assert.deepEqual(resets, ['hard', 'soft']);
 });
 
-test('port 64h pulses reset only where no keyboard controller is', () => {
-  const { io, resets } = setup();
-  assert.equal(io.read(0x64, 1), 0xff);
-  io.write(0x64, 1, 0xfe);
-  assert.deepEqual(resets, ['soft']);
-  const other = setup(true);
-  other.io.write(0x64, 1, 0xfe);
-  assert.deepEqual(other.resets, []);
+test('the keyboard controller switches the A20 that port 92h shows', () => {
+  const { io, a20, control } = setup();
+  control.setA20(false);
+  assert.equal(io.read(0x92, 1), 0);
+  io.write(0x92, 1, 2);
+  control.setA20(true);
+  assert.deepEqual(a20, [false, true]);
 });
 
 test('port 80h keeps the POST code; state survives save and restore', () => {

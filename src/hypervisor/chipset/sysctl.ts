@@ -1,12 +1,12 @@
 /**
  * The small ports that reset the machine or switch A20, and the POST port.
  * Sources: PIIX3 data sheet (RC, reset control register CF9h); PC/AT technical
- * reference (port 92h of the PS/2, port 64h command FEh, port 80h).
+ * reference (port 92h of the PS/2, port 80h).
  *
- * Deviations:
- * - Without a keyboard controller, port 64h takes the reset pulse (FEh) and
- *   reads as FFh, so that a driver sees that there is no controller.
- * - The DMA page registers other than port 80h do not exist.
+ * A20 is one gate: whoever switched it last, port 92h or the keyboard
+ * controller, has it its way, and both tell what it is.
+ *
+ * Deviation: the DMA page registers other than port 80h do not exist.
  */
 import type { Bus, BusDevice } from '../machine/bus.ts';
 import type { Stateful } from '../machine/state.ts';
@@ -35,8 +35,6 @@ export class SystemControl implements Stateful<SystemControlState> {
   readonly port92: BusDevice;
   /** Port CF9h, which the PCI host bridge hands on: bit 1 hard, bit 2 resets on its rising edge. */
   readonly resetControl: BusDevice;
-  /** Port 64h of a machine without a keyboard controller. */
-  readonly keyboardCommand: BusDevice;
   /** Port 80h. */
   readonly post: BusDevice;
   readonly #options: SystemControlOptions;
@@ -58,14 +56,6 @@ export class SystemControl implements Stateful<SystemControlState> {
       () => this.#control,
       (_port, value) => this.#writeResetControl(value),
     );
-    this.keyboardCommand = byteWide(
-      1,
-      () => 0xff,
-      (_port, value) => {
-        // Commands F0h-FFh pulse output lines low; line 0 is the reset.
-        if (value === 0xfe) options.onReset('soft');
-      },
-    );
     this.post = byteWide(
       1,
       () => this.#post,
@@ -75,15 +65,21 @@ export class SystemControl implements Stateful<SystemControlState> {
     );
   }
 
-  /** Claims ports 80h and 92h, and 64h unless a keyboard controller has it. CF9h is the host bridge's. */
-  attach(io: Bus, options: { readonly keyboardController?: boolean } = {}): void {
+  /** Claims ports 80h and 92h. CF9h is the host bridge's. */
+  attach(io: Bus): void {
     io.claim('post', 0x80, 1, this.post);
     io.claim('port92', 0x92, 1, this.port92);
-    if (!options.keyboardController) io.claim('kbc-reset', 0x64, 1, this.keyboardCommand);
   }
 
   get a20(): boolean {
     return this.#a20;
+  }
+
+  /** Switches A20, for the keyboard controller. */
+  setA20(enabled: boolean): void {
+    if (enabled === this.#a20) return;
+    this.#a20 = enabled;
+    this.#options.onA20(enabled);
   }
 
   /** The byte last written to port 80h. */
@@ -94,7 +90,7 @@ export class SystemControl implements Stateful<SystemControlState> {
   reset(): void {
     this.#fastReset = false;
     this.#control = 0;
-    this.#setA20(this.#options.a20 ?? true);
+    this.setA20(this.#options.a20 ?? true);
   }
 
   save(): SystemControlState {
@@ -109,14 +105,8 @@ export class SystemControl implements Stateful<SystemControlState> {
     this.#options.onA20(state.a20);
   }
 
-  #setA20(enabled: boolean): void {
-    if (enabled === this.#a20) return;
-    this.#a20 = enabled;
-    this.#options.onA20(enabled);
-  }
-
   #writePort92(value: number): void {
-    this.#setA20((value & 2) !== 0);
+    this.setA20((value & 2) !== 0);
     const rising = (value & 1) !== 0 && !this.#fastReset;
     this.#fastReset = (value & 1) !== 0;
     if (rising) this.#options.onReset('soft');

@@ -4,7 +4,7 @@ import type { DiskBackend } from '../backends/disk.ts';
 import { openRawDisk } from '../backends/disk-raw.ts';
 import { type ByteSink, NullSink } from '../backends/streams.ts';
 import { Interpreter } from '../cpu/interpret/engine.ts';
-import { CS, RAM, S, SEG, segment } from '../cpu/layout.ts';
+import { CS, gpr, RAM, S, SEG, segment } from '../cpu/layout.ts';
 import type { CpuPlatform } from '../cpu/system/context.ts';
 import { CPU_PROFILES, CpuidTable, type CpuProfile } from '../cpu/system/cpuid.ts';
 import { TRANSLATION, Translator, type TranslatorOptions } from '../cpu/translate/translator.ts';
@@ -28,6 +28,8 @@ import { Tsc } from './tsc.ts';
 const MIB = 1 << 20;
 const MTRR_DEF_TYPE = 0x2ff;
 const WASM_PAGE = 1 << 16;
+/** In the order of their numbers. */
+const REGISTERS = ['eax', 'ecx', 'edx', 'ebx', 'esp', 'ebp', 'esi', 'edi'];
 export const MEMORY_MIB = { least: 1, most: 3072 } as const;
 
 export interface MachineConfig {
@@ -203,6 +205,10 @@ export async function createMachine(config: MachineConfig, backends: MachineBack
       console: backends.console && sinkOf(backends.console),
       debugExit: config.debugExit ?? false,
       testDevice: config.testDevice ?? false,
+      registers: {
+        read: (name) => engine?.view.getUint32(gpr(REGISTERS.indexOf(name)), true) ?? 0,
+        write: (name, value) => engine?.view.setBigUint64(gpr(REGISTERS.indexOf(name)), BigInt(value), true),
+      },
       events: {
         powerOff: () => machine?.end({ kind: 'power-off' }),
         reset: () => machine?.end({ kind: 'reset' }),
@@ -229,7 +235,7 @@ export async function createMachine(config: MachineConfig, backends: MachineBack
     });
     const processor = engine;
     ram.onWritten((gpa, length) => processor.memoryWritten(gpa, length));
-    const { rsdp, facs } = installAcpi(ram);
+    const { rsdp, facs } = installAcpi(ram, { keyboard: true });
     const boot = loadKernel(ram, await bootRequest(config.boot, rsdp));
     applyBootState(engine.view, boot);
     const setUpChipset = (): void => {

@@ -1,4 +1,5 @@
 import type { DiskBackend } from '../backends/disk.ts';
+import type { KeyboardInput, PointerInput } from '../backends/input.ts';
 import type { ByteInput } from '../backends/streams.ts';
 import type { CpuEngine, SliceEnd } from '../cpu/engine.ts';
 import type { InstructionClock } from './instruction-clock.ts';
@@ -66,6 +67,8 @@ export class Machine {
   readonly exited: Promise<MachineExit>;
   /** Bytes for the serial line. */
   readonly serialInput: ByteInput;
+  readonly keyboard: KeyboardInput;
+  readonly pointer: PointerInput;
   readonly #parts: MachineParts;
   readonly #resolveExit: (exit: MachineExit) => void;
   #exit: MachineExit | undefined;
@@ -90,6 +93,8 @@ export class Machine {
   constructor(parts: MachineParts) {
     this.#parts = parts;
     this.serialInput = parts.pc.serial.input;
+    this.keyboard = parts.pc.keyboard;
+    this.pointer = parts.pc.pointer;
     const { promise, resolve } = Promise.withResolvers<MachineExit>();
     this.exited = promise;
     this.#resolveExit = resolve;

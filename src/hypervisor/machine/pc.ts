@@ -1,4 +1,5 @@
 import type { DiskBackend } from '../backends/disk.ts';
+import type { KeyboardInput, PointerInput } from '../backends/input.ts';
 import type { ByteInput, ByteSink } from '../backends/streams.ts';
 import { AcpiPm } from '../chipset/acpi.ts';
 import { InterruptBus } from '../chipset/apicbus.ts';
@@ -15,6 +16,8 @@ import { SystemControl } from '../chipset/sysctl.ts';
 import { PHYSICAL_ADDRESS_BITS } from '../cpu/system/cpuid.ts';
 import { DEBUG_EXIT_BASE, DEBUG_EXIT_LENGTH, DebugExit } from '../devices/debug-exit.ts';
 import { FwCfg } from '../devices/fw-cfg.ts';
+import { Ps2 } from '../devices/ps2/ps2.ts';
+import type { BackdoorRegisters } from '../devices/ps2/vmmouse.ts';
 import { SERIAL_IO_LENGTH, Serial16550 } from '../devices/serial.ts';
 import { TestDevice } from '../devices/test-device.ts';
 import { VirtioBlock } from '../devices/virtio/block.ts';
@@ -56,6 +59,8 @@ export interface PcOptions {
   readonly console?: ByteSink | undefined;
   readonly debugExit: boolean;
   readonly testDevice: boolean;
+  /** Of the processor that accesses a port, for the backdoor of the absolute pointer. */
+  readonly registers: BackdoorRegisters;
 }
 
 /** The chipset and devices of the PC, wired. */
@@ -66,6 +71,8 @@ export interface Pc {
   readonly powerButton: DoorPort<null>;
   readonly serial: Serial16550;
   readonly consoleInput: ByteInput | undefined;
+  readonly keyboard: KeyboardInput;
+  readonly pointer: PointerInput;
   /** Takes the power from all that a sleep in S3 takes it from: everything is reset but RAM, clock and wake logic. */
   sleep(): void;
   /** Power comes back. */
@@ -168,6 +175,16 @@ export function buildPc(options: PcOptions): Pc {
   const serial = new Serial16550({ name: 'serial0', door, irq: isaIrq(COM1.irq), sink: options.serial });
   pio.claim('serial0', COM1.base, SERIAL_IO_LENGTH, serial);
 
+  const ps2 = new Ps2({
+    door,
+    keyboardIrq: isaIrq(1),
+    mouseIrq: isaIrq(12),
+    onReset: () => events.reset(),
+    a20: { open: () => control.a20, set: (open) => control.setA20(open) },
+    registers: options.registers,
+  });
+  ps2.attach(pio);
+
   let slot = FIRST_SLOT;
   const plug = (name: string, device: VirtioDevice): void => {
     const virtio = new VirtioPci({ name, device, memory: options.memory, log: options.log });
@@ -205,10 +222,12 @@ export function buildPc(options: PcOptions): Pc {
     powerButton,
     serial,
     consoleInput: console?.input,
+    keyboard: ps2.keyboard,
+    pointer: ps2.pointer,
     sleep: () => {
       // Devices first, so that the controllers behind them see their wires released.
       pci.reset();
-      for (const device of [serial, hpet, pit, control, pic, ioapic, lapic]) device.reset();
+      for (const device of [ps2, serial, hpet, pit, control, pic, ioapic, lapic]) device.reset();
       assign();
       rtc.onBattery = true;
     },
