@@ -30,6 +30,7 @@ function functionOf(descriptor: PciDescriptor, messages: { address: number; data
   });
   for (const { index, size, device } of descriptor.bars) fn.addBar(index, { kind: 'mem32', size, device });
   const sink = { send: (address: number, data: number) => void messages.push({ address, data }) };
+  assert.ok(descriptor.msix);
   const msix = new Msix({ fn, sink, ...descriptor.msix });
   for (const capability of descriptor.capabilities) {
     live.set(fn.addCapability(capability.id, capability.body, capability.writeMask), capability);

@@ -7,10 +7,19 @@ import { UsageError } from '../command.ts';
 /** What `teremok run` is to do, checked as far as that can be done before the machine is built. */
 export interface RunOptions {
   readonly memoryMiB: number;
-  readonly kernel: string;
+  /** A kernel to start directly, or else firmware. */
+  readonly kernel: string | undefined;
   readonly initrd: string | undefined;
   readonly append: string | undefined;
+  /** An image of firmware other than the one that set-up brings. */
+  readonly firmware: string | undefined;
+  /** Where firmware looks first. */
+  readonly bootFrom: 'disk' | 'cdrom' | undefined;
   readonly disks: readonly RunDisk[];
+  readonly cdrom: string | undefined;
+  readonly display: RunDisplay | undefined;
+  /** Where firmware's messages go. */
+  readonly firmwareLog: string | undefined;
   readonly engine: 'auto' | 'interpret' | 'translate';
   readonly cpu: CpuProfileName;
   /** Nanoseconds that an instruction takes, when time comes from instructions. */
@@ -26,7 +35,15 @@ export interface RunOptions {
 export interface RunDisk {
   readonly path: string;
   readonly readonly: boolean;
+  readonly format: DiskFormat | undefined;
+  readonly bus: DiskBus;
 }
+
+export type DiskFormat = 'raw' | 'qcow2';
+export type DiskBus = 'virtio' | 'ide';
+
+/** Where viewers connect: a port of this machine, or a Unix socket. */
+export type RunDisplay = { readonly port: number } | { readonly path: string };
 
 /** RAM ends where the PCI window begins, at 3 GiB. */
 const MEMORY_MIB = { least: 1, most: 3072, default: 256 } as const;
@@ -37,14 +54,21 @@ const MAX_APPEND_BYTES = 2047;
 
 export const RUN_OPTIONS: OptionSpecs = {
   memory: { value: 'MIB', description: `memory of the machine, 1 to 3072 (${MEMORY_MIB.default})` },
-  kernel: { value: 'FILE', description: 'a bzImage, or an ELF with a PVH note or a multiboot header' },
+  kernel: {
+    value: 'FILE',
+    description: 'start this: a bzImage, or an ELF with a PVH note or a multiboot header',
+  },
   initrd: { value: 'FILE', description: 'an initial RAM disk for the kernel' },
   append: { value: 'STRING', description: 'the kernel’s command line' },
   disk: {
     value: 'FILE[,OPTION…]',
     multiple: true,
-    description: 'a disk: format=raw, readonly, bus=virtio; may be given several times',
+    description: 'a disk: format=raw or qcow2, readonly, bus=virtio or ide; may be given several times',
   },
+  cdrom: { value: 'FILE', description: 'the disc in the CD-ROM drive: an image, or a drive of this machine' },
+  firmware: { value: 'FILE', description: 'start this firmware, not SeaBIOS; without --kernel' },
+  boot: { value: 'DRIVE', description: 'where firmware looks first: c, the disks, or d, the CD (c)' },
+  'firmware-log': { value: 'FILE', description: 'write the firmware’s messages there' },
   engine: { value: 'ENGINE', description: 'auto, interpret or translate (auto)' },
   cpu: {
     value: 'PROFILE',
@@ -55,15 +79,12 @@ export const RUN_OPTIONS: OptionSpecs = {
     description: 'time comes from the instructions, NS nanoseconds each: every run is the same, to the bit',
   },
   serial: { value: 'WHERE', description: 'the serial line: stdio, none or a file to write to (stdio)' },
-  display: { value: 'WHERE', description: 'none' },
+  display: { value: 'WHERE', description: 'the screen: none, vnc=PORT or vnc=unix:PATH (none)' },
   'debug-exit': { description: 'a write of V to port 0xf4 ends with exit status V*2+1' },
   'test-device': { description: 'the devices that kernel unit tests expect' },
   'no-reboot': { description: 'end with exit status 3 when the guest resets the machine' },
   stats: { value: 'FILE', description: 'write what the run took, as JSON, at its end' },
   timeout: { value: 'SECONDS', description: 'end the machine after this time, with exit status 124' },
-  cdrom: { value: 'FILE', description: 'not available in this version' },
-  firmware: { value: 'FILE', description: 'not available in this version' },
-  boot: { value: 'DRIVE', description: 'not available in this version' },
 };
 
 function unavailable(what: string, instead: string): never {
@@ -112,16 +133,31 @@ function parseDisk(text: string): RunDisk {
   const [path = '', ...settings] = text.split(',');
   if (path === '') throw new UsageError(`--disk ${text} names no file`);
   let readonly = false;
+  let format: DiskFormat | undefined;
+  let bus: DiskBus = 'virtio';
   for (const setting of settings) {
     if (setting === 'readonly') readonly = true;
-    else if (setting === 'format=qcow2') unavailable('--disk format=qcow2', 'convert the disk to raw');
-    else if (setting === 'bus=ide') unavailable('--disk bus=ide', 'use bus=virtio');
-    else if (setting !== 'format=raw' && setting !== 'bus=virtio') {
-      throw new UsageError(`--disk does not know ‘${setting}’: it takes format=raw, readonly and bus=virtio`);
+    else if (setting === 'format=raw' || setting === 'format=qcow2')
+      format = setting === 'format=raw' ? 'raw' : 'qcow2';
+    else if (setting === 'bus=virtio' || setting === 'bus=ide')
+      bus = setting === 'bus=ide' ? 'ide' : 'virtio';
+    else {
+      throw new UsageError(
+        `--disk does not know ‘${setting}’: it takes format=raw, format=qcow2, readonly, bus=virtio and bus=ide`,
+      );
     }
   }
   checkReadable('disk', path, !readonly);
-  return { path, readonly };
+  return { path, readonly, format, bus };
+}
+
+function parseDisplay(text = 'none'): RunDisplay | undefined {
+  if (text === 'none') return undefined;
+  const [, path, port] = /^vnc=(?:unix:(.+)|(\d{1,5}))$/.exec(text) ?? [];
+  if (path !== undefined) return { path };
+  const number = Number(port ?? 'none');
+  if (number >= 1 && number <= 65535) return { port: number };
+  throw new UsageError(`--display takes none, vnc=PORT or vnc=unix:PATH, not ‘${text}’`);
 }
 
 function parseSerial(text: string | undefined): RunOptions['serial'] {
@@ -133,15 +169,28 @@ function parseSerial(text: string | undefined): RunOptions['serial'] {
 }
 
 function refuseWhatIsLater(options: Options): void {
-  if (options.text('cdrom') !== undefined) unavailable('--cdrom', 'give a kernel with --kernel');
-  if (options.text('firmware') !== undefined) unavailable('--firmware', 'give a kernel with --kernel');
-  if (options.oneOf('boot', ['c', 'd'] as const) !== undefined)
-    unavailable('--boot', 'give a kernel with --kernel');
   const engine = options.oneOf('engine', ['auto', 'interpret', 'translate', 'kvm'] as const);
   if (engine === 'kvm') unavailable(`--engine ${engine}`, 'use auto, interpret or translate');
-  const display = options.text('display') ?? 'none';
-  if (display.startsWith('vnc=')) unavailable('--display vnc', 'use --display none and the serial line');
-  if (display !== 'none') throw new UsageError(`--display takes none, not ‘${display}’`);
+}
+
+/** What is for machines of the other kind: one starts from a kernel, or from firmware. */
+function refuseWhatDoesNotFit(options: Options): void {
+  const given = (names: readonly string[]): string | undefined =>
+    names.find((name) => options.text(name) !== undefined);
+  if (options.text('kernel') === undefined) {
+    const part = given(['initrd', 'append']);
+    if (part !== undefined) throw new UsageError(`--${part} is a kernel’s: it needs --kernel FILE`);
+    if (given(['cdrom', 'firmware']) === undefined && options.list('disk').length === 0)
+      throw new UsageError('run needs something to start: --disk, --cdrom, --firmware or --kernel');
+    return;
+  }
+  const part = given(['firmware', 'boot', 'firmware-log']);
+  if (part !== undefined)
+    throw new UsageError(`--${part} is for a machine that starts from firmware, not --kernel`);
+  if ((options.text('display') ?? 'none') !== 'none')
+    throw new UsageError(
+      '--display is for a machine that starts from firmware: with --kernel there is no screen',
+    );
 }
 
 function parseCpu(name = 'portable'): CpuProfileName {
@@ -154,8 +203,8 @@ function parseCpu(name = 'portable'): CpuProfileName {
 /** Reads the options of `teremok run`. Throws a UsageError for what is wrong or not there. */
 export function parseRunOptions(options: Options): RunOptions {
   refuseWhatIsLater(options);
+  refuseWhatDoesNotFit(options);
   const kernel = options.text('kernel');
-  if (kernel === undefined) throw new UsageError('run needs --kernel FILE');
   const append = options.text('append');
   if (append !== undefined && Buffer.byteLength(append) > MAX_APPEND_BYTES) {
     throw new UsageError(`--append is longer than ${MAX_APPEND_BYTES} bytes`);
@@ -164,7 +213,13 @@ export function parseRunOptions(options: Options): RunOptions {
   const memoryMiB = options.number('memory', MEMORY_MIB.least, MEMORY_MIB.most) ?? MEMORY_MIB.default;
   const timeoutSeconds = options.number('timeout', 0.001, 2_000_000, { integer: false });
   const engine = options.oneOf('engine', ['auto', 'interpret', 'translate'] as const) ?? 'auto';
-  checkReadable('kernel', kernel);
+  for (const what of ['kernel', 'firmware', 'cdrom'] as const) {
+    const path = options.text(what);
+    if (path !== undefined) checkReadable(what === 'cdrom' ? 'disc' : what, path);
+  }
+  const order = options.oneOf('boot', ['c', 'd'] as const);
+  const firmwareLog = options.text('firmware-log');
+  if (firmwareLog !== undefined) checkWritable('firmware log', firmwareLog);
   const initrd = options.text('initrd');
   if (initrd !== undefined) checkReadable('initrd', initrd);
   const stats = options.text('stats');
@@ -174,7 +229,12 @@ export function parseRunOptions(options: Options): RunOptions {
     kernel,
     initrd,
     append,
+    firmware: options.text('firmware'),
+    bootFrom: order && (order === 'd' ? 'cdrom' : 'disk'),
     disks: options.list('disk').map(parseDisk),
+    cdrom: options.text('cdrom'),
+    display: parseDisplay(options.text('display')),
+    firmwareLog,
     engine,
     cpu: parseCpu(options.text('cpu')),
     icount: options.number('icount', INSTRUCTION_NS.least, INSTRUCTION_NS.most),

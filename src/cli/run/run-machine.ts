@@ -1,9 +1,12 @@
-import { createWriteStream, writeFileSync } from 'node:fs';
+import { closeSync, createWriteStream, openSync, writeFileSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
 import type { ByteInput, ByteSink } from '../../hypervisor/backends/streams.ts';
 import { NullSink, pipeToInput, StreamSink } from '../../hypervisor/backends/streams.ts';
-import type { Machine, MachineConfig, MachineExit } from '../../hypervisor/index.ts';
+import type { Machine, MachineBackends, MachineConfig, MachineExit } from '../../hypervisor/index.ts';
 import { createMachine } from '../../hypervisor/index.ts';
 import { CommandError, EXIT, UsageError } from '../command.ts';
+import { cacheDirectory } from '../setup/bootstrap.js';
+import { FIRMWARE, provideDebianFiles } from '../setup/guest/debian-files.ts';
 import { Terminal } from '../terminal.ts';
 import { ESCAPE_HELP, EscapeReader } from './escape.ts';
 import type { RunOptions } from './options.ts';
@@ -32,9 +35,13 @@ export async function runMachine(options: RunOptions): Promise<number> {
   const onTerminate = (): void => asked.resolve({ kind: 'signal', status: 143 });
   process.on('SIGINT', onInterrupt).on('SIGTERM', onTerminate).on('SIGHUP', onTerminate);
   let stats: RunStats | undefined;
+  const log = options.firmwareLog === undefined ? undefined : openSync(options.firmwareLog, 'w');
   try {
     for (;;) {
-      const machine = await build(options, console.sink);
+      const machine = await build(options, {
+        serial: console.sink,
+        ...(log !== undefined && { firmwareLog: (line) => writeSync(log, `${line}\n`) }),
+      });
       console.connect(machine.serialInput);
       machine.start();
       const ending = await Promise.race([machine.exited, asked.promise]);
@@ -48,19 +55,17 @@ export async function runMachine(options: RunOptions): Promise<number> {
     clearTimeout(timer);
     process.off('SIGINT', onInterrupt).off('SIGTERM', onTerminate).off('SIGHUP', onTerminate);
     console.close();
+    if (log !== undefined) closeSync(log);
     if (options.stats !== undefined && stats !== undefined) saveStats(options.stats, stats);
   }
 }
 
-async function build(options: RunOptions, serial: ByteSink): Promise<Machine> {
+async function build(options: RunOptions, backends: MachineBackends): Promise<Machine> {
   const config: MachineConfig = {
     memoryMiB: options.memoryMiB,
-    boot: {
-      kernel: options.kernel,
-      ...(options.initrd === undefined ? {} : { initrd: options.initrd }),
-      ...(options.append === undefined ? {} : { cmdline: options.append }),
-    },
-    disks: options.disks.map(({ path, readonly }) => ({ path, readonly })),
+    ...(await startOf(options)),
+    disks: options.disks.map(({ path, readonly, bus }) => ({ path, readonly, bus })),
+    ...(options.cdrom === undefined ? {} : { cdrom: options.cdrom }),
     engine: options.engine,
     cpu: options.cpu,
     ...(options.icount === undefined ? {} : { icount: options.icount }),
@@ -69,12 +74,35 @@ async function build(options: RunOptions, serial: ByteSink): Promise<Machine> {
     testDevice: options.testDevice,
   };
   try {
-    return await createMachine(config, { serial });
+    return await createMachine(config, backends);
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
+    const { kernel } = options;
     // What loads a kernel has its bytes and not its name.
-    throw new UsageError(reason.includes(options.kernel) ? reason : `${options.kernel}: ${reason}`);
+    throw new UsageError(kernel === undefined || reason.includes(kernel) ? reason : `${kernel}: ${reason}`);
   }
+}
+
+/** A kernel, or firmware: the one given, or SeaBIOS. */
+async function startOf(options: RunOptions): Promise<Pick<MachineConfig, 'boot' | 'firmware'>> {
+  const { kernel, initrd, append, firmware, bootFrom } = options;
+  if (kernel !== undefined) {
+    return {
+      boot: {
+        kernel,
+        ...(initrd === undefined ? {} : { initrd }),
+        ...(append === undefined ? {} : { cmdline: append }),
+      },
+    };
+  }
+  const folder = await provideDebianFiles(FIRMWARE, cacheDirectory());
+  return {
+    firmware: {
+      bios: firmware ?? join(folder, 'bios-256k.bin'),
+      vgaBios: join(folder, 'vgabios-stdvga.bin'),
+      ...(bootFrom === undefined ? {} : { order: [bootFrom] }),
+    },
+  };
 }
 
 async function conclude(ending: Ending, console: RunConsole): Promise<number> {

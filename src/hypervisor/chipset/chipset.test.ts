@@ -164,10 +164,10 @@ test('a described function: window capability, INTx, then MSI-X', () => {
   assert.equal(fn.configRead(window + 8, 4), 0x1234);
 
   memory.write(0xfee000f0, 4, 0x1ff);
-  memory.write(IOAPIC_BASE, 4, 0x10 + 2 * 11);
+  memory.write(IOAPIC_BASE, 4, 0x10 + 2 * 10);
   memory.write(IOAPIC_BASE + 0x10, 4, 0x8044);
   fn.slot.setIntx(true);
-  assert.equal(lapic.poll(), 'fixed', 'slot 2 INTA is PIRQC, IRQ 11');
+  assert.equal(lapic.poll(), 'fixed', 'slot 2 INTA is PIRQB, IRQ 10');
   assert.equal(lapic.acknowledge(), 0x44);
   fn.slot.setIntx(false);
   memory.write(0xfee000b0, 4, 0);
@@ -181,7 +181,7 @@ test('a described function: window capability, INTx, then MSI-X', () => {
   memory.write(table + 28, 4, 0);
   fn.slot.notify(1);
   assert.equal(lapic.acknowledge(), 0x55);
-  assert.equal(ioapic.save().lines & (1 << 11), 0);
+  assert.equal(ioapic.save().lines & (1 << 10), 0);
   fn.restore(fn.save());
   assert.equal(fn.slot.msixEnabled, true);
   pci.reset();

@@ -18,6 +18,15 @@ export interface DescribedCapability {
   write?(offset: number, size: AccessSize, value: number): void;
 }
 
+export interface DescribedBar {
+  readonly index: number;
+  readonly size: number;
+  readonly prefetchable?: boolean;
+  readonly device: BusDevice;
+  /** Told where the BAR answers now, on each change; undefined: nowhere. */
+  readonly onMove?: (base: number | undefined) => void;
+}
+
 export interface FunctionDescription {
   readonly name: string;
   readonly vendorId: number;
@@ -26,12 +35,14 @@ export interface FunctionDescription {
   readonly classCode: number;
   readonly subsystemVendorId: number;
   readonly subsystemId: number;
-  readonly interruptPin: number;
+  readonly interruptPin?: number;
   /** Memory BARs below 4 GiB. */
-  readonly bars: readonly { readonly index: number; readonly size: number; readonly device: BusDevice }[];
+  readonly bars: readonly DescribedBar[];
+  /** The expansion ROM. */
+  readonly rom?: { readonly size: number; readonly device: BusDevice };
   readonly capabilities: readonly DescribedCapability[];
-  /** Entries of the MSI-X table and the BAR that holds it. */
-  readonly msix: { readonly vectors: number; readonly bar: number };
+  /** Entries of the MSI-X table and the BAR that holds it; without it the function has no messages. */
+  readonly msix?: { readonly vectors: number; readonly bar: number };
 }
 
 /** The device's way to its interrupts. */
@@ -43,7 +54,7 @@ export interface InterruptSlot {
   setIntx(asserted: boolean): void;
 }
 
-export type DescribedFunctionState = PciFunctionState & { readonly msix: MsixState };
+export type DescribedFunctionState = PciFunctionState & { readonly msix: MsixState | null };
 
 interface PlacedCapability {
   readonly offset: number;
@@ -52,7 +63,8 @@ interface PlacedCapability {
 }
 
 export class DescribedFunction extends PciFunction {
-  readonly msix: Msix;
+  /** Undefined in a function without messages. */
+  readonly msix: Msix | undefined;
   readonly slot: InterruptSlot;
   readonly #capabilities: PlacedCapability[] = [];
   readonly #onReset: (() => void) | undefined;
@@ -61,21 +73,20 @@ export class DescribedFunction extends PciFunction {
   constructor(description: FunctionDescription, sink: MsiSink, onReset?: () => void) {
     super(description);
     this.#onReset = onReset;
-    for (const bar of description.bars) {
-      this.addBar(bar.index, { kind: 'mem32', size: bar.size, device: bar.device });
-    }
+    for (const { index, ...bar } of description.bars) this.addBar(index, { kind: 'mem32', ...bar });
+    if (description.rom) this.addRom(description.rom.size, description.rom.device);
     for (const capability of description.capabilities) {
       const offset = this.addCapability(capability.id, capability.body, capability.writeMask);
       this.#capabilities.push({ offset, length: capability.body.length + 2, capability });
     }
-    const msix = new Msix({ fn: this, sink, vectors: description.msix.vectors, bar: description.msix.bar });
+    const msix = description.msix && new Msix({ fn: this, sink, ...description.msix });
     this.msix = msix;
     this.slot = {
       get msixEnabled() {
-        return msix.enabled;
+        return msix?.enabled ?? false;
       },
       notify: (vector) => {
-        msix.notify(vector);
+        msix?.notify(vector);
       },
       setIntx: (asserted) => this.interrupt.set(asserted),
     };
@@ -90,16 +101,16 @@ export class DescribedFunction extends PciFunction {
   override reset(): void {
     this.#onReset?.();
     super.reset();
-    this.msix.reset();
+    this.msix?.reset();
   }
 
   override save(): DescribedFunctionState {
-    return { ...super.save(), msix: this.msix.save() };
+    return { ...super.save(), msix: this.msix?.save() ?? null };
   }
 
   override restore(state: DescribedFunctionState): void {
     super.restore(state);
-    this.msix.restore(state.msix);
+    if (state.msix) this.msix?.restore(state.msix);
   }
 
   protected override configReading(offset: number, size: AccessSize): void {

@@ -6,7 +6,7 @@
  * - A BAR whose address is 0, or whose range reaches the end of its address
  *   space, answers nowhere: both are seen while a guest sizes a BAR with
  *   decoding left on.
- * - No expansion ROM, no BIST, no power management unless a capability adds it.
+ * - No BIST, no power management unless a capability adds it.
  */
 import type { AccessSize, Bus, BusDevice, BusRange } from '../machine/bus.ts';
 import type { IrqLine } from '../machine/irq.ts';
@@ -20,6 +20,10 @@ const STATUS_INTERRUPT = 0x08;
 const STATUS_CAPABILITIES = 0x10;
 /** Error bits of the status register, cleared by writing ones. */
 const STATUS_W1C_HIGH = 0xf9;
+
+/** The expansion ROM's base address register; its lowest bit turns decoding on. */
+const ROM_BASE = 0x30;
+const ROM_ENABLE = 1;
 
 const HEADER_SIZE = 0x40;
 const CONFIG_SIZE = 0x100;
@@ -50,6 +54,8 @@ export interface PciBarSpec {
   readonly size: number;
   readonly prefetchable?: boolean;
   readonly device: BusDevice;
+  /** Told where the BAR answers now, on each change; undefined: nowhere. */
+  readonly onMove?: ((base: number | undefined) => void) | undefined;
 }
 
 /** A BAR as resource assignment sees it. */
@@ -73,6 +79,7 @@ export type PciFunctionState = {
 
 interface PlacedBar extends PciBar {
   readonly device: BusDevice;
+  readonly onMove: ((base: number | undefined) => void) | undefined;
   range: BusRange | undefined;
 }
 
@@ -88,6 +95,7 @@ export class PciFunction implements Stateful<PciFunctionState> {
   readonly #writable = new Uint8Array(CONFIG_SIZE);
   readonly #clearable = new Uint8Array(CONFIG_SIZE);
   readonly #bars: PlacedBar[] = [];
+  #rom: { readonly size: number; readonly device: BusDevice; range: BusRange | undefined } | undefined;
   readonly #watchers: { offset: number; length: number; written: (byGuest: boolean) => void }[] = [];
   #resetBytes: Uint8Array | undefined;
   #wires: PciSlotWires | undefined;
@@ -144,7 +152,17 @@ export class PciFunction implements Stateful<PciFunctionState> {
     const mask = new DataView(this.#writable.buffer);
     mask.setUint32(offset, -spec.size >>> 0, true);
     if (spec.kind === 'mem64') mask.setUint32(offset + 4, 0xffffffff, true);
-    this.#bars.push({ index, kind: spec.kind, size: spec.size, device: spec.device, range: undefined });
+    const { kind, size, device, onMove } = spec;
+    this.#bars.push({ index, kind, size, device, onMove, range: undefined });
+  }
+
+  /** Adds the expansion ROM: `size` in bytes, a power of two from 2 KiB to 16 MiB. Before the function is put in its slot. */
+  addRom(size: number, device: BusDevice): void {
+    if (size < 0x800 || size > 0x1000000 || !Number.isInteger(Math.log2(size))) {
+      throw new RangeError(`${this.name}: ${size} is no size for an expansion ROM`);
+    }
+    new DataView(this.#writable.buffer).setUint32(ROM_BASE, (-size | ROM_ENABLE) >>> 0, true);
+    this.#rom = { size, device, range: undefined };
   }
 
   /**
@@ -182,6 +200,8 @@ export class PciFunction implements Stateful<PciFunctionState> {
       const space = bar.kind === 'io' ? wires.io : wires.memory;
       bar.range = space.claim(`${this.name}.bar${bar.index}`, undefined, bar.size, bar.device);
     }
+    const rom = this.#rom;
+    if (rom) rom.range = wires.memory.claim(`${this.name}.rom`, undefined, rom.size, rom.device);
     this.#resetBytes = this.#bytes.slice();
     this.#placeBars();
   }
@@ -230,7 +250,7 @@ export class PciFunction implements Stateful<PciFunctionState> {
       const mask = this.#writable[at];
       this.#bytes[at] = ((this.#bytes[at] & ~mask) | (byte & mask)) & ~(byte & this.#clearable[at]);
     }
-    if (offset < 0x28 && offset + size > 0x04) {
+    if (offset < ROM_BASE + 4 && offset + size > 0x04) {
       this.#placeBars();
       this.#driveInterrupt();
     }
@@ -282,10 +302,17 @@ export class PciFunction implements Stateful<PciFunctionState> {
     for (const bar of this.#bars) {
       if (!bar.range) continue;
       const base = this.#decodedBase(bar);
-      if (base === bar.range.base) continue;
-      if (base === undefined) bar.range.disable();
-      else bar.range.move(base);
+      if (place(bar.range, base)) bar.onMove?.(base);
     }
+    if (this.#rom?.range) place(this.#rom.range, this.#romBase(this.#rom.size));
+  }
+
+  /** Where the expansion ROM answers: it needs both enable bits (6.2.5.2). */
+  #romBase(size: number): number | undefined {
+    const value = this.config.getUint32(ROM_BASE, true);
+    if (!(value & ROM_ENABLE) || !(this.#bytes[0x04] & Command.memory)) return undefined;
+    const base = (value & -size) >>> 0;
+    return base === 0 || base + size >= 2 ** 32 ? undefined : base;
   }
 
   #decodedBase(bar: PciBar): number | undefined {
@@ -300,4 +327,12 @@ export class PciFunction implements Stateful<PciFunctionState> {
     const wraps = bar.kind === 'mem64' && end === 2 ** 32;
     return base === 0 || end >= limit || wraps ? undefined : base;
   }
+}
+
+/** Moves a range, or turns it off; whether it was somewhere else. */
+function place(range: BusRange, base: number | undefined): boolean {
+  if (base === range.base) return false;
+  if (base === undefined) range.disable();
+  else range.move(base);
+  return true;
 }

@@ -137,7 +137,7 @@ test('capabilities form a list and keep to their write masks', () => {
 test('INTx: swizzled to a PIRQ, routed, shared, gated by the command register', () => {
   const { irqs, isa, fn, get, put, root } = setup();
   fn.interrupt.set(true);
-  assert.equal(irqs[11].level, true, 'slot 3 INTA is PIRQD, IRQ 11');
+  assert.equal(irqs[11].level, true, 'slot 3 INTA is PIRQC, IRQ 11');
   assert.equal(get(3, 0x06, 2) & 8, 8);
   put(3, 0x04, 2, 0x400);
   assert.equal(irqs[11].level, false);
@@ -148,12 +148,12 @@ test('INTx: swizzled to a PIRQ, routed, shared, gated by the command register', 
   other.interrupt.set(true);
   fn.interrupt.set(false);
   assert.equal(irqs[11].level, true, 'wired-or');
-  put(1, 0x63, 1, 5);
+  put(1, 0x62, 1, 5);
   assert.equal(irqs[11].level, false);
   assert.equal(irqs[5].level, true);
-  put(1, 0x63, 1, 0x80);
+  put(1, 0x62, 1, 0x80);
   assert.equal(irqs[5].level, false);
-  assert.equal(isa.route(3), undefined);
+  assert.equal(isa.route(2), undefined);
   put(1, 0x60, 4, 0x0b0b0b0b);
   assert.equal(irqs[11].level, true);
 });

@@ -22,9 +22,9 @@ import { Command, PciFunction } from './pci-function.ts';
 /** IRQs of PIRQA-D without firmware. */
 export const DEFAULT_PIRQ_IRQS: readonly number[] = [10, 10, 11, 11];
 
-/** The PIRQ wire, 0-3 for A-D, of interrupt pin `pin` (1 INTA … 4 INTD) in slot `slot`. */
+/** The PIRQ wire, 0-3 for A-D, of interrupt pin `pin` (1 INTA … 4 INTD) in slot `slot`: as firmware for this machine takes it to be wired. */
 export function pirqOf(slot: number, pin: number): number {
-  return (slot + pin - 1) & 3;
+  return (slot + pin - 2) & 3;
 }
 
 export type PciRootState = { readonly address: number };
@@ -153,12 +153,22 @@ export interface HostBridgeOptions {
   readonly onPam?: (segments: readonly PamSegment[]) => void;
 }
 
+/** By these SeaBIOS knows a machine that has fw_cfg. */
+const QEMU_SUBSYSTEM = { subsystemVendorId: 0x1af4, subsystemId: 0x1100 } as const;
+
 /** The i440FX host bridge, 8086:1237. */
 export class HostBridge extends PciFunction {
   readonly #onPam: ((segments: readonly PamSegment[]) => void) | undefined;
 
   constructor(options: HostBridgeOptions = {}) {
-    super({ name: 'host-bridge', vendorId: 0x8086, deviceId: 0x1237, revision: 2, classCode: 0x060000 });
+    super({
+      name: 'host-bridge',
+      vendorId: 0x8086,
+      deviceId: 0x1237,
+      revision: 2,
+      classCode: 0x060000,
+      ...QEMU_SUBSYSTEM,
+    });
     this.#onPam = options.onPam;
     this.setConfigMask(0x50, [0xff, 0xff, 0xff]);
     this.setConfigMask(0x59, [0x33, 0x33, 0x33, 0x33, 0x33, 0x33, 0x33]);

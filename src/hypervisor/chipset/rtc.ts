@@ -165,6 +165,11 @@ export class Rtc implements Stateful<RtcState> {
     this.#follow();
   }
 
+  /** Sets a byte of CMOS RAM, 0Eh-FFh, from outside. */
+  setByte(index: number, value: number): void {
+    if (index > Reg.d && index < this.#ram.length) this.#ram[index] = value & 0xff;
+  }
+
   /** RESET of the data sheet: interrupt enables and flags are cleared, time and RAM stay. */
   reset(): void {
     this.#index = 0;

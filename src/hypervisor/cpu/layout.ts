@@ -100,8 +100,9 @@ export const S = {
   accessBits: field(4),
   /** Number of entries in TLB_FILLED. */
   tlbFilled: field(4),
-  /** Bytes of RAM. */
+  /** Bytes of RAM, and how many of them lie above 1 MiB: what needs no look into MAP. */
   ramSize: field(4),
+  highRam: field(4),
   /** A record whose handler was replaced by a break, and the handler. 0 when there is none. */
   patchedRecord: field(4),
   patchedHandler: field(4),
@@ -109,6 +110,8 @@ export const S = {
   commitKind: field(4),
   commitPhysical: field(4),
   commitPhysical2: field(4),
+  /** Which of the two is a device's address and not that of a frame: bits 0 and 1. */
+  commitDevice: field(4),
   commitSize: field(4),
   /** Of the last page walk: bit 0 global, bit 1 a write would pass too (dirty and permitted), bit 2 a large page. */
   walkFlags: field(4),
@@ -183,7 +186,7 @@ if (next > SCRATCH) throw new Error('the state block reaches into the scratch ar
  * The data TLB: three views of 1024 entries of 32 bytes.
  * View 0: supervisor with SMAP in force; 1: supervisor that may touch user pages; 2: user.
  * An entry: read tag (i64), write tag (i64), addend (i32: linear memory address = low 32 bits of the
- * guest-linear address + addend), physical page (u32). A tag is the page's linear address, or -1.
+ * guest-linear address + addend), frame (u32). A tag is the page's linear address, or -1.
  */
 export const TLB = {
   base: 0x10000,
@@ -202,7 +205,7 @@ export const WATCH_VIEW = 0x38000;
 /** Bits of S.watch: alignment checks of level 3, data breakpoints, I/O breakpoints. */
 export const WATCH = { alignment: 1, data: 2, io: 4 } as const;
 
-/** The fetch TLB: two views (supervisor, user) of 1024 entries of 16 bytes: tag (i64; linear page and generation), slot table (u32), physical page (u32). */
+/** The fetch TLB: two views (supervisor, user) of 1024 entries of 16 bytes: tag (i64; linear page and generation), slot table (u32), frame (u32; odd: a device's page). */
 export const FETCH = {
   base: TLB.base + TLB.views * TLB_VIEW_BYTES,
   entries: 1024,
@@ -216,14 +219,29 @@ export const FETCH_VIEW_BYTES = FETCH.entries * FETCH.stride;
 /** Indices of filled TLB entries, so that a flush costs what the fills did: u32 each; bit 31 set for a global page. */
 export const TLB_FILLED = { base: FETCH.base + FETCH.views * FETCH_VIEW_BYTES, capacity: 4096 } as const;
 
-/** Per physical page of RAM: an i64 mask of the 64-byte granules that hold pre-decoded code. */
+/**
+ * Memory is numbered in frames of 4 KiB, written as addresses: RAM's are its
+ * guest-physical addresses, and what else can be read without asking a device
+ * has the last ones. The frame at F is at RAM + F, modulo 4 GiB, in linear
+ * memory. What guest-physical pages lead to is told by MAP.
+ */
+export const FRAMES = {
+  /** Of a video adapter's memory. */
+  video: { base: 0xfec0_0000, bytes: 16 << 20 },
+  /** Of firmware's ROM, which ends at 4 GiB as ROMs do. */
+  rom: { base: 0xffc0_0000, bytes: 4 << 20 },
+} as const;
+const PAGES = 0x10_0000;
+const EXTRA_BYTES = 0x1_0000_0000 - FRAMES.video.base;
+
+/** Per frame: an i64 mask of the 64-byte granules that hold pre-decoded code. */
 export const CODE_MASK = 0x40000;
 
-/** Pages of RAM at most (3 GiB). */
-export const MAX_RAM_PAGES = 0xc0000;
+/** Where nothing answers: what addresses above 4 GiB are taken for. */
+export const NOWHERE = 0xfed8_f000;
 
 /** Per code page: 4096 slots (u32), the record decoded at each byte offset, or 0. */
-export const CODE_PAGES = { base: CODE_MASK + MAX_RAM_PAGES * 8, count: 2048, bytes: 4096 * 4 } as const;
+export const CODE_PAGES = { base: CODE_MASK + PAGES * 8, count: 2048, bytes: 4096 * 4 } as const;
 
 /** Pre-decoded instructions, 32 bytes each: see RECORD. */
 export const RECORDS = {
@@ -266,5 +284,17 @@ export const RECORD = {
   r4: 30,
 } as const;
 
-/** Guest RAM. */
-export const RAM = Math.ceil((RECORDS.base + RECORDS.count * RECORDS.bytes) / 0x10000) * 0x10000;
+/**
+ * Per guest-physical page that is not RAM above 1 MiB, a u32: its frame and how
+ * it may be accessed there. What is not allowed goes to the bus; 0 is a device.
+ */
+export const MAP = {
+  base: RECORDS.base + RECORDS.count * RECORDS.bytes,
+  read: 1,
+  write: 2,
+  /** Writes are followed, and there was none since the last look. */
+  clean: 4,
+} as const;
+
+/** Guest RAM; the other frames lie before it. */
+export const RAM = Math.ceil((MAP.base + PAGES * 4 + EXTRA_BYTES) / 0x10000) * 0x10000;

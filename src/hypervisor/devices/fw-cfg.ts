@@ -16,13 +16,15 @@ const KEY = {
   ramSize: 0x03,
   noGraphic: 0x04,
   vcpus: 0x05,
+  bootMenu: 0x0e,
   maxVcpus: 0x0f,
   directory: 0x19,
   firstFile: 0x20,
+  /** Of the architecture: the 8254 is at I/O APIC input 2. */
+  irq0Override: 0x8002,
 } as const;
-/** Bits of a selector that do not name an item: write access, and items of the architecture. */
+/** The bit of a selector that does not name an item: write access. */
 const KEY_WRITE = 0x4000;
-const KEY_ARCHITECTURE = 0x8000;
 /** What the id item tells: the port interface and the DMA interface. */
 const FEATURES = 0b11;
 /** What the DMA register reads as. */
@@ -50,6 +52,8 @@ export interface FwCfgOptions {
   readonly vcpus: number;
   /** Most vCPUs that could be plugged in; as many as there are by default. */
   readonly maxVcpus?: number;
+  /** Whether firmware offers its boot menu; false by default. */
+  readonly bootMenu?: boolean;
   /** 16 bytes; zeroes by default, which is what a machine without one shows. */
   readonly uuid?: Uint8Array;
   /** Named items, in the order of the directory. */
@@ -87,7 +91,7 @@ export class FwCfg implements Stateful<FwCfgState> {
   /** Throws RangeError for a file whose name does not fit the directory. */
   constructor(options: FwCfgOptions) {
     this.#memory = options.memory;
-    const { vcpus, maxVcpus = vcpus, uuid = new Uint8Array(16), files = [] } = options;
+    const { vcpus, maxVcpus = vcpus, uuid = new Uint8Array(16), files = [], bootMenu = false } = options;
     const items = this.#items;
     items.set(KEY.signature, new TextEncoder().encode('QEMU'));
     items.set(KEY.id, littleEndian(4, FEATURES));
@@ -96,6 +100,8 @@ export class FwCfg implements Stateful<FwCfgState> {
     items.set(KEY.noGraphic, littleEndian(2, 1));
     items.set(KEY.vcpus, littleEndian(2, vcpus));
     items.set(KEY.maxVcpus, littleEndian(2, maxVcpus));
+    items.set(KEY.bootMenu, littleEndian(2, bootMenu ? 1 : 0));
+    items.set(KEY.irq0Override, littleEndian(1, 1));
     items.set(KEY.directory, directory(files));
     files.forEach((file, i) => items.set(KEY.firstFile + i, file.data));
   }
@@ -126,7 +132,6 @@ export class FwCfg implements Stateful<FwCfgState> {
   }
 
   #item(): Uint8Array | undefined {
-    if ((this.#selector & KEY_ARCHITECTURE) !== 0) return undefined;
     return this.#items.get(this.#selector & ~KEY_WRITE);
   }
 

@@ -28,7 +28,10 @@ export interface PciBar {
   readonly index: number;
   /** In bytes, a power of two ≥ 16. */
   readonly size: number;
+  readonly prefetchable?: boolean;
   readonly device: BusDevice;
+  /** Told where the range answers now, on each change; undefined: nowhere. */
+  readonly onMove?: (base: number | undefined) => void;
 }
 
 /** Everything the machine needs to make a PCI function of a device. */
@@ -41,10 +44,12 @@ export interface PciDescriptor {
   readonly classCode: number;
   readonly subsystemVendorId: number;
   readonly subsystemId: number;
-  /** 1 is INTA. */
-  readonly interruptPin: number;
+  /** 1 is INTA; without one it has no interrupt. */
+  readonly interruptPin?: number;
   readonly bars: readonly PciBar[];
+  /** The expansion ROM, in memory space; `size` in bytes, a power of two ≥ 2048. */
+  readonly rom?: { readonly size: number; readonly device: BusDevice };
   readonly capabilities: readonly PciCapability[];
-  /** Entries of the MSI-X table, and the memory BAR that is left to it. */
-  readonly msix: { readonly vectors: number; readonly bar: number };
+  /** Entries of the MSI-X table, and the memory BAR that is left to it; without it the function has no messages. */
+  readonly msix?: { readonly vectors: number; readonly bar: number };
 }

@@ -4,45 +4,69 @@ import type { DiskBackend } from '../backends/disk.ts';
 import { openRawDisk } from '../backends/disk-raw.ts';
 import { type ByteSink, NullSink } from '../backends/streams.ts';
 import { Interpreter } from '../cpu/interpret/engine.ts';
-import { CS, gpr, RAM, S, SEG, segment } from '../cpu/layout.ts';
+import { CS, FRAMES, gpr, RAM, S, SEG, segment } from '../cpu/layout.ts';
 import type { CpuPlatform } from '../cpu/system/context.ts';
 import { CPU_PROFILES, CpuidTable, type CpuProfile } from '../cpu/system/cpuid.ts';
 import { TRANSLATION, Translator, type TranslatorOptions } from '../cpu/translate/translator.ts';
 import { debugExitStatus } from '../devices/debug-exit.ts';
-import { installAcpi } from '../firmware/acpi/tables.ts';
 import type { BootRequest } from '../firmware/boot-state.ts';
-import { detectKernel, loadKernel } from '../firmware/detect.ts';
+import { detectKernel } from '../firmware/detect.ts';
 import { parseModuleList } from '../firmware/multiboot.ts';
-import { findWaking } from '../firmware/waking.ts';
-import { applyBootState, applyWaking } from './boot.ts';
+import type { BootDevice } from './boot-order.ts';
+import { firmwareFiles } from './firmware.ts';
+import { FirmwareStart } from './firmware-start.ts';
 import { type LogSink, RateLimitedLog } from './guest-log.ts';
+import { MOST_IDE_DISKS } from './ide.ts';
 import { INSTRUCTION_NS, InstructionClock } from './instruction-clock.ts';
+import { KernelStart } from './kernel-start.ts';
 import { KvmClock } from './kvm-clock.ts';
 import { Machine } from './machine.ts';
 import { type HostSource, MachineDoor } from './machine-door.ts';
 import { PacedIo } from './paced-io.ts';
-import { buildPc, type Pc } from './pc.ts';
+import { buildPc, type Pc, type PcDisk, type PcFirmware } from './pc.ts';
 import { Ram } from './ram.ts';
+import { fitsRom, ROM_LIMIT, ShadowRam } from './shadow-ram.ts';
+import type { Start } from './start.ts';
 import { Tsc } from './tsc.ts';
 
 const MIB = 1 << 20;
-const MTRR_DEF_TYPE = 0x2ff;
 const WASM_PAGE = 1 << 16;
 /** In the order of their numbers. */
 const REGISTERS = ['eax', 'ecx', 'edx', 'ebx', 'esp', 'ebp', 'esi', 'edi'];
 export const MEMORY_MIB = { least: 1, most: 3072 } as const;
+const FIRMWARE_MIB = 4;
+
+export interface MachineFirmware {
+  /** Path of the image: whole pages, 64 KiB to 4 MiB, whose end is at 4 GiB. */
+  readonly bios: string;
+  /** Path of the VGA's BIOS, an option ROM. */
+  readonly vgaBios?: string;
+  /** Disks before the CD by default. */
+  readonly order?: readonly BootDevice[];
+  /** Offer a menu, for so many milliseconds, 1 to 60000. */
+  readonly menuWait?: number;
+}
 
 export interface MachineConfig {
-  /** 1 to 3072. */
+  /** 1 to 3072; at least 4 with firmware. */
   readonly memoryMiB: number;
-  readonly boot: {
+  /** Start from firmware, at the reset vector; else `boot` names a kernel. */
+  readonly firmware?: MachineFirmware;
+  readonly boot?: {
     /** Path of a bzImage, or of an ELF with a PVH note or a multiboot header. */
     readonly kernel: string;
     /** Path; for a multiboot kernel, a comma-separated list of `path arguments`. */
     readonly initrd?: string;
     readonly cmdline?: string;
   };
-  readonly disks?: readonly { readonly path: string; readonly readonly?: boolean }[];
+  readonly disks?: readonly {
+    readonly path: string;
+    readonly readonly?: boolean;
+    /** `virtio` when not given; up to three may be on `ide`. */
+    readonly bus?: 'virtio' | 'ide';
+  }[];
+  /** Path of the disc in a CD-ROM drive, an image or a drive of the host's; null for a drive without a disc. */
+  readonly cdrom?: string | null;
   readonly engine?: 'auto' | 'interpret' | 'translate';
   /** Have translated code count its instructions and exits, for statistics; it costs a few per cent. */
   readonly countRegions?: boolean;
@@ -70,6 +94,8 @@ export interface MachineBackends {
   readonly console?: ByteSink;
   /** Lines of the machine and, at a bounded rate, of what the guest provokes. */
   readonly log?: (message: string) => void;
+  /** Lines that firmware writes to port 402h, all of them; they go to the log when it is not given, as many as that takes. */
+  readonly firmwareLog?: (line: string) => void;
   /** The host's clocks and entropy; the real ones when not given. */
   readonly host?: HostSource;
   /** How eagerly code is translated, for tests. */
@@ -96,12 +122,11 @@ async function readBootFile(what: string, path: string): Promise<Uint8Array> {
   }
 }
 
-async function bootRequest(boot: MachineConfig['boot'], rsdp: number): Promise<BootRequest> {
+async function bootRequest(boot: NonNullable<MachineConfig['boot']>): Promise<BootRequest> {
   const request: BootRequest = {
     kernel: await readBootFile('kernel', boot.kernel),
     kernelName: boot.kernel,
     cmdline: boot.cmdline ?? '',
-    rsdp,
   };
   if (boot.initrd === undefined) return request;
   if (detectKernel(request.kernel) !== 'multiboot')
@@ -111,6 +136,30 @@ async function bootRequest(boot: MachineConfig['boot'], rsdp: number): Promise<B
     cmdline,
   }));
   return { ...request, modules: await Promise.all(modules) };
+}
+
+interface FirmwareImages {
+  readonly bios: Uint8Array;
+  readonly vgaBios: Uint8Array | undefined;
+}
+
+async function readFirmware({ bios, vgaBios }: MachineFirmware): Promise<FirmwareImages> {
+  const image = await readBootFile('firmware', bios);
+  if (!fitsRom(image.length))
+    throw new MachineConfigError(
+      `the firmware ${bios} has ${image.length} bytes: an image has whole pages of 4096, 64 KiB to ${ROM_LIMIT / MIB} MiB`,
+    );
+  return {
+    bios: image,
+    vgaBios: vgaBios === undefined ? undefined : await readBootFile('VGA BIOS', vgaBios),
+  };
+}
+
+/** What the machine's first instruction comes from. */
+async function readStart({ boot, firmware }: MachineConfig): Promise<FirmwareImages | BootRequest> {
+  if (firmware && !boot) return readFirmware(firmware);
+  if (boot && !firmware) return bootRequest(boot);
+  throw new MachineConfigError('a machine starts either from a kernel or from firmware');
 }
 
 function allocate(ramBytes: number): WebAssembly.Memory {
@@ -124,13 +173,7 @@ function allocate(ramBytes: number): WebAssembly.Memory {
   }
 }
 
-function cpuPlatform(
-  pc: Pc,
-  door: MachineDoor,
-  tsc: Tsc,
-  clock: KvmClock,
-  profile: CpuProfile = 'portable',
-): CpuPlatform {
+function cpuPlatform(pc: Pc, door: MachineDoor, tsc: Tsc, clock: KvmClock, cpuid: CpuidTable): CpuPlatform {
   const entropy = new DataView(new ArrayBuffer(8));
   const bytes = new Uint8Array(entropy.buffer);
   return {
@@ -152,7 +195,7 @@ function cpuPlatform(
     tprSet: (value) => {
       pc.lapic.cr8 = value;
     },
-    cpuid: new CpuidTable({ tscHz: tsc.hz, apicHz: 1e9, features: CPU_PROFILES[profile] }),
+    cpuid,
   };
 }
 
@@ -163,6 +206,10 @@ function checkConfig(config: MachineConfig): void {
       `a machine has ${MEMORY_MIB.least} to ${MEMORY_MIB.most} MiB of memory, not ${memoryMiB}`,
     );
   }
+  if (config.firmware && memoryMiB < FIRMWARE_MIB)
+    throw new MachineConfigError(`a machine with firmware has at least ${FIRMWARE_MIB} MiB of memory`);
+  if ((config.disks ?? []).filter(({ bus }) => bus === 'ide').length > MOST_IDE_DISKS)
+    throw new MachineConfigError(`a machine has at most ${MOST_IDE_DISKS} disks on IDE`);
   const { icount } = config;
   const { least, most } = INSTRUCTION_NS;
   if (icount !== undefined && !(Number.isInteger(icount) && icount >= least && icount <= most))
@@ -189,22 +236,57 @@ export async function createMachine(config: MachineConfig, backends: MachineBack
     backends.log?.(details ? `${message} ${JSON.stringify(details)}` : message);
   const log = new RateLimitedLog(sink, () => door.clock.now() / 1e6);
   const clock = new KvmClock(door, ram, tsc);
+  const source = await readStart(config);
+  const features = CPU_PROFILES[config.cpu ?? 'portable'];
+  const cpuid = new CpuidTable({ tscHz: tsc.hz, apicHz: 1e9, features });
   const disks: DiskBackend[] = [];
   const sinkOf = (sink: ByteSink): ByteSink => own?.io.sink(sink) ?? sink;
   try {
-    for (const disk of config.disks ?? [])
-      disks.push(await openRawDisk(disk.path, { readOnly: disk.readonly ?? false }));
+    const open = async (path: string, readOnly: boolean): Promise<DiskBackend> => {
+      const disk = await openRawDisk(path, { readOnly });
+      disks.push(disk);
+      return own ? own.io.disk(disk) : disk;
+    };
+    const plugged: PcDisk[] = [];
+    for (const { path, readonly, bus = 'virtio' } of config.disks ?? [])
+      plugged.push({ backend: await open(path, readonly ?? false), bus });
+    const { cdrom } = config;
+    const drive =
+      cdrom === undefined ? undefined : { medium: cdrom === null ? undefined : await open(cdrom, true) };
     let machine: Machine | undefined;
+    let shadow: ShadowRam | undefined;
+    const platform = { keyboard: true, vga: 'bios' in source };
+    const firmware: PcFirmware | undefined = config.firmware && {
+      files: (bootOrder) =>
+        firmwareFiles({
+          ramBytes,
+          tscHz: tsc.hz,
+          cpuid,
+          platform,
+          bootOrder,
+          vgaBios: 'bios' in source ? source.vgaBios : undefined,
+          bootMenuWait: config.firmware?.menuWait,
+        }),
+      bootFrom: config.firmware.order,
+      bootMenu: config.firmware.menuWait !== undefined,
+      message: (line) => {
+        if (backends.firmwareLog) backends.firmwareLog(line);
+        else log.guest(`firmware: ${line}`);
+      },
+      onShadow: (segments) => shadow?.route(segments),
+    };
     const pc = buildPc({
       door,
       memory: ram,
       tsc,
       log,
-      disks: own ? disks.map((disk) => own.io.disk(disk)) : disks,
+      disks: plugged,
+      cdrom: drive,
       serial: sinkOf(backends.serial ?? new NullSink()),
       console: backends.console && sinkOf(backends.console),
       debugExit: config.debugExit ?? false,
       testDevice: config.testDevice ?? false,
+      firmware,
       registers: {
         read: (name) => engine?.view.getUint32(gpr(REGISTERS.indexOf(name)), true) ?? 0,
         write: (name, value) => engine?.view.setBigUint64(gpr(REGISTERS.indexOf(name)), BigInt(value), true),
@@ -217,6 +299,7 @@ export async function createMachine(config: MachineConfig, backends: MachineBack
         debugExit: (value) => machine?.end({ kind: 'debug-exit', status: debugExitStatus(value) }),
         wake: () => engine?.interruptsChanged(),
         a20: (open) => engine?.setA20(open),
+        polls: () => machine?.yield(),
       },
     });
     engine = new Interpreter({
@@ -224,7 +307,7 @@ export async function createMachine(config: MachineConfig, backends: MachineBack
       ramBytes,
       mmio: pc.mmio,
       interrupts: pc.lapic,
-      platform: cpuPlatform(pc, door, tsc, clock, config.cpu),
+      platform: cpuPlatform(pc, door, tsc, clock, cpuid),
       ...(config.engine === 'translate' && {
         tier: (host) =>
           new Translator(
@@ -235,30 +318,20 @@ export async function createMachine(config: MachineConfig, backends: MachineBack
     });
     const processor = engine;
     ram.onWritten((gpa, length) => processor.memoryWritten(gpa, length));
-    const { rsdp, facs } = installAcpi(ram, { keyboard: true });
-    const boot = loadKernel(ram, await bootRequest(config.boot, rsdp));
-    applyBootState(engine.view, boot);
-    const setUpChipset = (): void => {
-      for (const { space, address, size, value } of boot.chipset ?? [])
-        (space === 'port' ? pc.pio : pc.mmio).write(address, size, value);
-    };
-    setUpChipset();
-    // As firmware leaves it: MTRRs on, write-back by default.
-    engine.context.msrs.set(MTRR_DEF_TYPE, 0xc06n);
-    engine.stateChanged();
+    const parts = { ram, pc, engine, log, platform };
+    let start: Start;
+    if ('bios' in source) {
+      const rom = new Uint8Array(memory.buffer, RAM - FRAMES.rom.bytes, FRAMES.rom.bytes);
+      shadow = new ShadowRam(engine, ram, rom, source.bios);
+      start = new FirmwareStart(parts, shadow);
+    } else {
+      start = new KernelStart(parts, source);
+    }
+    start.begin();
     const wake = (): boolean => {
-      const waking = findWaking(ram, facs);
-      if (!waking) {
-        log.guest('the guest woke up without a waking vector: it is reset');
-        return false;
-      }
-      applyWaking(processor.view, waking);
-      processor.context.msrs.clear();
-      processor.context.msrs.set(MTRR_DEF_TYPE, 0xc06n);
+      if (!start.wake()) return false;
       tsc.set(0n);
       clock.reset();
-      setUpChipset();
-      processor.stateChanged();
       return true;
     };
     machine = new Machine({

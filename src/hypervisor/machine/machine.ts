@@ -87,6 +87,8 @@ export class Machine {
   #rate = SLICE.first;
   /** Ticks of the processor at which the machine pauses by itself. */
   #until = Number.POSITIVE_INFINITY;
+  /** The guest waits for the host: the event loop's turn comes at once. */
+  #yields = false;
   /** Machine time up to which the slice under way may last. */
   #sliceEnds = 0;
 
@@ -190,6 +192,13 @@ export class Machine {
     if (this.#state !== 'running') this.#finish(exit);
   }
 
+  /** A device is asked again and again for what only the host can give it. Time of the machine's own does not wait for that. */
+  yield(): void {
+    if (this.#parts.own) return;
+    this.#yields = true;
+    this.#parts.engine.requestStop();
+  }
+
   /** The guest suspends to RAM: nothing runs behind the instruction under way. */
   suspend(): void {
     if (this.#suspend !== 'no') return;
@@ -255,11 +264,12 @@ export class Machine {
     while (this.#going) {
       const end = performance.now() + TURN_MS;
       let halted = false;
+      this.#yields = false;
       while (this.#going && !halted) {
         door.pump();
         if (own && (own.io.due || own.io.full)) break;
         halted = (this.#suspended() || this.#slice() === 'halted') && !this.#skipIdle();
-        if (performance.now() >= end || door.hasArrivals) break;
+        if (performance.now() >= end || door.hasArrivals || this.#yields) break;
       }
       pc.flush();
       if (!this.#going) return;

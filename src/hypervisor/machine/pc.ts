@@ -14,8 +14,10 @@ import { Pit } from '../chipset/pit.ts';
 import { Rtc } from '../chipset/rtc.ts';
 import { SystemControl } from '../chipset/sysctl.ts';
 import { PHYSICAL_ADDRESS_BITS } from '../cpu/system/cpuid.ts';
+import { DEBUG_CONSOLE_BASE, DEBUG_CONSOLE_LENGTH, DebugConsole } from '../devices/debug-console.ts';
 import { DEBUG_EXIT_BASE, DEBUG_EXIT_LENGTH, DebugExit } from '../devices/debug-exit.ts';
-import { FwCfg } from '../devices/fw-cfg.ts';
+import { FwCfg, type FwCfgFile } from '../devices/fw-cfg.ts';
+import type { Tray } from '../devices/ide/tray.ts';
 import { Ps2 } from '../devices/ps2/ps2.ts';
 import type { BackdoorRegisters } from '../devices/ps2/vmmouse.ts';
 import { SERIAL_IO_LENGTH, Serial16550 } from '../devices/serial.ts';
@@ -26,10 +28,13 @@ import type { VirtioDevice } from '../devices/virtio/device.ts';
 import { VirtioEntropy } from '../devices/virtio/entropy.ts';
 import { VirtioPci } from '../devices/virtio/transport.ts';
 import { AddressSpace } from './address-space.ts';
+import { type BootDevice, type BootPlace, bootOrder } from './boot-order.ts';
 import type { Door, DoorPort } from './door.ts';
+import { buildIde, IDE_PLACES, type IdeDevices } from './ide.ts';
 import type { IrqLine } from './irq.ts';
 import type { GuestLog } from './log.ts';
 import type { GuestMemory } from './memory.ts';
+import type { ShadowSegment } from './shadow-ram.ts';
 import type { Tsc } from './tsc.ts';
 
 /** What a guest does to its machine as a whole. */
@@ -45,6 +50,25 @@ export interface PcEvents {
   /** The local APIC has something for the processor. */
   wake(): void;
   a20(open: boolean): void;
+  /** The guest waits for the host by asking again and again: the event loop may have its turn. */
+  polls(): void;
+}
+
+export interface PcDisk {
+  readonly backend: DiskBackend;
+  readonly bus: 'virtio' | 'ide';
+}
+
+/** What a PC has that starts from firmware. */
+export interface PcFirmware {
+  /** By fw_cfg; `order` are the devices to boot from, as firmware names them. */
+  readonly files: (order: readonly string[]) => readonly FwCfgFile[];
+  readonly bootFrom: readonly BootDevice[] | undefined;
+  readonly bootMenu: boolean;
+  /** Lines that firmware writes for whoever looks after the machine. */
+  readonly message: (line: string) => void;
+  /** The host bridge routes C0000h-FFFFFh anew. */
+  readonly onShadow: (segments: readonly ShadowSegment[]) => void;
 }
 
 export interface PcOptions {
@@ -54,11 +78,15 @@ export interface PcOptions {
   readonly log: GuestLog;
   readonly events: PcEvents;
   readonly serial: ByteSink;
-  readonly disks: readonly DiskBackend[];
+  readonly disks: readonly PcDisk[];
+  /** A CD-ROM drive, with this disc in it or none. */
+  readonly cdrom?: IdeDevices['cdrom'];
   /** A virtio console beside the serial port. */
   readonly console?: ByteSink | undefined;
   readonly debugExit: boolean;
   readonly testDevice: boolean;
+  /** Without it the PC comes up as firmware leaves it, for a kernel that is started directly. */
+  readonly firmware?: PcFirmware | undefined;
   /** Of the processor that accesses a port, for the backdoor of the absolute pointer. */
   readonly registers: BackdoorRegisters;
 }
@@ -71,6 +99,10 @@ export interface Pc {
   readonly powerButton: DoorPort<null>;
   readonly serial: Serial16550;
   readonly consoleInput: ByteInput | undefined;
+  /** Does what firmware does: gives PCI functions their addresses and interrupts, and turns them on. */
+  assignResources(): void;
+  /** The CD-ROM drive's, for the host to change the disc. */
+  readonly tray: Tray | undefined;
   readonly keyboard: KeyboardInput;
   readonly pointer: PointerInput;
   /** Takes the power from all that a sleep in S3 takes it from: everything is reset but RAM, clock and wake logic. */
@@ -87,12 +119,15 @@ const COM1 = { base: 0x3f8, irq: 4 } as const;
 const PCI_IO = { base: 0xc000, limit: 0x1_0000 } as const;
 const PCI_MEMORY = { base: 0xc000_0000, limit: 0xfec0_0000 } as const;
 const FIRST_SLOT = 2;
+/** The CMOS byte that tells firmware why the processor was reset, and what it says after S3. */
+const CMOS_SHUTDOWN = 0x0f;
+const SHUTDOWN_S3 = 0xfe;
 /** I/O APIC inputs that HPET timers may be routed to: those of the 8254 and the RTC, and what nobody else has. */
 const HPET_ROUTES = [2, 8, 16, 17, 18, 19, 20, 21, 22, 23] as const;
 
 /** Builds the PC of the platform map (docs/architecture.md): i440FX and PIIX, as guests know it. */
 export function buildPc(options: PcOptions): Pc {
-  const { door, events, tsc } = options;
+  const { door, events, tsc, firmware } = options;
   const pio = new AddressSpace();
   const mmio = new AddressSpace();
   const bus = new InterruptBus();
@@ -151,7 +186,6 @@ export function buildPc(options: PcOptions): Pc {
   hpet.attach(mmio);
   const control = new SystemControl({ onReset: () => events.reset(), onA20: (open) => events.a20(open) });
   control.attach(pio);
-  new FwCfg({ memory: options.memory, vcpus: 1 }).attach(pio);
 
   const isa = new IsaBridge({ isaLine: isaIrq });
   const pci = new PciRoot({
@@ -168,9 +202,24 @@ export function buildPc(options: PcOptions): Pc {
     onWake: () => events.resume(),
   });
   const powerButton = door.port<null>('power-button', () => acpi.pressPowerButton());
-  pci.add(0, 0, new HostBridge());
+  const bridge = new HostBridge(firmware && { onPam: firmware.onShadow });
+  pci.add(0, 0, bridge);
   pci.add(1, 0, isa);
   pci.add(1, 3, acpi);
+  const ideDisks = options.disks.filter(({ bus }) => bus === 'ide');
+  const ide =
+    ideDisks.length > 0 || options.cdrom
+      ? buildIde({
+          disks: ideDisks.map(({ backend }) => backend),
+          cdrom: options.cdrom,
+          door,
+          memory: options.memory,
+          log: options.log,
+          irqs: [isaIrq(14), isaIrq(15)],
+          onPoll: () => events.polls(),
+        })
+      : undefined;
+  if (ide) pci.add(1, 1, ide.fn);
 
   const serial = new Serial16550({ name: 'serial0', door, irq: isaIrq(COM1.irq), sink: options.serial });
   pio.claim('serial0', COM1.base, SERIAL_IO_LENGTH, serial);
@@ -186,19 +235,35 @@ export function buildPc(options: PcOptions): Pc {
   ps2.attach(pio);
 
   let slot = FIRST_SLOT;
-  const plug = (name: string, device: VirtioDevice): void => {
+  /** Gives the slot. */
+  const plug = (name: string, device: VirtioDevice): number => {
     const virtio = new VirtioPci({ name, device, memory: options.memory, log: options.log });
     const fn = new DescribedFunction(virtio.descriptor, bus, () => virtio.pciReset());
     virtio.attach(fn.slot);
-    pci.add(slot++, 0, fn);
+    pci.add(slot, 0, fn);
+    return slot++;
   };
   plug('virtio-rng0', new VirtioEntropy(door));
-  const blocks = options.disks.map((disk, i) => new VirtioBlock({ name: `virtio-blk${i}`, door, disk }));
-  blocks.forEach((block, i) => plug(`virtio-blk${i}`, block));
+  const blocks: VirtioBlock[] = [];
+  const ideFree = [...IDE_PLACES.disks];
+  const places = options.disks.flatMap(({ backend, bus }): readonly BootPlace[] => {
+    if (bus === 'ide') return ideFree.splice(0, 1);
+    const name = `virtio-blk${blocks.length}`;
+    const block = new VirtioBlock({ name, door, disk: backend });
+    blocks.push(block);
+    return [{ bus, slot: plug(name, block) }];
+  });
   let console: VirtioConsole | undefined;
   if (options.console) {
     console = new VirtioConsole({ name: 'virtio-console0', door, sink: options.console });
     plug('virtio-console0', console);
+  }
+  const cdrom = options.cdrom ? [IDE_PLACES.cdrom] : [];
+  const files = firmware?.files(bootOrder({ disk: places, cdrom }, firmware.bootFrom)) ?? [];
+  new FwCfg({ memory: options.memory, vcpus: 1, files, bootMenu: firmware?.bootMenu ?? false }).attach(pio);
+  if (firmware) {
+    const console = new DebugConsole(firmware.message);
+    pio.claim('debug-console', DEBUG_CONSOLE_BASE, DEBUG_CONSOLE_LENGTH, console);
   }
   if (options.debugExit) {
     pio.claim(
@@ -212,9 +277,6 @@ export function buildPc(options: PcOptions): Pc {
     const lines = Array.from({ length: 24 }, (_, i) => (i < 16 ? isaIrq(i) : pin(i)));
     new TestDevice({ pio, mmio, memory: options.memory, lines });
   }
-  // There is no firmware to do it.
-  const assign = (): void => assignResources(pci, { io: PCI_IO, memory: PCI_MEMORY });
-  assign();
   return {
     pio,
     mmio,
@@ -222,14 +284,19 @@ export function buildPc(options: PcOptions): Pc {
     powerButton,
     serial,
     consoleInput: console?.input,
+    assignResources: () => assignResources(pci, { io: PCI_IO, memory: PCI_MEMORY }),
+    tray: ide?.tray,
     keyboard: ps2.keyboard,
     pointer: ps2.pointer,
     sleep: () => {
+      const shadow = bridge.save();
       // Devices first, so that the controllers behind them see their wires released.
       pci.reset();
+      // Firmware goes on from its shadow, by what it finds in CMOS: see SHUTDOWN_S3.
+      if (firmware) bridge.restore(shadow);
       for (const device of [ps2, serial, hpet, pit, control, pic, ioapic, lapic]) device.reset();
-      assign();
       rtc.onBattery = true;
+      if (firmware) rtc.setByte(CMOS_SHUTDOWN, SHUTDOWN_S3);
     },
     wake: () => {
       rtc.reset();
@@ -240,7 +307,7 @@ export function buildPc(options: PcOptions): Pc {
       console?.flush();
     },
     quiesce: async () => {
-      await Promise.all(blocks.map((block) => block.quiesce()));
+      await Promise.all([...blocks.map((block) => block.quiesce()), ide?.controller.quiesce()]);
     },
   };
 }

@@ -1,8 +1,9 @@
 import { CODE16, CODE32, CODE64, type CodeMode } from '../decode/decoder.ts';
 import { CODE_MASK, CODE_PAGES, FETCH, FETCH_VIEW_BYTES, RECORD, RECORDS, S } from '../layout.ts';
 
-/** A physical page of code in one mode, and where the records of its instructions are found. */
+/** A frame with code in one mode, and where the records of its instructions are found. */
 interface CodePage {
+  /** The frame; odd for a page that is a device's. */
   readonly physical: number;
   readonly mode: CodeMode;
   readonly slots: number;
@@ -21,6 +22,10 @@ const GRANULE_SHIFT = 6;
 /** The longest instruction may begin this much before the granule it reaches into. */
 const REACH = 14;
 
+function keyOf(page: number, mode: number): number {
+  return (page >>> 12) * 8 + (page & 1) * 4 + mode;
+}
+
 /**
  * Bookkeeping of pre-decoded code: which physical pages have slot tables,
  * where the next record goes, and what to drop when code is overwritten.
@@ -28,9 +33,9 @@ const REACH = 14;
 export class CodeCache {
   readonly #view: DataView;
   readonly #staleHandler: number;
-  readonly #protect: (physical: number) => void;
+  readonly #protect: (frame: number) => void;
   readonly #pages: CodePage[] = [];
-  /** By physical page number × 4 + mode. */
+  /** See `keyOf`. */
   readonly #byKey = new Map<number, CodePage>();
   /** By the physical page that the instruction's tail lies on. */
   readonly #crossings = new Map<number, Crossing[]>();
@@ -39,16 +44,16 @@ export class CodeCache {
   /** Called when everything was dropped. */
   onFlush: () => void = () => {};
 
-  constructor(view: DataView, staleHandler: number, protect: (physical: number) => void) {
+  constructor(view: DataView, staleHandler: number, protect: (frame: number) => void) {
     this.#view = view;
     this.#staleHandler = staleHandler;
     this.#protect = protect;
   }
 
-  /** The slot table of a physical page (its address, 4 KiB aligned) in the current code mode. */
+  /** The slot table of a frame (its address, 4 KiB aligned; odd for a device's page) in the current code mode. */
   slots(physical: number): number {
     const mode = this.#view.getInt32(S.codeMode, true) as CodeMode;
-    const key = (physical >>> 12) * 4 + mode;
+    const key = keyOf(physical, mode);
     const known = this.#byKey.get(key);
     if (known) return known.slots;
     if (this.#pages.length === CODE_PAGES.count) this.flush();
@@ -59,9 +64,9 @@ export class CodeCache {
     return slots;
   }
 
-  /** The slot table of a physical page in the current code mode, if it has one. */
+  /** The slot table of a frame in the current code mode, if it has one. */
   known(physical: number): number | undefined {
-    return this.#byKey.get((physical >>> 12) * 4 + this.#view.getInt32(S.codeMode, true))?.slots;
+    return this.#byKey.get(keyOf(physical, this.#view.getInt32(S.codeMode, true)))?.slots;
   }
 
   page(slots: number): CodePage {
@@ -128,7 +133,7 @@ export class CodeCache {
     const from = Math.max(0, (first << GRANULE_SHIFT) - REACH);
     const to = (last + 1) << GRANULE_SHIFT;
     for (const mode of [CODE16, CODE32, CODE64]) {
-      const known = this.#byKey.get((page >>> 12) * 4 + mode);
+      const known = this.#byKey.get(keyOf(page, mode));
       if (known) this.#drop(known.slots, from, to);
     }
     if (first === 0) this.#dropCrossings(page);

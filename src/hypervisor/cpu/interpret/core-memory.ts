@@ -1,9 +1,9 @@
-import { CODE_MASK, RAM, S, SCRATCH, TLB, TLB_FILLED, WATCH_VIEW } from '../layout.ts';
+import { CODE_MASK, MAP, RAM, S, SCRATCH, TLB, TLB_FILLED, WATCH_VIEW } from '../layout.ts';
 import type { FunctionBuilder, FunctionRef } from '../wasm/function.ts';
 import type { ModuleBuilder } from '../wasm/module.ts';
 import { I32, I64 } from '../wasm/opcodes.ts';
 import { i32, i64, select, type Value } from '../wasm/value.ts';
-import { type Core, type CoreImports, isRam, state, state64, WRITE_SCRATCH } from './core-parts.ts';
+import { type Core, type CoreImports, DEVICE, mapped, state, state64, WRITE_SCRATCH } from './core-parts.ts';
 import { ACCESS, addPaging } from './paging.ts';
 import { addWatch } from './watch.ts';
 
@@ -25,8 +25,8 @@ export function addMemory(
   const { translate } = paging;
   const watch = addWatch(m);
 
-  /** Puts a RAM page into the TLB for the current view. */
-  const fill = m.fn('fill', [I64, I32, I32], [], (f, linear, physical, write) => {
+  /** Puts a page, as MAP has it, into the TLB for the current view. */
+  const fill = m.fn('fill', [I64, I32, I32], [], (f, linear, map, write) => {
     const index = f.let(
       linear
         .shrU(12)
@@ -35,14 +35,19 @@ export function addMemory(
     );
     const entry = f.let(state(f, S.tlbView).add(index.mul(TLB.stride)));
     const tag = f.let(linear.and(-4096n));
-    const pageMask = f.let(f.load('i64.load', physical.shrU(12).shl(3), CODE_MASK));
-    const mayWrite = f.let(write.or(f.load('i32.load', S.walkFlags).shrU(1).and(1)).and(pageMask.eqz()));
+    const frame = f.let(map.and(-4096));
+    const pageMask = f.let(f.load('i64.load', frame.shrU(12).shl(3), CODE_MASK));
+    const open = map
+      .and(MAP.write | MAP.clean)
+      .eq(MAP.write)
+      .and(pageMask.eqz());
+    const mayWrite = f.let(write.or(f.load('i32.load', S.walkFlags).shrU(1).and(1)).and(open));
     const known = f.let(f.load('i64.load', entry, TLB.readTag).eq(tag));
     f.if(known.eqz(), () => f.store('i64.store', entry, i64(-1), TLB.writeTag));
     f.store('i64.store', entry, tag, TLB.readTag);
     f.if(mayWrite, () => f.store('i64.store', entry, tag, TLB.writeTag));
-    f.store('i32.store', entry, i32(RAM).add(physical).sub(tag.wrap()), TLB.addend);
-    f.store('i32.store', entry, physical, TLB.physical);
+    f.store('i32.store', entry, i32(RAM).add(frame).sub(tag.wrap()), TLB.addend);
+    f.store('i32.store', entry, frame, TLB.physical);
     f.if(known, () => f.return());
     const count = f.let(state(f, S.tlbFilled));
     f.if(count.ltU(TLB_FILLED.capacity), () => {
@@ -56,7 +61,7 @@ export function addMemory(
   const tick = (f: FunctionBuilder, counter: number): void =>
     f.store('i64.store', counter, state64(f, counter).add(1n));
 
-  /** Physical address of a byte for the current view, from the TLB or by a walk that fills it; -1 after a fault. i64, for 32 bits do not hold both. */
+  /** Where a byte lies for the current view, from the TLB or by a walk that fills it: in a frame, or in a DEVICE; -1 after a fault. */
   const resolve = m.fn('resolve', [I64, I32], [I64], (f, linear, write) => {
     const index = linear
       .shrU(12)
@@ -75,11 +80,16 @@ export function addMemory(
     const page = f.let(f.call(translate, linear, state(f, S.accessBits).or(write)));
     f.if(page.ltS(0n), () => f.return(i64(-1)));
     const physical = f.let(page.wrap());
-    f.if(isRam(f, physical).and(state(f, S.tlbView).ne(WATCH_VIEW)), () =>
-      f.run(fill, linear, physical, write),
-    );
-    f.return(page.or(linear.and(0xfffn)));
+    const map = mapped(f, physical);
+    f.if(map.and(i32(MAP.read).shl(write)).eqz(), () => f.return(page.or(linear.and(0xfffn)).or(DEVICE)));
+    f.if(map.and(MAP.clean).ne(0).and(write), () => {
+      f.set(map, map.and(~MAP.clean));
+      f.store('i32.store', physical.shrU(12).shl(2), map, MAP.base);
+    });
+    f.if(state(f, S.tlbView).ne(WATCH_VIEW), () => f.run(fill, linear, map, write));
+    f.return(map.and(-4096).extendU().or(linear.and(0xfffn)));
   });
+  const inDevice = (at: Value): Value => at.shrU(32n).wrap();
 
   /** Leaves with 0 when a watched access raises #AC. */
   const watched = (f: FunctionBuilder, linear: Value, bytes: Value, write: number): void => {
@@ -93,10 +103,10 @@ export function addMemory(
 
   const crosses = (linear: Value, bytes: Value): Value => linear.wrap().and(0xfff).add(bytes).gtU(4096);
 
-  /** One byte at a physical address, through a device if need be. */
-  const physByte = m.fn('physByte', [I32], [I32], (f, physical) => {
-    f.if(isRam(f, physical), () => f.return(f.load('i32.load8_u', physical, RAM)));
-    f.run(imports.mmioRead, physical, 1);
+  /** One byte of what `resolve` gave, through a device if need be. */
+  const physByte = m.fn('physByte', [I64], [I32], (f, at) => {
+    f.if(inDevice(at).eqz(), () => f.return(f.load('i32.load8_u', at.wrap().add(RAM))));
+    f.run(imports.mmioRead, at.wrap(), 1);
     f.return(f.load('i32.load8_u', SCRATCH));
   });
 
@@ -113,7 +123,7 @@ export function addMemory(
       const value = f.local(I32);
       f.loop((again) => {
         const inHead = at.ltU(head);
-        const address = select(inHead, physical.add(at), second.wrap().add(at.sub(head)));
+        const address = select(inHead, first.add(at.extendU()), second.add(at.sub(head).extendU()));
         f.set(value, f.call(physByte, address));
         f.store('i32.store8', i32(SCRATCH + 16).add(at), value);
         f.set(at, at.add(1));
@@ -122,7 +132,7 @@ export function addMemory(
       f.return(SCRATCH + 16);
     });
     watched(f, linear, bytes, 0);
-    f.if(isRam(f, physical), () => f.return(physical.add(RAM)));
+    f.if(inDevice(first).eqz(), () => f.return(physical.add(RAM)));
     tick(f, S.mmioExits);
     f.run(imports.mmioRead, physical, bytes);
     f.return(SCRATCH);
@@ -140,6 +150,7 @@ export function addMemory(
       f.if(second.eq(-1n), () => f.return(0));
       watched(f, linear, bytes, 1);
       f.store('i32.store', S.commitPhysical2, second.wrap());
+      f.store('i32.store', S.commitDevice, inDevice(first).or(inDevice(second).shl(1)));
       f.store('i32.store', S.commitKind, i32(COMMIT.split));
       f.if(keep, () => {
         const from = f.let(f.call(readable, linear, bytes));
@@ -149,15 +160,23 @@ export function addMemory(
       f.return(WRITE_SCRATCH);
     });
     watched(f, linear, bytes, 1);
-    f.if(isRam(f, physical), () => {
+    f.if(inDevice(first).eqz(), () => {
       const mask = f.load('i64.load', physical.shrU(12).shl(3), CODE_MASK);
       f.store('i32.store', S.commitKind, select(mask.eqz(), i32(COMMIT.none), i32(COMMIT.code)));
       f.return(physical.add(RAM));
     });
     tick(f, S.mmioExits);
     f.if(keep, () => {
-      f.run(imports.mmioRead, physical, bytes);
-      f.memoryCopy(WRITE_SCRATCH, SCRATCH, bytes);
+      const map = mapped(f, physical);
+      f.if(
+        map.and(MAP.read),
+        // ROM: only its writes are for the bus.
+        () => f.memoryCopy(WRITE_SCRATCH, map.and(-4096).or(physical.and(0xfff)).add(RAM), bytes),
+        () => {
+          f.run(imports.mmioRead, physical, bytes);
+          f.memoryCopy(WRITE_SCRATCH, SCRATCH, bytes);
+        },
+      );
     });
     f.store('i32.store', S.commitKind, i32(COMMIT.mmio));
     f.return(WRITE_SCRATCH);
@@ -169,11 +188,11 @@ export function addMemory(
     f.if(mask.and(granules(physical, bytes)).ne(0n), () => f.run(imports.invalidate, physical, bytes));
   });
 
-  const physStore = m.fn('physStore', [I32, I32], [], (f, physical, byte) => {
+  const physStore = m.fn('physStore', [I32, I32, I32], [], (f, physical, device, byte) => {
     f.if(
-      isRam(f, physical),
+      device.eqz(),
       () => {
-        f.store('i32.store8', physical, byte, RAM);
+        f.store('i32.store8', physical.add(RAM), byte);
         f.run(noteWrite, physical, 1);
       },
       () => {
@@ -197,28 +216,28 @@ export function addMemory(
       const head = f.let(i32(4096).sub(physical.and(0xfff)));
       const at = f.local(I32);
       f.loop((again) => {
-        const address = select(at.ltU(head), physical.add(at), second.add(at.sub(head)));
-        f.run(physStore, address, f.load('i32.load8_u', i32(WRITE_SCRATCH).add(at)));
+        const inHead = f.let(at.ltU(head));
+        const address = select(inHead, physical.add(at), second.add(at.sub(head)));
+        const device = state(f, S.commitDevice).shrU(inHead.eqz()).and(1);
+        f.run(physStore, address, device, f.load('i32.load8_u', i32(WRITE_SCRATCH).add(at)));
         f.set(at, at.add(1));
         f.brIf(again, at.ltU(bytes));
       });
     });
   });
-  /** (linear, bytes) → where RAM can be read; 0 for what a translated region leaves to the interpreter: faults, devices, two pages. */
+  /** (linear, bytes) → where memory can be read; 0 for what a translated region leaves to the interpreter: faults, devices, two pages. */
   const regionRead = m.fn('regionRead', [I64, I32], [I32], (f, linear, bytes) => {
     f.if(state(f, S.watch).or(crosses(linear, bytes)), () => f.return(0));
-    const physical = f.let(f.call(resolve, linear, 0));
-    f.if(physical.ltS(0n), () => f.return(0));
-    f.if(isRam(f, physical.wrap()).eqz(), () => f.return(0));
-    f.return(physical.wrap().add(RAM));
+    const at = f.let(f.call(resolve, linear, 0));
+    f.if(at.geU(DEVICE), () => f.return(0));
+    f.return(at.wrap().add(RAM));
   });
   /** The same for writing; bytes of decoded code are the interpreter's too. */
   const regionWrite = m.fn('regionWrite', [I64, I32], [I32], (f, linear, bytes) => {
     f.if(state(f, S.watch).or(crosses(linear, bytes)), () => f.return(0));
     const first = f.let(f.call(resolve, linear, ACCESS.write));
-    f.if(first.ltS(0n), () => f.return(0));
+    f.if(first.geU(DEVICE), () => f.return(0));
     const physical = f.let(first.wrap());
-    f.if(isRam(f, physical).eqz(), () => f.return(0));
     const mask = f.let(f.load('i64.load', physical.shrU(12).shl(3), CODE_MASK));
     f.if(mask.and(granules(physical, bytes)).ne(0n), () => f.return(0));
     f.return(physical.add(RAM));

@@ -1,5 +1,5 @@
-import { RECORD, S, SCRATCH } from '../layout.ts';
-import type { FunctionBuilder, FunctionRef, Signature } from '../wasm/function.ts';
+import { MAP, RECORD, S, SCRATCH } from '../layout.ts';
+import type { FunctionBuilder, FunctionRef, Local, Signature } from '../wasm/function.ts';
 import { I32 } from '../wasm/opcodes.ts';
 import { i32, type Value } from '../wasm/value.ts';
 
@@ -77,10 +77,16 @@ export function recordFault(f: FunctionBuilder, vector: number, code: Value | nu
   if (code !== undefined) f.store('i32.store', S.faultCode, typeof code === 'number' ? i32(code) : code);
 }
 
-/** Emits `isRam`: whether a physical address below 4 GiB is RAM (the hole of the video card is not). */
-export function isRam(f: FunctionBuilder, physical: Value): Value {
-  const hole = physical.sub(0xa0000).ltU(0x20000);
-  return physical.ltU(state(f, S.ramSize)).and(hole.eqz());
+/** Set, above the 32 bits of an address, in that of a device: without it, it is a frame's. */
+export const DEVICE = 0x1_0000_0000n;
+
+/** Emits the look into MAP: frame and access bits of a guest-physical page below 4 GiB. */
+export function mapped(f: FunctionBuilder, physical: Value): Local {
+  const found = f.local(I32, physical.and(-4096).or(MAP.read | MAP.write));
+  f.if(physical.sub(0x10_0000).geU(state(f, S.highRam)), () =>
+    f.set(found, f.load('i32.load', physical.shrU(12).shl(2), MAP.base)),
+  );
+  return found;
 }
 
 export function dispatch(f: FunctionBuilder, record: Value): void {

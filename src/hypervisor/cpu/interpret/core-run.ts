@@ -1,10 +1,11 @@
-import { CS, FETCH, S, SEG, segment } from '../layout.ts';
+import { CS, FETCH, MAP, S, SEG, segment } from '../layout.ts';
 import type { FunctionBuilder, FunctionRef } from '../wasm/function.ts';
 import type { ModuleBuilder } from '../wasm/module.ts';
 import { I32, I64 } from '../wasm/opcodes.ts';
 import { i32, select, type Value } from '../wasm/value.ts';
-import { type CoreImports, LEAVE, recordFault, state, state64 } from './core-parts.ts';
+import { type CoreImports, LEAVE, mapped, recordFault, state, state64 } from './core-parts.ts';
 import { ACCESS } from './paging.ts';
+import { DEVICE_PAGE } from './physical-map.ts';
 
 /** The loop around the handlers: runs until something needs JavaScript to decide. */
 export function addRun(m: ModuleBuilder, imports: CoreImports, translate: FunctionRef): void {
@@ -14,7 +15,9 @@ export function addRun(m: ModuleBuilder, imports: CoreImports, translate: Functi
     const page = f.let(f.call(translate, linear, user.or(ACCESS.fetch)));
     f.if(page.ltS(0n), () => f.return(1));
     const physical = f.let(page.wrap());
-    const slots = f.let(f.call(imports.codePage, physical));
+    const map = mapped(f, physical);
+    f.set(map, select(map.and(MAP.read), map.and(-4096), physical.or(DEVICE_PAGE)));
+    const slots = f.let(f.call(imports.codePage, map));
     const index = linear
       .shrU(12)
       .wrap()
@@ -22,7 +25,7 @@ export function addRun(m: ModuleBuilder, imports: CoreImports, translate: Functi
     const entry = f.let(state(f, S.fetchView).add(index.mul(FETCH.stride)));
     f.store('i64.store', entry, linear.and(-4096n).or(state64(f, S.fetchGeneration)));
     f.store('i32.store', entry, slots, 8);
-    f.store('i32.store', entry, physical, 12);
+    f.store('i32.store', entry, map, 12);
     f.return(0);
   });
   m.export(fetch);

@@ -89,15 +89,15 @@ export function addFlush(m: ModuleBuilder): void {
       });
     });
   });
-  /** (physical page): no view may write to it unnoticed any more, for it holds code now. */
-  const protect = m.fn('protect', [I32], [], (f, physical) => {
+  /** (frame, bytes): no view may write there unnoticed any more, for it holds code now, or its writes are followed. */
+  const protect = m.fn('protect', [I32, I32], [], (f, frame, bytes) => {
     const at = f.local(I32, i32(TLB.base));
     const full = state(f, S.tlbFilled).gtU(TLB_FILLED.capacity);
     f.if(
       full,
       () => {
         f.loop((again) => {
-          f.if(f.load('i32.load', at, TLB.physical).eq(physical), () =>
+          f.if(f.load('i32.load', at, TLB.physical).sub(frame).ltU(bytes), () =>
             f.store('i64.store', at, i64(-1), TLB.writeTag),
           );
           f.set(at, at.add(TLB.stride));
@@ -111,7 +111,7 @@ export function addFlush(m: ModuleBuilder): void {
           f.loop((again) => {
             f.brIf(done, at.geU(end));
             const entry = f.let(i32(TLB.base).add(f.load('i32.load', at).and(0xffff).shl(5)));
-            f.if(f.load('i32.load', entry, TLB.physical).eq(physical), () =>
+            f.if(f.load('i32.load', entry, TLB.physical).sub(frame).ltU(bytes), () =>
               f.store('i64.store', entry, i64(-1), TLB.writeTag),
             );
             f.set(at, at.add(4));

@@ -1,4 +1,5 @@
 import type { Bus } from '../../machine/bus.ts';
+import type { MappedRange, MemoryMapping } from '../../machine/mapping.ts';
 import { CODE64 } from '../decode/decoder.ts';
 import { BLOCKED, type CpuEngine, type InterruptSource, type SliceEnd } from '../engine.ts';
 import { IF, RF, TF } from '../flags.ts';
@@ -33,6 +34,7 @@ import { Handlers } from './extensions.ts';
 import { type GeneratedInterpreter, generateInterpreter, type Handler } from './generate.ts';
 import { applyMode } from './mode.ts';
 import { ACCESS } from './paging.ts';
+import { DEVICE_CODE, PhysicalMap } from './physical-map.ts';
 import { linearRip, RUN_LENGTH, RunDecoder } from './run-decoder.ts';
 import type { Tier, TierHost } from './tier.ts';
 
@@ -79,7 +81,7 @@ export interface InterpreterOptions {
  * The interpreter as an engine: slices, steps, events, and the module's
  * imports, which share the counts and flags of the slice that is under way.
  */
-export class Interpreter implements CpuEngine {
+export class Interpreter implements CpuEngine, MemoryMapping {
   readonly name: 'interpret' | 'translate';
   readonly view: DataView;
   readonly context: CpuContext;
@@ -91,6 +93,7 @@ export class Interpreter implements CpuEngine {
   readonly #slots: GeneratedInterpreter['slots'];
   readonly #decoder: RunDecoder;
   readonly #cache: CodeCache;
+  readonly #map: PhysicalMap;
   readonly #tier: Tier | undefined;
   /** A record and the stop behind it, for single steps. */
   readonly #stepRecord: number = RECORDS.base + RECORDS.bytes;
@@ -146,7 +149,8 @@ export class Interpreter implements CpuEngine {
       },
     });
     this.#wasm = instance.exports as unknown as InterpreterExports; // the module's exports have no types of their own
-    this.#cache = new CodeCache(this.view, this.#slots.stale, (physical) => this.#wasm.protect(physical));
+    this.#cache = new CodeCache(this.view, this.#slots.stale, (frame) => this.#wasm.protect(frame, 4096));
+    this.#map = new PhysicalMap(this.view, options.ramBytes);
     const handlers = new Handlers(interpreter, instance.exports, options.memory);
     this.#tier = options.tier?.({
       view: this.view,
@@ -154,17 +158,16 @@ export class Interpreter implements CpuEngine {
       interpreter,
       exports: this.#wasm,
       cache: this.#cache,
-      isRam: (physical) => this.#isRam(physical),
       handlerOf: (decoder, mode) => handlers.of(decoder, mode),
       codeAddress: (linear) => {
         const access = (this.view.getInt32(S.accessBits, true) & ACCESS.user) | ACCESS.fetch | ACCESS.peek;
         const physical = this.#wasm.translate(BigInt.asIntN(64, linear), access);
         this.view.setInt32(S.faultCanonical, 0, true);
-        return physical < 0n ? undefined : Number(physical);
+        const address = physical < 0n ? DEVICE_CODE : this.#map.code(Number(physical));
+        return address < DEVICE_CODE ? address : undefined;
       },
     });
     this.#cache.onFlush = () => this.#tier?.flush();
-    this.view.setUint32(S.ramSize, options.ramBytes, true);
     this.#bytes.fill(0xff, TLB.base, TLB.base + TLB.views * TLB_VIEW_BYTES + FETCH.views * FETCH_VIEW_BYTES);
     this.#bytes.fill(0xff, WATCH_VIEW, WATCH_VIEW + TLB_VIEW_BYTES);
     this.view.setBigInt64(S.a20Mask, -1n, true);
@@ -184,7 +187,7 @@ export class Interpreter implements CpuEngine {
       wasm: this.#wasm,
       handlers,
       cache: this.#cache,
-      isRam: (physical) => this.#isRam(physical),
+      codeAddress: (physical) => this.#map.code(physical),
       deviceByte: (physical) => options.mmio.read(physical, 1),
     });
   }
@@ -654,7 +657,7 @@ export class Interpreter implements CpuEngine {
   }
 
   stateChanged(): void {
-    this.view.setUint32(S.ramSize, this.#options.ramBytes, true);
+    this.#map.setRam(this.#options.ramBytes);
     this.#cache.flush();
     this.#wasm.flush(0);
     this.#modeChanged();
@@ -666,11 +669,29 @@ export class Interpreter implements CpuEngine {
     this.#wasm.flush(0);
   }
 
-  #modeChanged(): void {
-    this.#breakpoints = applyMode(this.view, this.#wasm);
+  // What is behind guest-physical addresses
+
+  mapMemory(range: MappedRange): void {
+    this.#map.map(range);
+    this.#wasm.flush(0);
   }
 
-  #isRam(physical: number): boolean {
-    return physical < this.#options.ramBytes && !(physical >= 0xa0000 && physical < 0xc0000);
+  unmapMemory(base: number, length: number): void {
+    this.#map.unmap(base, length);
+    this.#wasm.flush(0);
+  }
+
+  writtenPages(range: MappedRange): readonly number[] {
+    const written = this.#map.clean(range.base, range.length);
+    if (written.length > 0) this.#wasm.protect(range.frame, range.length);
+    return written;
+  }
+
+  forgetWrites(range: MappedRange): void {
+    this.#map.forget(range.base, range.length);
+  }
+
+  #modeChanged(): void {
+    this.#breakpoints = applyMode(this.view, this.#wasm);
   }
 }

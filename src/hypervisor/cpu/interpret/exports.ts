@@ -12,7 +12,7 @@ export interface InterpreterExports {
   flush(keepGlobal: number): void;
   flushPage(linear: bigint): void;
   flushFetch(): void;
-  protect(physical: number): void;
+  protect(frame: number, bytes: number): void;
   enterHandler(vector: number, code: number, hasCode: number, setFlags: number): number;
   /** The handlers, by their numbers in records; regions are added behind them. */
   readonly table: WebAssembly.Table;

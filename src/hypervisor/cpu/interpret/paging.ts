@@ -1,4 +1,4 @@
-import { RAM, S } from '../layout.ts';
+import { NOWHERE, RAM, S } from '../layout.ts';
 import { PHYSICAL_ADDRESS_BITS } from '../system/cpuid.ts';
 import type { FunctionBuilder, FunctionRef } from '../wasm/function.ts';
 import type { ModuleBuilder } from '../wasm/module.ts';
@@ -37,8 +37,7 @@ const load32 = (f: FunctionBuilder, offset: number): Value => f.load('i32.load',
  *
  * `translate(linear: i64, access: i32) → i64`: the physical address of the
  * page, or -1 after a fault was recorded. Sets accessed and dirty bits, and
- * S.walkFlags. An address above 4 GiB is given as the last page below it,
- * where nothing answers.
+ * S.walkFlags. An address above 4 GiB is given as NOWHERE.
  */
 export function addPaging(m: ModuleBuilder): { translate: FunctionRef } {
   const gated = (f: FunctionBuilder, physical: Value): Value => physical.and(f.load('i64.load', S.a20Mask));
@@ -105,7 +104,7 @@ export function addPaging(m: ModuleBuilder): { translate: FunctionRef } {
     },
   );
 
-  const clampPhysical = (page: Value): Value => select(page.gtU(0xffff_f000n), i64(0xffff_f000), page);
+  const clampPhysical = (page: Value): Value => select(page.gtU(0xffff_f000n), i64(NOWHERE), page);
 
   /** Walks 64-bit entries from `levels` down, starting at table. */
   const emitWide = (

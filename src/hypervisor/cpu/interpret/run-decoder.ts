@@ -5,6 +5,7 @@ import { bump, type InterpreterExports, recordedFault } from './exports.ts';
 import type { Handlers } from './extensions.ts';
 import type { GeneratedInterpreter } from './generate.ts';
 import { ACCESS } from './paging.ts';
+import { DEVICE_CODE, DEVICE_PAGE, isDevicePage } from './physical-map.ts';
 
 /** Instructions decoded in one go at most, and so between two looks at the budget. */
 export const RUN_LENGTH = 48;
@@ -15,7 +16,7 @@ export type RunResult =
   | 'done'
   /** Fetching its second page faulted: the exception is in the state block. */
   | 'fault'
-  /** It does not lie in RAM; what a device answers is never kept. */
+  /** It lies in a device; what a device answers is never kept. */
   | 'uncached';
 
 export interface RunDecoderParts {
@@ -25,8 +26,9 @@ export interface RunDecoderParts {
   readonly wasm: InterpreterExports;
   readonly handlers: Handlers;
   readonly cache: CodeCache;
-  readonly isRam: (physical: number) => boolean;
-  /** A byte of a device, by physical address. */
+  /** Where the byte at a guest-physical address is read from: see PhysicalMap. */
+  readonly codeAddress: (physical: number) => number;
+  /** A byte of a device, by guest-physical address. */
   readonly deviceByte: (physical: number) => number;
 }
 
@@ -62,8 +64,8 @@ export class RunDecoder {
     if (view.getBigInt64(S.pageBase, true) !== BigInt.asIntN(64, linear & ~0xfffn)) return 'done';
     const slots = view.getUint32(S.pageSlots, true);
     const page = cache.page(slots);
-    if (!this.#parts.isRam(page.physical)) return 'uncached';
-    const base = RAM + page.physical;
+    if (isDevicePage(page.physical)) return 'uncached';
+    const base = (RAM + page.physical) >>> 0;
     const start = Number(linear & 0xfffn);
     let offset = start;
     let record = first;
@@ -142,7 +144,7 @@ export class RunDecoder {
   /** An instruction on two pages: three records, of which the first checks that the second page is still the same. */
   #crossing(linear: bigint, physical: number, slots: number, record: number): RunResult {
     const view = this.#view;
-    const { bytes, cache, isRam } = this.#parts;
+    const { bytes, cache } = this.#parts;
     const offset = Number(linear & 0xfffn);
     const slot = slots + offset * 4;
     const { flushes } = cache;
@@ -152,8 +154,10 @@ export class RunDecoder {
     if (cache.flushes !== flushes) return 'done';
     if (this.#stillCrosses(view.getUint32(slot, true), tail)) return 'done';
     const head = 4096 - offset;
-    this.#fetched.set(bytes.subarray(RAM + physical + offset, RAM + physical + 4096));
-    this.#fetch(tail, head, head + MAX_INSTRUCTION_BYTES);
+    const base = (RAM + physical) >>> 0;
+    this.#fetched.set(bytes.subarray(base + offset, base + 4096));
+    const from = isDevicePage(tail) ? tail - DEVICE_PAGE + DEVICE_CODE : tail;
+    this.#fetch(from, head, head + MAX_INSTRUCTION_BYTES);
     const mode = view.getInt32(S.codeMode, true) as CodeMode;
     const result = this.#decoder.decode(this.#fetched, 0, head + MAX_INSTRUCTION_BYTES, mode);
     const second = record + RECORDS.bytes;
@@ -163,33 +167,34 @@ export class RunDecoder {
     this.plain(second + RECORDS.bytes, this.#slots.goto, offset + this.#decoder.length, 1);
     view.setUint32(slot, record, true);
     cache.cover(physical, offset, 4096);
-    if (isRam(tail)) cache.cover(tail, 0, 1);
+    if (!isDevicePage(tail)) cache.cover(tail, 0, 1);
     cache.crossing(tail, record, slot);
     cache.take(second + 2 * RECORDS.bytes);
     bump(view, S.decodedInstructions);
     return 'done';
   }
 
-  /** Whether a slot's record stands for an instruction that ends on this physical page: it had only left the fetch TLB. */
+  /** Whether a slot's record stands for an instruction that ends on this page: it had only left the fetch TLB. */
   #stillCrosses(record: number, tail: number): boolean {
     if (record === 0 || this.#view.getUint16(record + RECORD.handler, true) !== this.#slots.cross)
       return false;
     return this.#view.getUint32(record + RECORD.imm, true) === tail;
   }
 
-  /** Physical address of a page of code, with an entry in the fetch TLB; undefined after a fault was recorded. */
+  /** The frame of a page of code, or a device's page, with an entry in the fetch TLB; undefined after a fault was recorded. */
   #fetchPage(linear: bigint): number | undefined {
     if (this.#parts.wasm.fetch(linear) !== 0) return undefined;
     const index = Number((BigInt.asUintN(64, linear) >> 12n) & BigInt(FETCH.entries - 1));
     return this.#view.getUint32(this.#view.getUint32(S.fetchView, true) + index * FETCH.stride + 12, true);
   }
 
-  /** Bytes from a physical address on into `#fetched[from, to)`. */
-  #fetch(physical: number, from: number, to: number): void {
-    const { bytes, isRam, deviceByte } = this.#parts;
+  /** Bytes of one page, from an address as PhysicalMap gives it, into `#fetched[from, to)`. */
+  #fetch(address: number, from: number, to: number): void {
+    const { bytes, deviceByte } = this.#parts;
     for (let i = from; i < to; i++) {
-      const at = physical + i - from;
-      this.#fetched[i] = isRam(at) ? (bytes[RAM + at] ?? 0) : deviceByte(at);
+      const at = address + i - from;
+      this.#fetched[i] =
+        at < DEVICE_CODE ? (bytes[(RAM + at) >>> 0] ?? 0) : deviceByte((at - DEVICE_CODE) >>> 0);
     }
   }
 
@@ -197,6 +202,6 @@ export class RunDecoder {
     const access = (this.#view.getInt32(S.accessBits, true) & ACCESS.user) | ACCESS.fetch;
     const physical = this.#parts.wasm.translate(BigInt.asIntN(64, linear), access);
     if (physical < 0n) throw recordedFault(this.#view);
-    return Number(physical);
+    return this.#parts.codeAddress(Number(physical));
   }
 }

@@ -11,8 +11,7 @@ export interface TierHost {
   /** Exports of this machine's instance of the interpreter. */
   readonly exports: InterpreterExports;
   readonly cache: CodeCache;
-  readonly isRam: (physical: number) => boolean;
-  /** Physical address of the page that code at a linear address would be fetched from; undefined when that would fault. */
+  /** The frame that code at a linear page would be fetched from; undefined when that would fault, or ask a device. */
   readonly codeAddress: (linear: bigint) => number | undefined;
   /** Element of the interpreter's table for what was decoded, made if it was not met before; 0 when the form has none. */
   readonly handlerOf: (decoder: Decoder, mode: CodeMode) => number;

@@ -78,7 +78,7 @@ export class RegionCode {
   writeRecord(i: GuestInstruction, view: DataView, record: number): void {
     const page = this.#page(i.at >> 12);
     if (!page) throw new Error('the page of an instruction is not known any more');
-    const base = RAM + page.physical;
+    const base = (RAM + page.physical) >>> 0;
     this.#decoder.decode(this.#bytes, base + (i.at & 0xfff), base + 4096, this.#mode);
     this.#decoder.write(view, record, i.at & 0xfff, 0);
     view.setUint16(record + RECORD.handler, i.handler, true);
@@ -88,7 +88,7 @@ export class RegionCode {
     const page = this.#page(at >> 12);
     if (!page) return undefined;
     const decoder = this.#decoder;
-    const base = RAM + page.physical;
+    const base = (RAM + page.physical) >>> 0;
     const result = decoder.decode(this.#bytes, base + (at & 0xfff), base + 4096, this.#mode);
     const { encoding } = decoder;
     if (result !== 'ok' || !encoding) return undefined;

@@ -1,5 +1,6 @@
 import { CODE16, CODE64, type CodeMode } from '../decode/decoder.ts';
 import { lateName } from '../interpret/generate.ts';
+import { isDevicePage } from '../interpret/physical-map.ts';
 import { RUN_LENGTH } from '../interpret/run-decoder.ts';
 import type { Tier, TierHost } from '../interpret/tier.ts';
 import { FETCH, RECORD, RECORDS, REGION_COUNTERS, S } from '../layout.ts';
@@ -152,13 +153,13 @@ export class Translator implements Tier {
 
   /** A linear page of code, if anything on it was decoded. */
   #fetchEntry(page: bigint): CodePageInfo | undefined {
-    const { view, isRam, cache, codeAddress } = this.#host;
+    const { view, cache, codeAddress } = this.#host;
     const index = Number(BigInt.asUintN(64, page) >> 12n) & (FETCH.entries - 1);
     const entry = view.getUint32(S.fetchView, true) + index * FETCH.stride;
     const tag = page | view.getBigInt64(S.fetchGeneration, true);
     const known = view.getBigInt64(entry, true) === BigInt.asIntN(64, tag);
     const physical = known ? view.getUint32(entry + 12, true) : codeAddress(page);
-    if (physical === undefined || !isRam(physical)) return undefined;
+    if (physical === undefined || isDevicePage(physical)) return undefined;
     const slots = cache.known(physical);
     return slots === undefined ? undefined : { physical, slots };
   }

@@ -62,13 +62,13 @@ function busWindows(platform: AcpiPlatform): Aml {
   );
 }
 
-/** INTx of slot and pin (0 is INTA) to PIRQ: `(slot + pin) & 3`. */
+/** INTx of slot and pin (0 is INTA) to PIRQ: `(slot + pin - 1) & 3`. */
 function routing(): Aml {
   const entries: Aml[] = [];
   for (let slot = 1; slot < SLOTS; slot++) {
     for (let pin = 0; pin < PINS; pin++) {
       const address = slot * 0x10000 + ALL_FUNCTIONS;
-      const source = aml.name(LINKS[(slot + pin) & 3]);
+      const source = aml.name(LINKS[(slot + pin - 1) & 3]);
       entries.push(aml.pack(aml.integer(address), aml.integer(pin), source, aml.integer(0)));
     }
   }

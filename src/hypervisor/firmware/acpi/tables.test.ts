@@ -120,7 +120,7 @@ test('the DSDT: bus windows, routing by swizzle over links, serial port, RTC, S5
   assert.equal(routes.length, 31 * 4);
   for (const [address, pin, link, index] of routes) {
     assert.equal(address & 0xffff, 0xffff);
-    assert.equal(link.ref, `LNK${'ABCD'[((address >>> 16) + pin) & 3]}`);
+    assert.equal(link.ref, `LNK${'ABCD'[((address >>> 16) + pin - 1) & 3]}`);
     assert.equal(index, 0);
   }
   const links = ['LNKA', 'LNKB', 'LNKC', 'LNKD'].map((link) => {

@@ -4,6 +4,10 @@ import { dsdtBody } from './dsdt.ts';
 import { type AcpiPlatform, DEFAULT_PLATFORM } from './platform.ts';
 
 const HEADER_LENGTH = 36;
+/** Of a table's header. */
+const CHECKSUM = 9;
+const RSDP = { sum: 8, rsdt: 16, xsdt: 24, wideSum: 32 } as const;
+const FADT = { facs: 36, dsdt: 40, wideDsdt: 140 } as const;
 const OEM_ID = 'TEREMK';
 const OEM_TABLE_ID = 'TEREMOK ';
 const CREATOR_ID = 'TRMK';
@@ -15,6 +19,10 @@ export interface AcpiImage {
   readonly facs: number;
   readonly base: number;
   readonly bytes: Uint8Array;
+  /** Offsets in `bytes` of addresses in it, and their size in bytes. */
+  readonly pointers: readonly { readonly at: number; readonly size: 4 | 8 }[];
+  /** Offsets of bytes that make those of a span sum to zero, for who changes a pointer: inner ones first. */
+  readonly sums: readonly { readonly at: number; readonly start: number; readonly length: number }[];
 }
 
 /**
@@ -29,8 +37,9 @@ export function buildAcpi(platform: Partial<AcpiPlatform> = {}, base = ACPI_AREA
   const rsdp = image.reserve(36, 16);
   const facs = image.place(facsTable(), 64);
   const dsdt = image.place(table('DSDT', 2, dsdtBody(p)), 16);
+  const fixed = image.place(fadt(p, facs, dsdt), 16);
   const listed = [
-    image.place(fadt(p, facs, dsdt), 16),
+    fixed,
     image.place(madt(p), 16),
     ...(p.hpet === undefined ? [] : [image.place(hpetTable(p.hpet), 16)]),
     image.place(table('WAET', 1, words32(WAET_RTC_GOOD | WAET_PM_TIMER_GOOD)), 16),
@@ -42,7 +51,26 @@ export function buildAcpi(platform: Partial<AcpiPlatform> = {}, base = ACPI_AREA
   if (base === ACPI_AREA && base + bytes.length > BOOT_GDT) {
     throw new RangeError(`the ACPI tables take ${bytes.length} bytes, more than there is room for`);
   }
-  return { rsdp, facs, base, bytes };
+  const at = (gpa: number, size: 4 | 8) => ({ at: gpa - base, size });
+  const pointers = [
+    at(fixed + FADT.facs, 4),
+    at(fixed + FADT.dsdt, 4),
+    at(fixed + FADT.wideDsdt, 8),
+    ...listed.map((_, i) => at(rsdt + HEADER_LENGTH + 4 * i, 4)),
+    ...listed.map((_, i) => at(xsdt + HEADER_LENGTH + 8 * i, 8)),
+    at(rsdp + RSDP.rsdt, 4),
+    at(rsdp + RSDP.xsdt, 8),
+  ];
+  const view = new DataView(bytes.buffer);
+  const sums = [
+    ...[fixed, rsdt, xsdt].map((gpa) => {
+      const start = gpa - base;
+      return { at: start + CHECKSUM, start, length: view.getUint32(start + 4, true) };
+    }),
+    { at: rsdp - base + RSDP.sum, start: rsdp - base, length: 20 },
+    { at: rsdp - base + RSDP.wideSum, start: rsdp - base, length: 36 },
+  ];
+  return { rsdp, facs, base, bytes, pointers, sums };
 }
 
 /** Builds the tables and puts them into RAM. */
@@ -102,7 +130,7 @@ function table(signature: string, revision: number, body: Uint8Array): Uint8Arra
   ascii(bytes, 28, CREATOR_ID);
   view.setUint32(32, 1, true);
   bytes.set(body, HEADER_LENGTH);
-  bytes[9] = checksum(bytes);
+  bytes[CHECKSUM] = checksum(bytes);
   return bytes;
 }
 
@@ -113,11 +141,11 @@ function rsdpBytes(rsdt: number, xsdt: number): Uint8Array {
   ascii(bytes, 0, 'RSD PTR ');
   ascii(bytes, 9, OEM_ID);
   bytes[15] = 2;
-  view.setUint32(16, rsdt, true);
+  view.setUint32(RSDP.rsdt, rsdt, true);
   view.setUint32(20, bytes.length, true);
-  view.setUint32(24, xsdt, true);
-  bytes[8] = checksum(bytes.subarray(0, 20));
-  bytes[32] = checksum(bytes);
+  view.setUint32(RSDP.xsdt, xsdt, true);
+  bytes[RSDP.sum] = checksum(bytes.subarray(0, 20));
+  bytes[RSDP.wideSum] = checksum(bytes);
   return bytes;
 }
 
@@ -167,8 +195,8 @@ function fadt(p: AcpiPlatform, facs: number, dsdt: number): Uint8Array {
     u32(at + 4, port);
   };
   const timer32 = p.pm.timerBits === 32 ? FADT_TIMER_32 : 0;
-  u32(36, facs);
-  u32(40, dsdt);
+  u32(FADT.facs, facs);
+  u32(FADT.dsdt, dsdt);
   u16(46, p.sci);
   if (p.smi !== undefined) {
     u32(48, p.smi.port);
@@ -192,7 +220,7 @@ function fadt(p: AcpiPlatform, facs: number, dsdt: number): Uint8Array {
   );
   register(116, p.reset.port, 8, 1);
   u8(128, p.reset.value);
-  u32(140, dsdt);
+  u32(FADT.wideDsdt, dsdt);
   register(148, p.pm.event, 32, 2);
   register(172, p.pm.control, 16, 2);
   register(208, p.pm.timer, 32, 3);
