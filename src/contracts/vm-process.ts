@@ -29,10 +29,13 @@ export const EXIT_FAILED = 70;
 /** The descriptor on which a VM process says, by one line, that its socket listens. */
 export const READY_DESCRIPTOR = 3;
 
-/** A kernel with what goes with it, or where firmware looks for something to start. */
+/** A kernel with what goes with it, or firmware and where it looks for something to start. */
 export type VmBootConfig =
   | { readonly kernel: string; readonly initrd?: string; readonly cmdline?: string }
-  | { readonly order: readonly ('cdrom' | 'disk')[] };
+  | {
+      readonly order: readonly ('cdrom' | 'disk')[];
+      readonly firmware: { readonly bios: string; readonly vgaBios: string };
+    };
 
 /**
  * A disk. `overlay` keeps what differs from its base, and `own` all of a disk without one, in a file of the VM's
@@ -150,7 +153,11 @@ function list(value: unknown, name: string): readonly unknown[] {
 
 function parseBoot(fields: Fields): VmBootConfig {
   if (fields.kernel === undefined) {
-    return { order: list(fields.order, 'order').map((device) => oneOf(device, 'order', ['cdrom', 'disk'])) };
+    const firmware = group(fields.firmware, 'firmware');
+    return {
+      order: list(fields.order, 'order').map((device) => oneOf(device, 'order', ['cdrom', 'disk'])),
+      firmware: { bios: text(firmware, 'bios'), vgaBios: text(firmware, 'vgaBios') },
+    };
   }
   const initrd = optionalText(fields, 'initrd');
   const cmdline = optionalText(fields, 'cmdline');

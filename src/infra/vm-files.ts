@@ -2,6 +2,13 @@ import path from 'node:path';
 import type { DiscConfig, VmBootConfig, VmDiskConfig } from '../contracts/vm-process.ts';
 import type { Database, Image, Vm } from './prisma.ts';
 
+/** Where the files of a host are. */
+export interface Folders {
+  readonly imagesDir: string;
+  /** SeaBIOS and the BIOS of its video adapter, by Debian's names. */
+  readonly firmwareDir: string;
+}
+
 /** What a VM starts from and stands on, with absolute paths. */
 export interface VmFiles {
   readonly boot: VmBootConfig;
@@ -14,7 +21,8 @@ export interface VmFiles {
  * Finds the files of a VM: those of its images, or an operator's paths.
  * @returns null when the VM names a kernel that its image does not have.
  */
-export async function findVmFiles(db: Database, vm: Vm, imagesDir: string): Promise<VmFiles | null> {
+export async function findVmFiles(db: Database, vm: Vm, folders: Folders): Promise<VmFiles | null> {
+  const { imagesDir } = folders;
   const disks = await db.vmDisk.findMany({
     where: { vmId: vm.id },
     include: { image: true },
@@ -24,9 +32,7 @@ export async function findVmFiles(db: Database, vm: Vm, imagesDir: string): Prom
   const images = new Map(
     (await db.image.findMany({ where: { id: { in: ids } } })).map((image) => [image.id, image]),
   );
-  const within = (relative: string | null | undefined): string | null =>
-    relative ? path.resolve(imagesDir, relative) : null;
-  const boot = findBoot(vm, images, within);
+  const boot = findBoot(vm, images, folders);
   if (boot === null) return null;
   return {
     boot,
@@ -56,12 +62,22 @@ export async function findDisc(db: Database, vm: Vm, imagesDir: string): Promise
   return { epoch: vm.cdromEpoch, path: file === null ? null : path.resolve(imagesDir, file) };
 }
 
-type Within = (relative: string | null | undefined) => string | null;
-
-function findBoot(vm: Vm, images: ReadonlyMap<string, Image>, within: Within): VmBootConfig | null {
+function findBoot(
+  vm: Vm,
+  images: ReadonlyMap<string, Image>,
+  { imagesDir, firmwareDir }: Folders,
+): VmBootConfig | null {
   if (vm.imageId === null && vm.kernelImageId === null && vm.kernelPath === null) {
-    return { order: vm.bootOrder as ('cdrom' | 'disk')[] };
+    return {
+      order: vm.bootOrder as ('cdrom' | 'disk')[], // the API checks what goes in
+      firmware: {
+        bios: path.join(firmwareDir, 'bios-256k.bin'),
+        vgaBios: path.join(firmwareDir, 'vgabios-stdvga.bin'),
+      },
+    };
   }
+  const within = (relative: string | null | undefined): string | null =>
+    relative ? path.resolve(imagesDir, relative) : null;
   const system = images.get(vm.imageId ?? '');
   const kernelImage = images.get(vm.kernelImageId ?? '') ?? system;
   const initrdImage = images.get(vm.initrdImageId ?? '') ?? system;

@@ -20,6 +20,7 @@ export interface AgentDeps {
   readonly redis: Redis;
   readonly runDir: string;
   readonly imagesDir: string;
+  readonly firmwareDir: string;
   readonly engine: string;
   readonly orphanSeconds: number;
   readonly log: Logger;

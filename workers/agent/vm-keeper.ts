@@ -24,6 +24,7 @@ export interface KeeperDeps {
   /** Where the VMs' directories are. */
   readonly runDir: string;
   readonly imagesDir: string;
+  readonly firmwareDir: string;
   /** The engine of a VM that asks for `auto`. */
   readonly engine: string;
   readonly orphanSeconds: number;
@@ -315,7 +316,7 @@ export class VmKeeper {
   }
 
   async #configure(row: Vm): Promise<VmProcessConfig | undefined> {
-    const files = await findVmFiles(this.#deps.records.database, row, this.#deps.imagesDir);
+    const files = await findVmFiles(this.#deps.records.database, row, this.#deps);
     if (files === null) return undefined;
     return {
       vmId: row.id,

@@ -59,14 +59,13 @@ export interface MachineConfig {
     readonly initrd?: string;
     readonly cmdline?: string;
   };
-  readonly disks?: readonly {
-    readonly path: string;
-    readonly readonly?: boolean;
+  /** By path, or open already: then closed with the machine, which is the only one to use it. */
+  readonly disks?: readonly (({ readonly path: string; readonly readonly?: boolean } | { readonly backend: DiskBackend }) & {
     /** `virtio` when not given; up to three may be on `ide`. */
     readonly bus?: 'virtio' | 'ide';
-  }[];
-  /** Path of the disc in a CD-ROM drive, an image or a drive of the host's; null for a drive without a disc. */
-  readonly cdrom?: string | null;
+  })[];
+  /** Path of the disc in a CD-ROM drive, an image or a drive of the host's, or the disc itself; null for a drive without. */
+  readonly cdrom?: string | DiskBackend | null;
   readonly engine?: 'auto' | 'interpret' | 'translate';
   /** Have translated code count its instructions and exits, for statistics; it costs a few per cent. */
   readonly countRegions?: boolean;
@@ -242,14 +241,17 @@ export async function createMachine(config: MachineConfig, backends: MachineBack
   const disks: DiskBackend[] = [];
   const sinkOf = (sink: ByteSink): ByteSink => own?.io.sink(sink) ?? sink;
   try {
-    const open = async (path: string, readOnly: boolean): Promise<DiskBackend> => {
-      const disk = await openRawDisk(path, { readOnly });
+    const open = async (given: string | DiskBackend, readOnly: boolean): Promise<DiskBackend> => {
+      const disk = typeof given === 'string' ? await openRawDisk(given, { readOnly }) : given;
       disks.push(disk);
       return own ? own.io.disk(disk) : disk;
     };
     const plugged: PcDisk[] = [];
-    for (const { path, readonly, bus = 'virtio' } of config.disks ?? [])
-      plugged.push({ backend: await open(path, readonly ?? false), bus });
+    for (const { bus = 'virtio', ...disk } of config.disks ?? []) {
+      const backend =
+        'backend' in disk ? await open(disk.backend, false) : await open(disk.path, disk.readonly ?? false);
+      plugged.push({ backend, bus });
+    }
     const { cdrom } = config;
     const drive =
       cdrom === undefined ? undefined : { medium: cdrom === null ? undefined : await open(cdrom, true) };

@@ -1,6 +1,7 @@
 import type { DiskBackend } from '../backends/disk.ts';
 import type { KeyboardInput, PointerInput } from '../backends/input.ts';
 import type { ByteInput } from '../backends/streams.ts';
+import type { Tray } from '../devices/ide/tray.ts';
 import type { CpuEngine, SliceEnd } from '../cpu/engine.ts';
 import type { InstructionClock } from './instruction-clock.ts';
 import type { MachineDoor } from './machine-door.ts';
@@ -69,6 +70,8 @@ export class Machine {
   readonly serialInput: ByteInput;
   readonly keyboard: KeyboardInput;
   readonly pointer: PointerInput;
+  /** The CD-ROM drive's; undefined without a drive. What is put into it is its owner's to close. */
+  readonly tray: Tray | undefined;
   readonly #parts: MachineParts;
   readonly #resolveExit: (exit: MachineExit) => void;
   #exit: MachineExit | undefined;
@@ -97,6 +100,7 @@ export class Machine {
     this.serialInput = parts.pc.serial.input;
     this.keyboard = parts.pc.keyboard;
     this.pointer = parts.pc.pointer;
+    this.tray = parts.pc.tray;
     const { promise, resolve } = Promise.withResolvers<MachineExit>();
     this.exited = promise;
     this.#resolveExit = resolve;
