@@ -101,6 +101,8 @@ async function startOf(options: RunOptions): Promise<Pick<MachineConfig, 'boot' 
       bios: firmware ?? join(folder, 'bios-256k.bin'),
       vgaBios: join(folder, 'vgabios-stdvga.bin'),
       ...(bootFrom === undefined ? {} : { order: [bootFrom] }),
+      // Without a screen the serial line shows what firmware has to say.
+      serialConsole: options.display === undefined,
     },
   };
 }

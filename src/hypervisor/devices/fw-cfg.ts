@@ -54,6 +54,8 @@ export interface FwCfgOptions {
   readonly maxVcpus?: number;
   /** Whether firmware offers its boot menu; false by default. */
   readonly bootMenu?: boolean;
+  /** Whether the screen is what the user looks at; false by default, and then firmware uses the serial line too. */
+  readonly graphic?: boolean;
   /** 16 bytes; zeroes by default, which is what a machine without one shows. */
   readonly uuid?: Uint8Array;
   /** Named items, in the order of the directory. */
@@ -91,16 +93,16 @@ export class FwCfg implements Stateful<FwCfgState> {
   /** Throws RangeError for a file whose name does not fit the directory. */
   constructor(options: FwCfgOptions) {
     this.#memory = options.memory;
-    const { vcpus, maxVcpus = vcpus, uuid = new Uint8Array(16), files = [], bootMenu = false } = options;
+    const { vcpus, maxVcpus = vcpus, uuid = new Uint8Array(16), files = [] } = options;
     const items = this.#items;
     items.set(KEY.signature, new TextEncoder().encode('QEMU'));
     items.set(KEY.id, littleEndian(4, FEATURES));
     items.set(KEY.uuid, uuid);
     items.set(KEY.ramSize, littleEndian(8, options.memory.size));
-    items.set(KEY.noGraphic, littleEndian(2, 1));
+    items.set(KEY.noGraphic, littleEndian(2, options.graphic ? 0 : 1));
     items.set(KEY.vcpus, littleEndian(2, vcpus));
     items.set(KEY.maxVcpus, littleEndian(2, maxVcpus));
-    items.set(KEY.bootMenu, littleEndian(2, bootMenu ? 1 : 0));
+    items.set(KEY.bootMenu, littleEndian(2, options.bootMenu ? 1 : 0));
     items.set(KEY.irq0Override, littleEndian(1, 1));
     items.set(KEY.directory, directory(files));
     files.forEach((file, i) => items.set(KEY.firstFile + i, file.data));

@@ -22,12 +22,14 @@ import { KernelStart } from './kernel-start.ts';
 import { KvmClock } from './kvm-clock.ts';
 import { Machine } from './machine.ts';
 import { type HostSource, MachineDoor } from './machine-door.ts';
+import type { MemoryMapping } from './mapping.ts';
 import { PacedIo } from './paced-io.ts';
-import { buildPc, type Pc, type PcDisk, type PcFirmware } from './pc.ts';
+import { buildPc, type Pc, type PcDisk, type PcFirmware, type PcVideo } from './pc.ts';
 import { Ram } from './ram.ts';
 import { fitsRom, ROM_LIMIT, ShadowRam } from './shadow-ram.ts';
 import type { Start } from './start.ts';
 import { Tsc } from './tsc.ts';
+import { VideoMemory } from './video-memory.ts';
 
 const MIB = 1 << 20;
 const WASM_PAGE = 1 << 16;
@@ -45,6 +47,8 @@ export interface MachineFirmware {
   readonly order?: readonly BootDevice[];
   /** Offer a menu, for so many milliseconds, 1 to 60000. */
   readonly menuWait?: number;
+  /** Firmware shows its text on the serial line too, and takes keys from there; false by default. */
+  readonly serialConsole?: boolean;
 }
 
 export interface MachineConfig {
@@ -172,6 +176,16 @@ function allocate(ramBytes: number): WebAssembly.Memory {
   }
 }
 
+/** Frames that are not RAM: they lie before it. */
+function framesAt(
+  memory: WebAssembly.Memory,
+  { base, bytes }: { readonly base: number; readonly bytes: number },
+): Uint8Array<SharedArrayBuffer> {
+  const { buffer } = memory;
+  if (!(buffer instanceof SharedArrayBuffer)) throw new Error('the memory of a machine is shared');
+  return new Uint8Array(buffer, (RAM + base) >>> 0, bytes);
+}
+
 function cpuPlatform(pc: Pc, door: MachineDoor, tsc: Tsc, clock: KvmClock, cpuid: CpuidTable): CpuPlatform {
   const entropy = new DataView(new ArrayBuffer(8));
   const bytes = new Uint8Array(entropy.buffer);
@@ -266,17 +280,33 @@ export async function createMachine(config: MachineConfig, backends: MachineBack
           cpuid,
           platform,
           bootOrder,
-          vgaBios: 'bios' in source ? source.vgaBios : undefined,
           bootMenuWait: config.firmware?.menuWait,
         }),
       bootFrom: config.firmware.order,
       bootMenu: config.firmware.menuWait !== undefined,
+      serialConsole: config.firmware.serialConsole ?? false,
       message: (line) => {
         if (backends.firmwareLog) backends.firmwareLog(line);
         else log.guest(`firmware: ${line}`);
       },
       onShadow: (segments) => shadow?.route(segments),
     };
+    const mapping: MemoryMapping = {
+      mapMemory: (range) => engine?.mapMemory(range),
+      unmapMemory: (base, length) => engine?.unmapMemory(base, length),
+      writtenPages: (range) => engine?.writtenPages(range) ?? [],
+      forgetWrites: (range) => engine?.forgetWrites(range),
+    };
+    const videoMemory = new VideoMemory(mapping);
+    const video: PcVideo | undefined =
+      'bios' in source
+        ? {
+            vram: framesAt(memory, FRAMES.video),
+            dirty: videoMemory,
+            onFramebuffer: (base) => videoMemory.place(base),
+            bios: source.vgaBios,
+          }
+        : undefined;
     const pc = buildPc({
       door,
       memory: ram,
@@ -289,6 +319,7 @@ export async function createMachine(config: MachineConfig, backends: MachineBack
       debugExit: config.debugExit ?? false,
       testDevice: config.testDevice ?? false,
       firmware,
+      video,
       registers: {
         read: (name) => engine?.view.getUint32(gpr(REGISTERS.indexOf(name)), true) ?? 0,
         write: (name, value) => engine?.view.setBigUint64(gpr(REGISTERS.indexOf(name)), BigInt(value), true),
@@ -323,8 +354,7 @@ export async function createMachine(config: MachineConfig, backends: MachineBack
     const parts = { ram, pc, engine, log, platform };
     let start: Start;
     if ('bios' in source) {
-      const rom = new Uint8Array(memory.buffer, RAM - FRAMES.rom.bytes, FRAMES.rom.bytes);
-      shadow = new ShadowRam(engine, ram, rom, source.bios);
+      shadow = new ShadowRam(engine, ram, framesAt(memory, FRAMES.rom), source.bios);
       start = new FirmwareStart(parts, shadow);
     } else {
       start = new KernelStart(parts, source);

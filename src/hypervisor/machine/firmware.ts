@@ -14,15 +14,13 @@ export interface FirmwareSettings {
   readonly platform: Partial<AcpiPlatform>;
   /** Devices to boot from, the first first, as Open Firmware names them: `/pci@i0cf8/ide@1,1/drive@0/disk@0`. */
   readonly bootOrder: readonly string[];
-  /** The VGA BIOS, an option ROM for the adapter 1234:1111. */
-  readonly vgaBios?: Uint8Array | undefined;
   /** Milliseconds that the boot menu's prompt stays; absent: firmware's own, 2500. */
   readonly bootMenuWait?: number | undefined;
 }
 
 /** The files that SeaBIOS reads through fw_cfg (its docs/Runtime_config.md). */
 export function firmwareFiles(settings: FirmwareSettings): FwCfgFile[] {
-  const { ramBytes, tscHz, cpuid, platform, bootOrder, vgaBios, bootMenuWait } = settings;
+  const { ramBytes, tscHz, cpuid, platform, bootOrder, bootMenuWait } = settings;
   const text = (lines: readonly string[]): Uint8Array => new TextEncoder().encode(`${lines.join('\n')}\0`);
   return [
     { name: 'etc/e820', data: memoryMap(ramBytes) },
@@ -37,7 +35,6 @@ export function firmwareFiles(settings: FirmwareSettings): FwCfgFile[] {
     ...(bootOrder.length === 0 ? [] : [{ name: 'bootorder', data: text(bootOrder) }]),
     // Menu and its wait are numbers of any size, little-endian.
     ...(bootMenuWait === undefined ? [] : [{ name: 'etc/boot-menu-wait', data: u16(bootMenuWait) }]),
-    ...(vgaBios === undefined ? [] : [{ name: 'pci1234,1111.rom', data: vgaBios }]),
   ];
 }
 

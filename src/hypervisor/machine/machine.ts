@@ -1,5 +1,6 @@
 import type { DiskBackend } from '../backends/disk.ts';
 import type { KeyboardInput, PointerInput } from '../backends/input.ts';
+import type { Screen } from '../backends/screen.ts';
 import type { ByteInput } from '../backends/streams.ts';
 import type { Tray } from '../devices/ide/tray.ts';
 import type { CpuEngine, SliceEnd } from '../cpu/engine.ts';
@@ -68,6 +69,8 @@ export class Machine {
   readonly exited: Promise<MachineExit>;
   /** Bytes for the serial line. */
   readonly serialInput: ByteInput;
+  /** What it shows; undefined without a video adapter. */
+  readonly screen: Screen | undefined;
   readonly keyboard: KeyboardInput;
   readonly pointer: PointerInput;
   /** The CD-ROM drive's; undefined without a drive. What is put into it is its owner's to close. */
@@ -98,6 +101,7 @@ export class Machine {
   constructor(parts: MachineParts) {
     this.#parts = parts;
     this.serialInput = parts.pc.serial.input;
+    this.screen = parts.pc.screen;
     this.keyboard = parts.pc.keyboard;
     this.pointer = parts.pc.pointer;
     this.tray = parts.pc.tray;

@@ -1,5 +1,6 @@
 import type { DiskBackend } from '../backends/disk.ts';
 import type { KeyboardInput, PointerInput } from '../backends/input.ts';
+import type { Screen } from '../backends/screen.ts';
 import type { ByteInput, ByteSink } from '../backends/streams.ts';
 import { AcpiPm } from '../chipset/acpi.ts';
 import { InterruptBus } from '../chipset/apicbus.ts';
@@ -22,6 +23,7 @@ import { Ps2 } from '../devices/ps2/ps2.ts';
 import type { BackdoorRegisters } from '../devices/ps2/vmmouse.ts';
 import { SERIAL_IO_LENGTH, Serial16550 } from '../devices/serial.ts';
 import { TestDevice } from '../devices/test-device.ts';
+import { Vga, type VgaOptions } from '../devices/vga/vga.ts';
 import { VirtioBlock } from '../devices/virtio/block.ts';
 import { VirtioConsole } from '../devices/virtio/console.ts';
 import type { VirtioDevice } from '../devices/virtio/device.ts';
@@ -59,12 +61,19 @@ export interface PcDisk {
   readonly bus: 'virtio' | 'ide';
 }
 
+/** What a VGA stands on. */
+export interface PcVideo extends Pick<VgaOptions, 'vram' | 'dirty' | 'onFramebuffer'> {
+  /** Its BIOS, for firmware to find in its expansion ROM; of any length. */
+  readonly bios: Uint8Array | undefined;
+}
+
 /** What a PC has that starts from firmware. */
 export interface PcFirmware {
   /** By fw_cfg; `order` are the devices to boot from, as firmware names them. */
   readonly files: (order: readonly string[]) => readonly FwCfgFile[];
   readonly bootFrom: readonly BootDevice[] | undefined;
   readonly bootMenu: boolean;
+  readonly serialConsole: boolean;
   /** Lines that firmware writes for whoever looks after the machine. */
   readonly message: (line: string) => void;
   /** The host bridge routes C0000h-FFFFFh anew. */
@@ -85,6 +94,8 @@ export interface PcOptions {
   readonly console?: ByteSink | undefined;
   readonly debugExit: boolean;
   readonly testDevice: boolean;
+  /** With it, a VGA. */
+  readonly video?: PcVideo | undefined;
   /** Without it the PC comes up as firmware leaves it, for a kernel that is started directly. */
   readonly firmware?: PcFirmware | undefined;
   /** Of the processor that accesses a port, for the backdoor of the absolute pointer. */
@@ -103,6 +114,7 @@ export interface Pc {
   assignResources(): void;
   /** The CD-ROM drive's, for the host to change the disc. */
   readonly tray: Tray | undefined;
+  readonly screen: Screen | undefined;
   readonly keyboard: KeyboardInput;
   readonly pointer: PointerInput;
   /** Takes the power from all that a sleep in S3 takes it from: everything is reset but RAM, clock and wake logic. */
@@ -235,6 +247,14 @@ export function buildPc(options: PcOptions): Pc {
   ps2.attach(pio);
 
   let slot = FIRST_SLOT;
+  let screen: Screen | undefined;
+  if (options.video) {
+    const { bios, ...video } = options.video;
+    const vga = new Vga({ ...video, door, ...(bios && { rom: expansionRom(bios) }) });
+    vga.attach(pio, mmio);
+    pci.add(slot++, 0, new DescribedFunction(vga.descriptor, bus, () => vga.reset()));
+    screen = vga.screen;
+  }
   /** Gives the slot. */
   const plug = (name: string, device: VirtioDevice): number => {
     const virtio = new VirtioPci({ name, device, memory: options.memory, log: options.log });
@@ -260,7 +280,13 @@ export function buildPc(options: PcOptions): Pc {
   }
   const cdrom = options.cdrom ? [IDE_PLACES.cdrom] : [];
   const files = firmware?.files(bootOrder({ disk: places, cdrom }, firmware.bootFrom)) ?? [];
-  new FwCfg({ memory: options.memory, vcpus: 1, files, bootMenu: firmware?.bootMenu ?? false }).attach(pio);
+  new FwCfg({
+    memory: options.memory,
+    vcpus: 1,
+    files,
+    bootMenu: firmware?.bootMenu ?? false,
+    graphic: firmware !== undefined && !firmware.serialConsole,
+  }).attach(pio);
   if (firmware) {
     const console = new DebugConsole(firmware.message);
     pio.claim('debug-console', DEBUG_CONSOLE_BASE, DEBUG_CONSOLE_LENGTH, console);
@@ -286,6 +312,7 @@ export function buildPc(options: PcOptions): Pc {
     consoleInput: console?.input,
     assignResources: () => assignResources(pci, { io: PCI_IO, memory: PCI_MEMORY }),
     tray: ide?.tray,
+    screen,
     keyboard: ps2.keyboard,
     pointer: ps2.pointer,
     sleep: () => {
@@ -310,4 +337,11 @@ export function buildPc(options: PcOptions): Pc {
       await Promise.all([...blocks.map((block) => block.quiesce()), ide?.controller.quiesce()]);
     },
   };
+}
+
+/** What is put into an expansion ROM, which has a power of two of bytes, at least 2 KiB. */
+function expansionRom(image: Uint8Array): Uint8Array {
+  const rom = new Uint8Array(2 ** Math.ceil(Math.log2(Math.max(image.length, 2048))));
+  rom.set(image);
+  return rom;
 }

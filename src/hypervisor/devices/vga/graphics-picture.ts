@@ -53,7 +53,11 @@ export class GraphicsPicture {
         drawn = key;
       } else if (this.#left < this.#right) {
         const at = y * mode.width;
-        canvas.surface.pixels.copyWithin(at + this.#left, at - mode.width + this.#left, at - mode.width + this.#right);
+        canvas.surface.pixels.copyWithin(
+          at + this.#left,
+          at - mode.width + this.#left,
+          at - mode.width + this.#right,
+        );
         canvas.damage.add(y, this.#left, this.#right);
       }
       if (++repeated < mode.lineRepeat) continue;

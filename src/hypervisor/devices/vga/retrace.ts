@@ -59,7 +59,7 @@ export function frameTiming(crtc: Uint8Array, clockingMode: number, misc: number
     (crtc[0x12] | high(1, 6)) + 1,
     retraceStart,
     // The register has the lower four bits of the line at which it ends.
-    retraceStart + (((crtc[0x11] - retraceStart) & 15) || 16),
+    retraceStart + ((crtc[0x11] - retraceStart) & 15 || 16),
     1e9 / DOT_CLOCKS[(misc >> 2) & 3],
   );
   const shown = found.frame >= FRAME.least && found.frame <= FRAME.most;

@@ -184,7 +184,8 @@ export class VgaScreen implements Screen {
       memory: this.#shared,
       offset: this.#memory.bytes.byteOffset + mode.offset,
     };
-    if (old && same({ ...old, memory: 0 }, { ...surface, memory: 0 }) && old.memory === surface.memory) return old;
+    if (old && same({ ...old, memory: 0 }, { ...surface, memory: 0 }) && old.memory === surface.memory)
+      return old;
     this.#canvas = undefined;
     this.#damage = new Damage(surface.width, surface.height);
     this.#surface = surface;
@@ -223,13 +224,7 @@ export class VgaScreen implements Screen {
         break;
       }
       default:
-        drawLinear(
-          canvas,
-          memory,
-          mode,
-          this.#colours,
-          everything || coloursChanged || !same(before, mode),
-        );
+        drawLinear(canvas, memory, mode, this.#colours, everything || coloursChanged || !same(before, mode));
     }
   }
 }

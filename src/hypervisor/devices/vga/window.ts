@@ -111,11 +111,7 @@ export class MemoryWindow implements BusDevice {
     this.#rotate = graphics[3] & 7;
     this.#operation = graphics[3] >> 3;
     this.#writeMode = graphics[5] & 3;
-    this.#plain =
-      this.#writeMode === 0 &&
-      graphics[1] === 0 &&
-      graphics[3] === 0 &&
-      graphics[8] === 0xff;
+    this.#plain = this.#writeMode === 0 && graphics[1] === 0 && graphics[3] === 0 && graphics[8] === 0xff;
     this.#oddEvenRead = (graphics[5] & GRAPHICS_ODD_EVEN_READ) !== 0;
     this.#readMode = graphics[5] & GRAPHICS_READ_MODE;
     this.#readPlane = graphics[4];
