@@ -3,7 +3,7 @@ import underPressure from '@fastify/under-pressure';
 import websocket from '@fastify/websocket';
 import { type FastifyBaseLogger, fastify } from 'fastify';
 import type { Config } from './config/index.ts';
-import { MAX_CONSOLE_MESSAGE_BYTES } from './contracts/console.ts';
+import { DISPLAY_SUBPROTOCOL, MAX_CONSOLE_MESSAGE_BYTES } from './contracts/console.ts';
 import { registerGateway } from './gateway/index.ts';
 import type { EventHub } from './infra/event-hub.ts';
 import { createImageStore } from './infra/image-store.ts';
@@ -80,7 +80,9 @@ export async function buildApp(deps: AppDeps): Promise<App> {
   registerBodies(app);
   const limits = await registerRateLimits(app, { perMinute: deps.config.rateLimitPerMinute });
   await registerPressure(app);
-  await app.register(websocket, { options: { maxPayload: MAX_CONSOLE_MESSAGE_BYTES } });
+  await app.register(websocket, {
+    options: { maxPayload: MAX_CONSOLE_MESSAGE_BYTES, handleProtocols: chooseProtocol },
+  });
   await registerOpenApi(app, deps.version);
   countAddresses(app, limits);
   registerObservability(app, deps);
@@ -89,6 +91,11 @@ export async function buildApp(deps: AppDeps): Promise<App> {
   });
   await app.ready();
   return app;
+}
+
+/** Of the subprotocols that a WebSocket's client offers, the one that is taken; only displays know one. */
+function chooseProtocol(offered: Set<string>): string | false {
+  return offered.has(DISPLAY_SUBPROTOCOL) ? DISPLAY_SUBPROTOCOL : false;
 }
 
 /** Everything under /v1: authenticated, counted, idempotent. */
@@ -112,7 +119,7 @@ async function registerV1(v1: App, deps: AppDeps, limits: RateLimits): Promise<v
   await v1.register(async (scope) => imageRoutes(scope.withTypeProvider<TypeBoxTypeProvider>(), images));
   await v1.register(async (scope) => uploadRoutes(scope.withTypeProvider<TypeBoxTypeProvider>(), uploads));
   await v1.register((scope) =>
-    registerGateway(scope.withTypeProvider<TypeBoxTypeProvider>(), { database: db }),
+    registerGateway(scope.withTypeProvider<TypeBoxTypeProvider>(), { database: db, seats }),
   );
 }
 

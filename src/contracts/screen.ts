@@ -85,6 +85,13 @@ export const Expect = Type.Object(
       pattern: '^[^\\p{Cs}]*$',
       description: 'A regular expression; on the screen it is matched against its text, line by line.',
     }),
+    after: Type.Optional(
+      Type.Integer({
+        minimum: 0,
+        maximum: Number.MAX_SAFE_INTEGER,
+        description: 'On the serial line: only what was said from this byte of the launch on counts.',
+      }),
+    ),
     timeoutSeconds: Type.Optional(Type.Number({ minimum: 0, maximum: MAX_EXPECT_SECONDS, default: 60 })),
   },
   { title: 'Expect', additionalProperties: false },
@@ -94,6 +101,9 @@ export type Expect = Static<typeof Expect>;
 export const Expected = Type.Object(
   {
     text: Type.String({ description: 'What matched.' }),
+    position: Type.Optional(
+      Type.Integer({ description: 'On the serial line: the number of the byte after what matched.' }),
+    ),
     groups: Type.Array(Type.Union([Type.String(), Type.Null()]), { description: 'Its parenthesized parts.' }),
   },
   { title: 'Expected' },

@@ -40,6 +40,8 @@ before(async () => {
       return room;
     },
     perform: async () => status,
+    display: () => undefined,
+    useTool: async () => ({}),
     agentPresent: () => {},
   });
   await server.listen(path);

@@ -92,7 +92,9 @@ export class AttachServer {
       const resume = message.resume === undefined ? {} : { resume: message.resume };
       const input = message.input === undefined ? {} : { input: message.input };
       const view = grant.viewOnly === undefined ? {} : { viewOnly: true };
-      vm.write(encodeControl({ type: 'hello', version: CHANNEL_VERSION, role, ...resume, ...input, ...view }));
+      vm.write(
+        encodeControl({ type: 'hello', version: CHANNEL_VERSION, role, ...resume, ...input, ...view }),
+      );
       socket.setTimeout(0);
       socket.pipe(vm);
       vm.pipe(socket);
@@ -109,8 +111,7 @@ export class AttachServer {
 
 /** The last bytes of a VM that does not run, as its process saved them. */
 async function sendSaved(socket: Socket, directory: VmDirectory): Promise<void> {
-  for (const frame of encodeBytes(FRAME_TYPES.output, await directory.readConsole()))
-    socket.write(frame);
+  for (const frame of encodeBytes(FRAME_TYPES.output, await directory.readConsole())) socket.write(frame);
   socket.end(encodeControl({ type: 'end' }));
 }
 

@@ -4,9 +4,9 @@ import { ChannelError } from '../../src/contracts/channel.ts';
 import { MAX_RESTARTS, RESTART_RESET_MS, restartDelayMs } from '../../src/contracts/reconcile.ts';
 import type { StoredError, VmState } from '../../src/contracts/states.ts';
 import type { VmProcessConfig } from '../../src/contracts/vm-process.ts';
-import { findDisc, findVmFiles } from '../../src/infra/vm-files.ts';
 import type { Vm } from '../../src/infra/prisma.ts';
 import { isDatabaseOutage, Prisma } from '../../src/infra/prisma.ts';
+import { findDisc, findVmFiles } from '../../src/infra/vm-files.ts';
 import type { Logger } from '../../src/lib/log.ts';
 import { isAlive, signalProcess } from '../../src/lib/process-identity.ts';
 import { launch } from './launcher.ts';
@@ -372,7 +372,10 @@ export class VmKeeper {
     try {
       const status = await handle.changeDisc({ ...disc, force: row.cdromForce });
       if (status.cdrom?.refused === true)
-        error = errorAt('tray-locked', 'the guest has locked the tray; the disc changes when it is next reset');
+        error = errorAt(
+          'tray-locked',
+          'the guest has locked the tray; the disc changes when it is next reset',
+        );
     } catch (cause) {
       if (!(cause instanceof ChannelError)) throw cause;
       error = errorAt('disc-unusable', cause.message);

@@ -107,7 +107,12 @@ export class VmRecords {
       }
       if (change.failed !== undefined) {
         events.push(
-          ...(await finish(tx, row, { targets: ['running', 'paused'] }, { state: 'failed', error: change.failed })),
+          ...(await finish(
+            tx,
+            row,
+            { targets: ['running', 'paused'] },
+            { state: 'failed', error: change.failed },
+          )),
         );
       }
       return events;
@@ -135,7 +140,9 @@ export class VmRecords {
       const { count } = await tx.vm.deleteMany({ where: { id: row.id, desired: 'deleted' } });
       if (count === 0) return [];
       const events = await finish(tx, row, { targets: ['deleted'] }, { state: 'succeeded' });
-      events.push(...(await finish(tx, row, { targets: ['running', 'paused', 'stopped'] }, { state: 'cancelled' })));
+      events.push(
+        ...(await finish(tx, row, { targets: ['running', 'paused', 'stopped'] }, { state: 'cancelled' })),
+      );
       const deleted = {
         tenantId: row.tenantId,
         vmId: row.id,

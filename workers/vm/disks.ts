@@ -42,7 +42,10 @@ export async function throwAway(disks: readonly VmDiskConfig[]): Promise<void> {
 export async function openImage({ path, format }: Base, log: Log): Promise<DiskBackend> {
   if (format === 'raw') return openRawDisk(path, { readOnly: true });
   return openLayer(path, true, log, () => {
-    throw new DiskError('DISK_BACKING', 'the image names a backing file, which an uploaded image cannot have');
+    throw new DiskError(
+      'DISK_BACKING',
+      'the image names a backing file, which an uploaded image cannot have',
+    );
   });
 }
 

@@ -60,9 +60,7 @@ class SwitchedWatch implements ScreenWatch {
     }
     const change = this.#inner.update();
     this.#last = change.surface;
-    return switched
-      ? { surface: change.surface, replaced: true, rects: [whole(change.surface)] }
-      : change;
+    return switched ? { surface: change.surface, replaced: true, rects: [whole(change.surface)] } : change;
   }
 
   close(): void {

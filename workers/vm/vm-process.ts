@@ -1,14 +1,19 @@
 import { renameSync, writeFileSync } from 'node:fs';
 import type { VmExit, VmOperation, VmStats, VmStatus } from '../../src/contracts/channel.ts';
-import type { VmExitRecord, VmProcessConfig, VmProcessRecord } from '../../src/contracts/vm-process.ts';
 import { ChannelError } from '../../src/contracts/channel.ts';
-import type { DiscChange, DiscConfig } from '../../src/contracts/vm-process.ts';
+import type {
+  DiscChange,
+  DiscConfig,
+  VmExitRecord,
+  VmProcessConfig,
+  VmProcessRecord,
+} from '../../src/contracts/vm-process.ts';
 import { parseDiscChange, VM_FILES } from '../../src/contracts/vm-process.ts';
 import { ownIdentity } from '../../src/lib/process-identity.ts';
 import { ChannelServer } from './channel-server.ts';
+import { throwAway } from './disks.ts';
 import type { VmMachine } from './machine.ts';
 import { openMachine } from './machine.ts';
-import { throwAway } from './disks.ts';
 import { SerialTap } from './serial-tap.ts';
 import { Sides } from './sides.ts';
 import { Tools } from './tools.ts';
@@ -53,7 +58,7 @@ export class VmProcess {
     this.#paused = config.paused;
     this.#record = { vmId: config.vmId, launchId: config.launchId, ...ownIdentity() };
     this.#cdrom = config.cdrom;
-    this.#tools = new Tools(this.#sides, this.#serial);
+    this.#tools = new Tools(this.#sides);
     this.#channel = new ChannelServer(this.#record, {
       status: () => this.#status(),
       input: (bytes) => this.#input(bytes),
@@ -248,7 +253,7 @@ export class VmProcess {
 
   #output(bytes: Uint8Array): void {
     this.#channel.output(bytes);
-    this.#serial.push(bytes);
+    this.#serial.push();
     this.#saveTimer ??= setTimeout(() => this.#saveConsole(), CONSOLE_SAVE_MS);
   }
 

@@ -64,7 +64,10 @@ export interface MachineConfig {
     readonly cmdline?: string;
   };
   /** By path, or open already: then closed with the machine, which is the only one to use it. */
-  readonly disks?: readonly (({ readonly path: string; readonly readonly?: boolean } | { readonly backend: DiskBackend }) & {
+  readonly disks?: readonly ((
+    | { readonly path: string; readonly readonly?: boolean }
+    | { readonly backend: DiskBackend }
+  ) & {
     /** `virtio` when not given; up to three may be on `ide`. */
     readonly bus?: 'virtio' | 'ide';
   })[];
