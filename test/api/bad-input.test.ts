@@ -52,6 +52,9 @@ const CONTRACT = [
   'GET /v1/vms/{id}/serial/log',
   'GET /v1/vms/{id}/display',
   'GET /v1/vms/{id}/screenshot',
+  'GET /v1/vms/{id}/screen/text',
+  'POST /v1/vms/{id}/expect',
+  'POST /v1/vms/{id}/cdrom',
   'POST /v1/vms/{id}/input',
   'POST /v1/vms/{id}/tickets',
   'GET /v1/vms/{id}/metrics',
@@ -60,6 +63,11 @@ const CONTRACT = [
   'POST /v1/images',
   'GET /v1/images/{id}',
   'DELETE /v1/images/{id}',
+  'GET /v1/uploads',
+  'POST /v1/uploads',
+  'GET /v1/uploads/{id}',
+  'PATCH /v1/uploads/{id}',
+  'DELETE /v1/uploads/{id}',
   'GET /v1/tenants',
   'POST /v1/tenants',
   'GET /v1/tenants/{id}',
@@ -409,6 +417,8 @@ function bodyFor({ method, path }: Endpoint): object | undefined {
   if (method !== 'POST') return undefined;
   if (path === '/v1/uploads') return { name: 'x', kind: 'disk', sizeBytes: 1 };
   if (path.endsWith('/tickets')) return { for: 'serial' };
+  if (path.endsWith('/cdrom')) return { image: null };
+  if (path.endsWith('/expect')) return { on: 'serial', pattern: 'x', timeoutSeconds: 0 };
   if (path.endsWith('/input')) return { type: 'text', text: 'x' };
   if (path === '/v1/images') return { name: 'x', kind: 'system', kernel: 'tiny-kernel' };
   if (path === '/v1/vms') return { name: 'x', image: 'tiny', memoryMiB: 64 };
