@@ -42,6 +42,8 @@ import type { Tier, TierHost } from './tier.ts';
 const END = { events: 16, triple: 17 } as const;
 
 const DR6_BS = 0x4000;
+/** So often code may be overwritten in a run of the module: each time costs as much as hundreds of instructions, and timers wait. */
+const REWRITES = 512;
 
 const routinesOf = (...names: string[]): ReadonlySet<SystemRoutine | undefined> =>
   new Set(names.map((name) => systemRoutines[name]));
@@ -108,6 +110,8 @@ export class Interpreter implements CpuEngine, MemoryMapping {
   #counted = false;
   #stopRequested = false;
   #running = false;
+  /** How often code was overwritten since the module was entered. */
+  #rewrites = 0;
   #stolen = 0;
   /** Exceptions of the current run of the module: each costs one of the budget, though it is no instruction. */
   #charged = 0;
@@ -287,6 +291,7 @@ export class Interpreter implements CpuEngine, MemoryMapping {
   #runModule(budget: number): number {
     this.view.setInt32(S.budget, budget, true);
     this.#given = budget;
+    this.#rewrites = 0;
     this.#inModule = true;
     const code = this.#wasm.run();
     this.#inModule = false;
@@ -533,6 +538,8 @@ export class Interpreter implements CpuEngine, MemoryMapping {
     const inPage = Math.min(bytes, 4096 - (physical & 0xfff));
     this.#cache.invalidate(physical, inPage);
     this.#tier?.invalidate(physical, inPage);
+    this.#rewrites += 1;
+    if (this.#rewrites === REWRITES && this.#inModule) this.requestStop();
   }
 
   /** A handler recorded an exception. */
