@@ -263,7 +263,6 @@ export class I8042 implements Stateful<I8042State> {
         this.#respond(0x00);
         break;
       case 0xaa: // Self-test.
-        this.#ram[0] |= SYSTEM;
         this.#respond(0x55);
         break;
       case 0xad:
