@@ -1,0 +1,144 @@
+import type { KeyboardLeds, KeyCode } from '../backends/input.ts';
+import type { ScreenChange } from '../backends/screen.ts';
+import type { JpegEncoder } from './encode/jpeg.ts';
+import { keymapNamed } from './keymap.ts';
+import { Shadow } from './shadow.ts';
+import { Viewer, type ViewerHost } from './viewer.ts';
+import type { PointerMove } from './viewer-pointer.ts';
+import type { Wire } from './wire.ts';
+
+/** Between two looks at the screen, in milliseconds: after a change of few tiles, and of more. */
+const PACE = { few: 8, more: 30, tiles: 64 } as const;
+/** Lines of log a second about viewers that were closed; what is more is only counted. */
+const LOGGED_PER_SECOND = 5;
+
+export interface DisplayCoreOptions {
+  /** What viewers show as the title. */
+  readonly name: string;
+  /** Of the layouts in keymap.ts, the guest's. */
+  readonly keymap: string;
+  /** Milliseconds, on a clock that never goes back. */
+  readonly now: () => number;
+  readonly key: (code: KeyCode, down: boolean) => void;
+  readonly move: (move: PointerMove) => void;
+  /**
+   * From now on somebody waits for the next change: `change` is to be called with it, no sooner than after so many
+   * milliseconds, once. Undefined: nobody does any more.
+   */
+  readonly want: (afterMs: number | undefined) => void;
+  readonly log: (message: string, details?: Record<string, unknown>) => void;
+}
+
+/**
+ * A display: the viewers of one screen, without sockets, threads or timers. It gets changes of the screen, bytes of
+ * viewers and the time, and gives bytes, keys and movements.
+ */
+export class DisplayCore {
+  readonly #options: DisplayCoreOptions;
+  readonly #host: ViewerHost;
+  readonly #viewers = new Set<Viewer>();
+  readonly #shadow = new Shadow();
+  #leds: KeyboardLeds = { scroll: false, num: false, caps: false };
+  #absolute = false;
+  #jpeg: JpegEncoder | undefined;
+  #pace: number = PACE.few;
+  #wanted = false;
+  #logged = { second: 0, lines: 0, lost: 0 };
+
+  /** @throws RangeError when there is no such keymap */
+  constructor(options: DisplayCoreOptions) {
+    this.#options = options;
+    this.#host = {
+      picture: () => (this.#shadow.width === 0 ? undefined : this.#shadow),
+      name: options.name,
+      keymap: keymapNamed(options.keymap),
+      leds: () => this.#leds,
+      absolute: () => this.#absolute,
+      jpeg: () => this.#jpeg,
+      now: options.now,
+      key: (code, down, viewer) => this.#key(code, down, viewer),
+      move: options.move,
+      alone: (viewer) => this.#alone(viewer),
+      closed: (viewer, reason) => this.#closed(viewer, reason),
+    };
+  }
+
+  get viewers(): number {
+    return this.#viewers.size;
+  }
+
+  /** A viewer has come; its bytes go to its `receive`, and `serve` is to be called when its wire has taken some. */
+  attach(wire: Wire, viewOnly: boolean): Viewer {
+    const viewer = new Viewer(wire, this.#host, viewOnly);
+    this.#viewers.add(viewer);
+    return viewer;
+  }
+
+  /**
+   * The screen has changed, or `want` was answered with nothing new.
+   * @throws RangeError when the surface is none
+   */
+  change(change: ScreenChange): void {
+    this.#wanted = false;
+    const difference = this.#shadow.absorb(change);
+    const tiles = difference.changed.size;
+    this.#pace = tiles > PACE.tiles ? PACE.more : PACE.few;
+    for (const viewer of this.#viewers) viewer.changed(difference);
+    this.serve();
+  }
+
+  /** Whether the guest's pointer takes positions, and the lights of its keyboard. */
+  guest(absolute: boolean, leds: KeyboardLeds): void {
+    this.#absolute = absolute;
+    this.#leds = leds;
+    this.serve();
+  }
+
+  /** Until then pictures go without it. */
+  useJpeg(encoder: JpegEncoder): void {
+    this.#jpeg = encoder;
+  }
+
+  /** Sends what can be sent; to be called after anything was received. */
+  serve(): void {
+    for (const viewer of this.#viewers) viewer.serve();
+    const wants = [...this.#viewers].some((viewer) => viewer.waiting);
+    if (wants === this.#wanted) return;
+    this.#wanted = wants;
+    this.#options.want(wants ? this.#pace : undefined);
+  }
+
+  /** To be called several times a second while there are viewers. */
+  tick(): void {
+    for (const viewer of this.#viewers) viewer.tick();
+    this.serve();
+  }
+
+  close(): void {
+    for (const viewer of this.#viewers) viewer.close('the display ends');
+  }
+
+  /** A key that two viewers hold stays down until both have let go. */
+  #key(code: KeyCode, down: boolean, viewer: Viewer): void {
+    const heldByOther = [...this.#viewers].some((other) => other !== viewer && other.keyboard.holds(code));
+    if (down || !heldByOther) this.#options.key(code, down);
+  }
+
+  #alone(viewer: Viewer): void {
+    for (const other of this.#viewers) if (other !== viewer) other.close('another viewer wanted the screen alone');
+  }
+
+  #closed(viewer: Viewer, reason: string): void {
+    this.#viewers.delete(viewer);
+    const second = Math.floor(this.#options.now() / 1000);
+    if (second !== this.#logged.second) this.#logged = { second, lines: 0, lost: this.#logged.lost };
+    if (this.#logged.lines >= LOGGED_PER_SECOND) {
+      this.#logged.lost++;
+      return;
+    }
+    this.#logged.lines++;
+    const { lost } = this.#logged;
+    this.#logged.lost = 0;
+    this.#options.log('a viewer of the screen is gone', { reason, ...(lost === 0 ? {} : { notLogged: lost }) });
+  }
+}
