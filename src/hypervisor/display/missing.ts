@@ -50,17 +50,21 @@ export class Missing {
     return this.#tiles.meets(area) || this.#copies.length > 0;
   }
 
-  /** What to send for the area, which counts as sent: copies first, in order. */
-  take(area: Rect): { readonly copies: readonly Scroll[]; readonly rects: readonly Rect[] } {
+  /**
+   * What to send for the area, which counts as sent: copies first, in order.
+   * @param size of the viewer's picture: what is outside is nobody's, what is outside the area alone may come too
+   */
+  take(
+    area: Rect,
+    size: { readonly width: number; readonly height: number },
+  ): { readonly copies: readonly Scroll[]; readonly rects: readonly Rect[] } {
     const whole = area.x === 0 && area.y === 0 && area.width >= this.#width && area.height >= this.#height;
     if (!whole) this.#dropCopies();
     const copies = this.#copies;
     this.#copies = [];
-    const right = area.x + area.width;
-    const bottom = area.y + area.height;
     const rects = this.#tiles.takeRects(area).map((rect) => {
       const { x, y } = rect;
-      return { x, y, width: Math.min(rect.width, right - x), height: Math.min(rect.height, bottom - y) };
+      return { x, y, width: Math.min(rect.width, size.width - x), height: Math.min(rect.height, size.height - y) };
     });
     return { copies, rects: rects.filter(({ width, height }) => width > 0 && height > 0) };
   }

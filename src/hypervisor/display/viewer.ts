@@ -440,7 +440,7 @@ export class Viewer {
       width: Math.min(this.#size.width, picture.width),
       height: Math.min(this.#size.height, picture.height),
     };
-    const { copies, rects } = (this.#missing as Missing).take(crop(area, visible));
+    const { copies, rects } = (this.#missing as Missing).take(crop(area, visible), visible);
     if (copies.length > 0 || rects.length > 0) {
       const out = this.#out;
       const countAt = this.#beginUpdate(0);

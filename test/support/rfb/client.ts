@@ -99,11 +99,12 @@ export class RfbClient {
     return this.#available;
   }
 
-  async handshake({ version = '003.008', shared = true } = {}): Promise<void> {
+  /** @param speaks the minor version that the server understands by that */
+  async handshake({ version = '003.008', speaks = 8, shared = true } = {}): Promise<void> {
     const banner = (await this.read(12)).toString('latin1');
     if (banner !== 'RFB 003.008\n') throw new Error(`banner ${banner}`);
     this.#send(Buffer.from(`RFB ${version}\n`, 'latin1'));
-    if (version === '003.003') {
+    if (speaks === 3) {
       const type = (await this.read(4)).readUInt32BE();
       if (type !== 1) throw new Error(`security ${type}`);
     } else {
@@ -111,7 +112,7 @@ export class RfbClient {
       const types = await this.read(count);
       if (!types.includes(1)) throw new Error('no security type None');
       this.#send(Uint8Array.of(1));
-      if (version === '003.008' && (await this.read(4)).readUInt32BE() !== 0) throw new Error('refused');
+      if (speaks === 8 && (await this.read(4)).readUInt32BE() !== 0) throw new Error('refused');
     }
     this.#send(Uint8Array.of(shared ? 1 : 0));
     const init = await this.read(24);
