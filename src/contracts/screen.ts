@@ -31,6 +31,7 @@ export const VmInput = Type.Union(
           minItems: 1,
           maxItems: MAX_KEYS,
         }),
+        layout: Type.Optional(Layout),
       },
       {
         additionalProperties: false,
@@ -67,14 +68,25 @@ export type VmInput = Static<typeof VmInput>;
 
 export const InputDone = Type.Object(
   {
-    typed: Type.Optional(Type.Integer({ description: 'Of a text: how many characters.' })),
+    absolute: Type.Optional(
+      Type.Boolean({
+        description:
+          'Of a pointer: whether the guest takes positions. If not it was moved there, and where it is depends on ' +
+          'what the guest makes of movements.',
+      }),
+    ),
+    serialPosition: Type.Integer({
+      description:
+        'Bytes that the guest had said on its serial line before: `after` of the `expect` that follows.',
+    }),
   },
   { title: 'InputDone' },
 );
+export type InputDone = Static<typeof InputDone>;
 
 /** The longest pattern, and the longest wait in seconds. */
-export const MAX_PATTERN = 1024;
-export const MAX_EXPECT_SECONDS = 300;
+const MAX_PATTERN = 1000;
+const MAX_EXPECT_SECONDS = 300;
 
 export const Expect = Type.Object(
   {
@@ -83,7 +95,9 @@ export const Expect = Type.Object(
       minLength: 1,
       maxLength: MAX_PATTERN,
       pattern: '^[^\\p{Cs}]*$',
-      description: 'A regular expression; on the screen it is matched against its text, line by line.',
+      description:
+        'A regular expression in RE2’s syntax, without look-around and back-references; `^` and `$` are of lines. Of ' +
+        'the serial line, a terminal’s control sequences are left out.',
     }),
     after: Type.Optional(
       Type.Integer({
@@ -113,7 +127,6 @@ export type Expected = Static<typeof Expected>;
 export const ScreenText = Type.Object(
   {
     lines: Type.Array(Type.String(), { description: 'Rows from the top, without blanks at their ends.' }),
-    columns: Type.Optional(Type.Integer()),
   },
   { title: 'ScreenText' },
 );

@@ -276,7 +276,7 @@ describe('disks and discs of virtual machines', () => {
       { on: undefined },
       { pattern: '' },
       { pattern: 1 },
-      { pattern: 'x'.repeat(1025) },
+      { pattern: 'x'.repeat(1001) },
       { timeoutSeconds: -1 },
       { timeoutSeconds: 301 },
       { timeoutSeconds: '1' },

@@ -1,15 +1,32 @@
 import type { Duplex } from 'node:stream';
+import { DisplayServer } from '../../src/hypervisor/display/display-server.ts';
 import type { VmMachine } from './machine.ts';
 import { SwitchedKeyboard, SwitchedPointer } from './switched-input.ts';
 import { SwitchedScreen } from './switched-screen.ts';
 
-/** The sides of a VM that people see and touch: they outlive a reset, which puts a new machine behind them. */
+/** How long a display without viewers is kept, for the next to find it ready. Milliseconds. */
+const IDLE_MS = 30_000;
+
+/**
+ * The sides of a VM that people see and touch: they outlive a reset, which puts a new machine behind them. The
+ * display, which is a thread of its own, is there while somebody looks.
+ */
 export class Sides {
   readonly screen = new SwitchedScreen();
   readonly keyboard = new SwitchedKeyboard();
   readonly pointer = new SwitchedPointer();
+  readonly #name: string;
+  readonly #log: (message: string) => void;
   #hasScreen = false;
   #hasKeyboard = false;
+  #display: DisplayServer | undefined;
+  #idle: NodeJS.Timeout | undefined;
+
+  /** @param name what viewers show as the title */
+  constructor(name: string, log: (message: string) => void) {
+    this.#name = name;
+    this.#log = log;
+  }
 
   /** Puts a machine behind them. */
   use({ screen, keyboard, pointer }: Pick<VmMachine, 'screen' | 'keyboard' | 'pointer'>): void {
@@ -30,6 +47,40 @@ export class Sides {
 
   /** What shows the screen to a viewer; undefined without one. */
   get display(): ((stream: Duplex, viewOnly: boolean) => void) | undefined {
-    return undefined;
+    return this.#hasScreen ? (stream, viewOnly) => this.#show(stream, viewOnly) : undefined;
+  }
+
+  /** Ends all viewers. */
+  async close(): Promise<void> {
+    clearInterval(this.#idle);
+    await this.#display?.close();
+  }
+
+  #show(stream: Duplex, viewOnly: boolean): void {
+    const display = this.#display ?? this.#open();
+    display.attach(stream, { viewOnly });
+    // A display whose thread has failed takes nobody any more; the next viewer gets another.
+    if (stream.destroyed) this.#display = undefined;
+  }
+
+  #open(): DisplayServer {
+    const { screen, keyboard, pointer } = this;
+    const display = new DisplayServer({
+      screen,
+      keyboard,
+      pointer,
+      name: this.#name,
+      log: (message, details) => this.#log(`display: ${message} ${JSON.stringify(details ?? {})}`),
+    });
+    display.ready.catch(() => {});
+    this.#display = display;
+    clearInterval(this.#idle);
+    this.#idle = setInterval(() => {
+      if (display.viewers > 0) return;
+      clearInterval(this.#idle);
+      if (this.#display === display) this.#display = undefined;
+      void display.close();
+    }, IDLE_MS).unref();
+    return display;
   }
 }

@@ -14,7 +14,7 @@ import { ChannelServer } from './channel-server.ts';
 import { throwAway } from './disks.ts';
 import type { VmMachine } from './machine.ts';
 import { openMachine } from './machine.ts';
-import { SerialTap } from './serial-tap.ts';
+import { SerialLine } from './serial-line.ts';
 import { Sides } from './sides.ts';
 import { Tools } from './tools.ts';
 
@@ -30,8 +30,8 @@ export class VmProcess {
   readonly #attended = Promise.withResolvers<void>();
   readonly #ended = Promise.withResolvers<VmExit>();
   /** What outlives a reset: the screen, the keyboard, the mouse and who looks at them. */
-  readonly #sides = new Sides();
-  readonly #serial = new SerialTap();
+  readonly #sides: Sides;
+  readonly #serial: SerialLine;
   readonly #tools: Tools;
   #machine: VmMachine | undefined;
   /** What should lie in the CD-ROM drive. */
@@ -58,7 +58,7 @@ export class VmProcess {
     this.#paused = config.paused;
     this.#record = { vmId: config.vmId, launchId: config.launchId, ...ownIdentity() };
     this.#cdrom = config.cdrom;
-    this.#tools = new Tools(this.#sides);
+    this.#sides = new Sides(config.vmId, log);
     this.#channel = new ChannelServer(this.#record, {
       status: () => this.#status(),
       input: (bytes) => this.#input(bytes),
@@ -70,6 +70,8 @@ export class VmProcess {
         this.#watchForOrphan(present);
       },
     });
+    this.#serial = new SerialLine(this.#channel.backlog);
+    this.#tools = new Tools(this.#sides, this.#serial);
   }
 
   /** Settles when the machine has ended and its last words are written down. */
@@ -112,6 +114,7 @@ export class VmProcess {
     this.#save(VM_FILES.exit, JSON.stringify(record));
     this.#lookAtTray();
     await this.#channel.close(exit);
+    await this.#sides.close();
     await this.#machine?.dispose();
     await throwAway(this.#config.disks);
     this.#ended.resolve(exit);
@@ -253,7 +256,7 @@ export class VmProcess {
 
   #output(bytes: Uint8Array): void {
     this.#channel.output(bytes);
-    this.#serial.push();
+    this.#serial.push(bytes);
     this.#saveTimer ??= setTimeout(() => this.#saveConsole(), CONSOLE_SAVE_MS);
   }
 
