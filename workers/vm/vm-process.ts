@@ -114,7 +114,7 @@ export class VmProcess {
     this.#save(VM_FILES.exit, JSON.stringify(record));
     this.#lookAtTray();
     await this.#channel.close(exit);
-    await this.#sides.close();
+    void this.#sides.close();
     await this.#machine?.dispose();
     await throwAway(this.#config.disks);
     this.#ended.resolve(exit);
