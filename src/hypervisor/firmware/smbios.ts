@@ -15,7 +15,7 @@ export interface SmbiosMachine {
 const VERSION = { major: 2, minor: 8 } as const;
 const ENTRY_POINT_LENGTH = 31;
 const MAKER = 'Teremok';
-const PRODUCT = 'Teremok PC (i440FX)';
+const PRODUCT = 'PC (i440FX)';
 const UNKNOWN = 2;
 const PROCESSOR_OTHER = 1;
 
