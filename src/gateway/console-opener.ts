@@ -59,14 +59,28 @@ export class ConsoleOpener {
   }
 
   /**
-   * Opens what a user asks for of a VM that runs, or is being started: that is waited for.
+   * Opens what a user asks for of a VM that runs, or should: being started, or started again, is waited for.
    * @throws {Problem} as `open` does
    */
-  async openSoon(vm: Vm, wanted: Wanted, viewer: ViewerPosition, gone: AbortSignal): Promise<Attachment> {
+  async openSoon(
+    vm: Vm,
+    wanted: Wanted,
+    viewer: ViewerPosition,
+    gone: AbortSignal,
+    waitMs = REOPEN_MS,
+  ): Promise<Attachment> {
     if (restOf(vm) !== undefined) throw notRunning(vm);
-    if (vm.state === 'running' || vm.state === 'paused') return this.open(vm, wanted, viewer);
-    const attachment = await this.reopen(vm.id, wanted, viewer, gone);
-    if ('code' in attachment) throw notRunning(vm);
+    let reason = notRunning(vm);
+    if (vm.state === 'running' || vm.state === 'paused') {
+      try {
+        return await this.open(vm, wanted, viewer);
+      } catch (error) {
+        if (!(error instanceof Problem) || !COMES_BACK.has(error.code)) throw error;
+        reason = error;
+      }
+    }
+    const attachment = await this.reopen(vm.id, wanted, viewer, gone, waitMs);
+    if ('code' in attachment) throw reason;
     return attachment;
   }
 
@@ -79,8 +93,9 @@ export class ConsoleOpener {
     wanted: Wanted,
     viewer: ViewerPosition,
     signal: AbortSignal,
+    waitMs = REOPEN_MS,
   ): Promise<Attachment | ConsoleClose> {
-    const deadline = Date.now() + REOPEN_MS;
+    const deadline = Date.now() + waitMs;
     while (Date.now() < deadline && !signal.aborted) {
       try {
         const vm = await this.#database.vm.findUnique({ where: { id: vmId } });
@@ -95,6 +110,21 @@ export class ConsoleOpener {
     }
     return { code: CONSOLE_CLOSE.restart, reason: 'the VM is being restarted; connect again' };
   }
+}
+
+/** How long a VM whose process has ended may take to come to rest in the database. Milliseconds. */
+const REST_MS = 5_000;
+const REST_POLL_MS = 100;
+
+/** Why a VM whose process has ended did so; undefined when it goes on, or that is not known soon. */
+export async function restSoon(database: Database, vmId: string): Promise<ConsoleClose | undefined> {
+  for (const deadline = Date.now() + REST_MS; Date.now() < deadline; ) {
+    const vm = await database.vm.findUnique({ where: { id: vmId } });
+    const rest = restOf(vm);
+    if (rest !== undefined || vm?.desired === 'running') return rest;
+    await delay(REST_POLL_MS);
+  }
+  return undefined;
 }
 
 /** Whether a VM has come to rest, and what that means to its viewers. */

@@ -6,7 +6,7 @@ import type { Database, Vm } from '../infra/prisma.ts';
 import { Problem } from '../lib/errors.ts';
 import { type App, clientLeft, principalOf, problems } from '../modules/http.ts';
 import type { Attachment } from './attachment.ts';
-import { type ConsoleOpener, restOf } from './console-opener.ts';
+import { type ConsoleOpener, restSoon } from './console-opener.ts';
 import { DisplaySession } from './display-session.ts';
 
 export interface DisplayDeps {
@@ -26,7 +26,7 @@ export function displayRoute(app: App, { database, opener, sessions, findVm }: D
 
   const rest = async (id: string) => {
     try {
-      return restOf(await database.vm.findUnique({ where: { id } })) ?? LEFT;
+      return (await restSoon(database, id)) ?? LEFT;
     } catch {
       return LEFT; // the database is away: the viewer finds out when it connects again
     }

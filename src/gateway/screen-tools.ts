@@ -14,6 +14,8 @@ import type { ConsoleOpener } from './console-opener.ts';
 
 /** The most that a picture may take: 2560×1600 pixels that do not compress are 12 MB. */
 const MOST_BYTES = 32 * 1024 * 1024;
+/** How long a VM that is being started is waited for; the time of a pattern begins when it is there. Milliseconds. */
+const START_MS = 20_000;
 
 type VmRequest = FastifyRequest<{ Params: { id: string } }>;
 
@@ -34,12 +36,13 @@ export function screenRoutes(app: App, { opener, seats, findVm }: ScreenDeps): v
     reply: FastifyReply,
     operation: ToolOperation,
     args?: unknown,
+    startMs = START_MS,
   ): Promise<ToolAnswer> => {
     const vm = await findVm(request);
     const leave = seats.take(principalOf(request).owner);
     const gone = clientGone(reply);
     try {
-      const attachment = await opener.openSoon(vm, { purpose: 'tool' }, {}, gone);
+      const attachment = await opener.openSoon(vm, { purpose: 'tool' }, {}, gone, startMs);
       gone.addEventListener('abort', () => attachment.close());
       return await attachment.useTool(operation, args, MOST_BYTES);
     } catch (error) {
@@ -122,7 +125,11 @@ export function screenRoutes(app: App, { opener, seats, findVm }: ScreenDeps): v
         response: { 200: Expected, ...problems(400, 401, 403, 404, 408, 409, 429, 503) },
       },
     },
-    async (request, reply) => readExpected(await use(request, reply, 'expect', request.body)),
+    async (request, reply) => {
+      const { timeoutSeconds = 60 } = request.body;
+      const startMs = Math.max(START_MS, timeoutSeconds * 1000);
+      return readExpected(await use(request, reply, 'expect', request.body, startMs));
+    },
   );
 }
 
