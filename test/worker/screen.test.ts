@@ -14,6 +14,9 @@ import { until, WorkerRig } from './worker-rig.ts';
 /** From the reset vector to a boot sector's words. Seconds. */
 const BOOT_SECONDS = 60;
 
+/** Firmware takes its time on a machine that has others to do. */
+const PATIENT = { timeout: 400_000 };
+
 let rig: WorkerRig;
 let url: string;
 let key: string;
@@ -157,7 +160,7 @@ class Viewer {
   }
 }
 
-test('a disc starts from the BIOS; its screen is read, typed at and photographed', async () => {
+test('a disc starts from the BIOS; its screen is read, typed at and photographed', PATIENT, async () => {
   const id = await create({ cdrom: { image: 'disc' } });
   const found = await shows(id, '^from the (disc|disk):');
   assert.deepEqual(found.body, { text: 'from the disc:', groups: ['disc'] });
@@ -203,54 +206,58 @@ test('a disc starts from the BIOS; its screen is read, typed at and photographed
   await call('DELETE', `vms/${id}?force=true`);
 });
 
-test('several viewers see the screen; one that may only look types nothing, one that speaks nonsense goes alone', async () => {
-  const id = await create({ cdrom: { image: 'disc' } });
-  await shows(id, 'from the disc:');
-  const first = new Viewer(id, '', ['binary']);
-  const screen = await first.handshake();
-  assert.equal(first.socket.protocol, 'binary');
-  assert.deepEqual([screen.width, screen.height], [720, 400]);
-  await first.picture(screen);
-  const looker = new Viewer(id, '?viewOnly=true');
-  await looker.handshake();
-  assert.equal(looker.socket.protocol, '');
-  const { body: ticket } = await call('POST', `vms/${id}/tickets`, { for: 'display', viewOnly: true });
-  const guest = new Viewer(id, `?ticket=${ticket.ticket}`, [], null);
-  await guest.handshake();
-  looker.press(0x78);
-  guest.press(0x78);
-  await Promise.all([looker.picture(screen), guest.picture(screen)]);
-  first.press(0x79);
-  await shows(id, 'from the disc:y$');
+test(
+  'several viewers see the screen; one that may only look types nothing, one that speaks nonsense goes alone',
+  PATIENT,
+  async () => {
+    const id = await create({ cdrom: { image: 'disc' } });
+    await shows(id, 'from the disc:');
+    const first = new Viewer(id, '', ['binary']);
+    const screen = await first.handshake();
+    assert.equal(first.socket.protocol, 'binary');
+    assert.deepEqual([screen.width, screen.height], [720, 400]);
+    await first.picture(screen);
+    const looker = new Viewer(id, '?viewOnly=true');
+    await looker.handshake();
+    assert.equal(looker.socket.protocol, '');
+    const { body: ticket } = await call('POST', `vms/${id}/tickets`, { for: 'display', viewOnly: true });
+    const guest = new Viewer(id, `?ticket=${ticket.ticket}`, [], null);
+    await guest.handshake();
+    looker.press(0x78);
+    guest.press(0x78);
+    await Promise.all([looker.picture(screen), guest.picture(screen)]);
+    first.press(0x79);
+    await shows(id, 'from the disc:y$');
 
-  const text = new Viewer(id);
-  await text.handshake();
-  text.socket.send('hello');
-  assert.equal((await once(text.socket, 'close'))[0], 1003);
-  const nonsense = new Viewer(id);
-  await nonsense.until(12);
-  nonsense.socket.send(Buffer.alloc(60_000, 0xff));
-  await once(nonsense.socket, 'close');
-  await first.picture(screen);
+    const text = new Viewer(id);
+    await text.handshake();
+    text.socket.send('hello');
+    assert.equal((await once(text.socket, 'close'))[0], 1003);
+    const nonsense = new Viewer(id);
+    await nonsense.until(12);
+    nonsense.socket.send(Buffer.alloc(60_000, 0xff));
+    await once(nonsense.socket, 'close');
+    await first.picture(screen);
 
-  const serial = await call('POST', `vms/${id}/tickets`, { for: 'serial' });
-  const wrong = new Viewer(id, `?ticket=${serial.body.ticket}`, [], null);
-  const [, refusal] = await once(wrong.socket, 'unexpected-response');
-  assert.equal(refusal.statusCode, 401);
+    const serial = await call('POST', `vms/${id}/tickets`, { for: 'serial' });
+    const wrong = new Viewer(id, `?ticket=${serial.body.ticket}`, [], null);
+    const [, refusal] = await once(wrong.socket, 'unexpected-response');
+    assert.equal(refusal.statusCode, 401);
 
-  // The screen outlives a reset, with the same viewers.
-  await done(id, 'reset');
-  await shows(id, 'from the disc:$');
-  await first.picture(screen);
-  first.press(0x7a);
-  await shows(id, 'from the disc:z$');
-  const closed = Promise.all([first, looker, guest].map(({ socket }) => once(socket, 'close')));
-  await done(id, 'stop');
-  for (const [code] of await closed) assert.equal(code, 4001);
-  await call('DELETE', `vms/${id}`);
-});
+    // The screen outlives a reset, with the same viewers.
+    await done(id, 'reset');
+    await shows(id, 'from the disc:$');
+    await first.picture(screen);
+    first.press(0x7a);
+    await shows(id, 'from the disc:z$');
+    const closed = Promise.all([first, looker, guest].map(({ socket }) => once(socket, 'close')));
+    await done(id, 'stop');
+    for (const [code] of await closed) assert.equal(code, 4001);
+    await call('DELETE', `vms/${id}`);
+  },
+);
 
-test('a viewer that does not read holds nobody up', async () => {
+test('a viewer that does not read holds nobody up', PATIENT, async () => {
   const id = await create({ cdrom: { image: 'disc' } });
   await shows(id, 'from the disc:');
   const deaf = new Viewer(id);
@@ -269,7 +276,7 @@ test('a viewer that does not read holds nobody up', async () => {
   await call('DELETE', `vms/${id}?force=true`);
 });
 
-test('a VM that a kernel starts has no screen, and says so', async () => {
+test('a VM that a kernel starts has no screen, and says so', PATIENT, async () => {
   const { id } = await rig.createVm();
   await rig.untilVm(id, ({ state }) => state === 'running');
   const operator = (await readFile(join(rig.home, 'operator.key'), 'utf8')).trim();
@@ -300,40 +307,44 @@ test('a VM that a kernel starts has no screen, and says so', async () => {
   assert.equal(again.status, 408);
 });
 
-test('what a guest writes is kept by an overlay, thrown away by the other, and never in the image', async () => {
-  const image = (await call('GET', 'images?name=counting')).body.items[0];
-  const kept = await create({ disks: [{ image: 'counting', sizeMiB: 8, bus: 'ide' }] });
-  const thrown = await create({ disks: [{ image: 'counting', mode: 'throw-away' }] });
-  await shows(kept, 'count 1');
-  await shows(thrown, 'count 1');
-  const folder = join(rig.home, 'run', 'vms', kept);
-  assert.equal((await readdir(folder)).filter((name) => name.endsWith('.qcow2')).length, 1);
-  await done(kept, 'reset');
-  await shows(kept, 'count 2');
-  await done(thrown, 'reset');
-  await shows(thrown, 'count 2');
-  for (const id of [kept, thrown]) await done(id, 'stop');
-  assert.equal(
-    (await readdir(join(rig.home, 'run', 'vms', thrown))).filter((n) => n.endsWith('.qcow2')).length,
-    0,
-  );
-  for (const id of [kept, thrown]) await done(id, 'start');
-  await shows(kept, 'count 3');
-  await shows(thrown, 'count 1');
-  // Also when the process is killed.
-  process.kill(Number((await rig.vm(kept)).pid), 'SIGKILL');
-  await shows(kept, 'count 4');
-  const row = await rig.database.image.findUniqueOrThrow({ where: { id: image.id } });
-  const bytes = await readFile(join(rig.home, 'images', String(row.mediaPath)));
-  assert.equal(bytes[512], 0);
-  const refused = await call('DELETE', `images/${image.id}`);
-  assert.equal(refused.body.code, 'image_in_use');
-  for (const id of [kept, thrown]) await call('DELETE', `vms/${id}?force=true`);
-  await until(() => !existsSync(folder) || undefined);
-  assert.ok((await stat(join(rig.home, 'images', String(row.mediaPath)))).size > 0);
-});
+test(
+  'what a guest writes is kept by an overlay, thrown away by the other, and never in the image',
+  PATIENT,
+  async () => {
+    const image = (await call('GET', 'images?name=counting')).body.items[0];
+    const kept = await create({ disks: [{ image: 'counting', sizeMiB: 8, bus: 'ide' }] });
+    const thrown = await create({ disks: [{ image: 'counting', mode: 'throw-away' }] });
+    await shows(kept, 'count 1');
+    await shows(thrown, 'count 1');
+    const folder = join(rig.home, 'run', 'vms', kept);
+    assert.equal((await readdir(folder)).filter((name) => name.endsWith('.qcow2')).length, 1);
+    await done(kept, 'reset');
+    await shows(kept, 'count 2');
+    await done(thrown, 'reset');
+    await shows(thrown, 'count 2');
+    for (const id of [kept, thrown]) await done(id, 'stop');
+    assert.equal(
+      (await readdir(join(rig.home, 'run', 'vms', thrown))).filter((n) => n.endsWith('.qcow2')).length,
+      0,
+    );
+    for (const id of [kept, thrown]) await done(id, 'start');
+    await shows(kept, 'count 3');
+    await shows(thrown, 'count 1');
+    // Also when the process is killed.
+    process.kill(Number((await rig.vm(kept)).pid), 'SIGKILL');
+    await shows(kept, 'count 4');
+    const row = await rig.database.image.findUniqueOrThrow({ where: { id: image.id } });
+    const bytes = await readFile(join(rig.home, 'images', String(row.mediaPath)));
+    assert.equal(bytes[512], 0);
+    const refused = await call('DELETE', `images/${image.id}`);
+    assert.equal(refused.body.code, 'image_in_use');
+    for (const id of [kept, thrown]) await call('DELETE', `vms/${id}?force=true`);
+    await until(() => !existsSync(folder) || undefined);
+    assert.ok((await stat(join(rig.home, 'images', String(row.mediaPath)))).size > 0);
+  },
+);
 
-test('an empty disk is made, and the disc in the drive is changed while the VM runs', async () => {
+test('an empty disk is made, and the disc in the drive is changed while the VM runs', PATIENT, async () => {
   const id = await create({ cdrom: { image: 'disc' }, disks: [{ sizeMiB: 4 }] });
   await shows(id, 'from the disc:');
   const changed = await done(id, 'cdrom', { image: 'disc2' });
@@ -353,23 +364,27 @@ test('an empty disk is made, and the disc in the drive is changed while the VM r
   await call('DELETE', `vms/${id}?force=true`);
 });
 
-test('a disc that is cut off and a disk that is none are found unusable, each with what is wrong', async () => {
-  const cut = bootDisc('x');
-  // The primary volume descriptor's size: 1000 blocks of 2048 bytes.
-  cut[16 * 2048 + 81] = 1000 >> 8;
-  cut[16 * 2048 + 80] = 1000 & 0xff;
-  cut[16 * 2048 + 129] = 8;
-  const qcow2 = new Uint8Array(65_536);
-  qcow2.set([0x51, 0x46, 0x49, 0xfb, 0, 0, 0, 3]);
-  await upload('cut', 'iso', cut);
-  await upload('broken', 'disk', qcow2);
-  for (const [name, problem] of [
-    ['cut', /cut off.*2048000/],
-    ['broken', /./],
-  ] as const) {
-    const { items } = (await call('GET', `images?name=${name}`)).body;
-    assert.equal(items[0].state, 'unusable', JSON.stringify(items[0]));
-    assert.match(items[0].problem, problem);
-    assert.ok(!items[0].problem.includes(rig.home));
-  }
-});
+test(
+  'a disc that is cut off and a disk that is none are found unusable, each with what is wrong',
+  PATIENT,
+  async () => {
+    const cut = bootDisc('x');
+    // The primary volume descriptor's size: 1000 blocks of 2048 bytes.
+    cut[16 * 2048 + 81] = 1000 >> 8;
+    cut[16 * 2048 + 80] = 1000 & 0xff;
+    cut[16 * 2048 + 129] = 8;
+    const qcow2 = new Uint8Array(65_536);
+    qcow2.set([0x51, 0x46, 0x49, 0xfb, 0, 0, 0, 3]);
+    await upload('cut', 'iso', cut);
+    await upload('broken', 'disk', qcow2);
+    for (const [name, problem] of [
+      ['cut', /cut off.*2048000/],
+      ['broken', /./],
+    ] as const) {
+      const { items } = (await call('GET', `images?name=${name}`)).body;
+      assert.equal(items[0].state, 'unusable', JSON.stringify(items[0]));
+      assert.match(items[0].problem, problem);
+      assert.ok(!items[0].problem.includes(rig.home));
+    }
+  },
+);
