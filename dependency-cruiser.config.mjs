@@ -89,6 +89,19 @@ export default {
       from: { path: `^src/hypervisor/${part}/`, pathNot: '\\.test\\.ts$' },
       to: { path: `^src/hypervisor/(${PARTS.filter((other) => other !== part).join('|')})/` },
     })),
+    only(
+      'display-stands-on-backends',
+      '^src/hypervisor/display/',
+      [LIB, '^src/hypervisor/backends/'],
+      'the display knows screens, keyboards and pointers, and no device',
+    ),
+    {
+      name: 'devices-know-no-display',
+      comment: 'what a device shows is a Screen; who looks at it is not its concern',
+      severity: 'error',
+      from: { path: `^src/hypervisor/(backends|${PARTS.join('|')})/`, pathNot: '\\.test\\.ts$' },
+      to: { path: '^src/hypervisor/display/' },
+    },
     {
       name: 'tests-are-imported-by-tests',
       severity: 'error',

@@ -1,5 +1,9 @@
 /** The hypervisor: machines, with nothing of services around them. */
 export { CPU_PROFILES, type CpuProfile, isCpuProfile } from './cpu/system/cpuid.ts';
+export { type DisplayOptions, type DisplayServer, serveDisplay } from './display/display-server.ts';
+export { encodePng } from './display/png.ts';
+export { SwitchedKeyboard, SwitchedPointer } from './display/switched-input.ts';
+export { SwitchedScreen } from './display/switched-screen.ts';
 export {
   createMachine,
   type MachineBackends,

@@ -45,7 +45,7 @@ export class ScreenMachine {
   }
 
   /** Waits for text on the screen; throws, with all of it, when it does not come or the machine ends. */
-  async shows(pattern: RegExp, seconds = 60): Promise<string> {
+  async shows(pattern: RegExp, seconds = 120): Promise<string> {
     const end = Date.now() + seconds * 1000;
     let exit: unknown;
     void this.machine.exited.then((how) => {

@@ -1,6 +1,7 @@
 import { writeRflags } from '../../src/hypervisor/cpu/flags.ts';
 import type { Interpreter } from '../../src/hypervisor/cpu/interpret/engine.ts';
 import { CS, DS, ES, FLAT, FS, GS, gpr, S, SEG, SS, segment } from '../../src/hypervisor/cpu/layout.ts';
+import type { CpuPlatform } from '../../src/hypervisor/cpu/system/context.ts';
 import type { Bus } from '../../src/hypervisor/machine/bus.ts';
 import { createInterpreter } from '../native/guest-machine.ts';
 
@@ -57,8 +58,8 @@ export class Rig {
   /** Where the next page table goes. */
   #next = 0x10_0000;
 
-  constructor(ramBytes = 16 << 20, mmio?: Bus) {
-    const { engine, ram, view } = createInterpreter(ramBytes, mmio);
+  constructor(ramBytes = 16 << 20, mmio?: Bus, platform?: CpuPlatform) {
+    const { engine, ram, view } = createInterpreter(ramBytes, mmio, undefined, platform);
     this.engine = engine;
     this.state = engine.view;
     this.ram = ram;

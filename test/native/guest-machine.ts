@@ -55,6 +55,7 @@ export function createInterpreter(
   ramBytes: number,
   mmio: Bus = emptyBus,
   tier?: (host: TierHost) => Tier,
+  platform: CpuPlatform = barePlatform,
 ): { engine: Interpreter; ram: Uint8Array; view: DataView } {
   const pages = (RAM + ramBytes) / 65536;
   const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
@@ -62,7 +63,7 @@ export function createInterpreter(
     memory,
     ramBytes,
     mmio,
-    platform: barePlatform,
+    platform,
     interrupts: { poll: () => 'none', acknowledge: () => 0 },
     ...(tier ? { tier } : {}),
   });

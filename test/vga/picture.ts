@@ -1,6 +1,4 @@
-import { createHash } from 'node:crypto';
-import { writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import assert from 'node:assert/strict';
 import { crc32, deflateSync } from 'node:zlib';
 import type { Surface } from '../../src/hypervisor/backends/screen.ts';
 
@@ -25,13 +23,13 @@ export function pictureOf(surface: Surface): Picture {
   return { width, height, rgb };
 }
 
-/** Size and the start of a digest. With `TEREMOK_PICTURES` set to a folder, the picture is put there as NAME.png. */
-export function signature(name: string, surface: Surface): string {
-  const picture = pictureOf(surface);
-  const folder = process.env['TEREMOK_PICTURES'];
-  if (folder) writeFileSync(join(folder, `${name}.png`), png(picture));
-  const digest = createHash('sha256').update(picture.rgb).digest('hex').slice(0, 16);
-  return `${picture.width}x${picture.height} ${digest}`;
+/** Fails where two pictures first differ. */
+export function assertSame(actual: Picture, expected: Picture, message = 'pictures'): void {
+  assert.deepEqual([actual.width, actual.height], [expected.width, expected.height], message);
+  if (Buffer.compare(actual.rgb, expected.rgb) === 0) return;
+  const at = actual.rgb.findIndex((component, i) => component !== expected.rgb[i]);
+  const pixel = Math.floor(at / 3);
+  assert.fail(`${message} differ at ${pixel % actual.width}, ${Math.floor(pixel / actual.width)}`);
 }
 
 /** A PNG file (ISO/IEC 15948) with 8 bits a component and no filters. */
@@ -44,7 +42,12 @@ export function png({ width, height, rgb }: Picture): Buffer {
   for (let y = 0; y < height; y++)
     rows.set(rgb.subarray(y * width * 3, (y + 1) * width * 3), y * (1 + width * 3) + 1);
   const start = Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a]);
-  return Buffer.concat([start, chunk('IHDR', header), chunk('IDAT', deflateSync(rows)), chunk('IEND', Buffer.alloc(0))]);
+  return Buffer.concat([
+    start,
+    chunk('IHDR', header),
+    chunk('IDAT', deflateSync(rows)),
+    chunk('IEND', Buffer.alloc(0)),
+  ]);
 }
 
 function chunk(type: string, data: Buffer): Buffer {
@@ -58,7 +61,8 @@ function chunk(type: string, data: Buffer): Buffer {
 
 /** Reads a binary PPM with 8 bits a component, as QEMU's screendump writes it. */
 export function readPpm(file: Buffer): Picture {
-  const [, width, height, start] = /^P6\s+(\d+)\s+(\d+)\s+255(\s)/.exec(file.subarray(0, 64).toString('latin1')) ?? [];
+  const [, width, height, start] =
+    /^P6\s+(\d+)\s+(\d+)\s+255(\s)/.exec(file.subarray(0, 64).toString('latin1')) ?? [];
   if (start === undefined) throw new Error('no PPM of 8 bits');
   const size = Number(width) * Number(height) * 3;
   return { width: Number(width), height: Number(height), rgb: file.subarray(file.length - size) };

@@ -165,7 +165,8 @@ export class Program {
 
   /** A VBE mode without VGA registers but for the screen being on. */
   vbe(width: number, height: number, depth: number, flags = 0x41): this {
-    return this.in8(0x3da)
+    return this.out8(0x3c2, 0x67)
+      .in8(0x3da)
       .dispi(4, 0)
       .dispi(3, depth)
       .dispi(1, width)

@@ -1,6 +1,6 @@
 import type { ScreenWatch } from '../../src/hypervisor/backends/screen.ts';
 import { type DirtyPages, NO_DIRECT_WRITES } from '../../src/hypervisor/devices/vga/dirty-pages.ts';
-import { VRAM_SIZE, Vga } from '../../src/hypervisor/devices/vga/vga.ts';
+import { Vga, VRAM_SIZE } from '../../src/hypervisor/devices/vga/vga.ts';
 import { AddressSpace } from '../../src/hypervisor/machine/address-space.ts';
 import type { AccessSize } from '../../src/hypervisor/machine/bus.ts';
 import { HandDoor } from '../support/machine-parts.ts';

@@ -35,6 +35,7 @@ export interface RunOptions {
 export interface RunDisk {
   readonly path: string;
   readonly readonly: boolean;
+  /** Undefined: by the name. */
   readonly format: DiskFormat | undefined;
   readonly bus: DiskBus;
 }

@@ -10,6 +10,7 @@ import { FIRMWARE, provideDebianFiles } from '../setup/guest/debian-files.ts';
 import { Terminal } from '../terminal.ts';
 import { ESCAPE_HELP, EscapeReader } from './escape.ts';
 import type { RunOptions } from './options.ts';
+import { RunScreen } from './run-display.ts';
 import type { RunStats } from './stats.ts';
 import { addStats, formatStats } from './stats.ts';
 
@@ -35,14 +36,17 @@ export async function runMachine(options: RunOptions): Promise<number> {
   const onTerminate = (): void => asked.resolve({ kind: 'signal', status: 143 });
   process.on('SIGINT', onInterrupt).on('SIGTERM', onTerminate).on('SIGHUP', onTerminate);
   let stats: RunStats | undefined;
+  const screen = new RunScreen();
   const log = options.firmwareLog === undefined ? undefined : openSync(options.firmwareLog, 'w');
   try {
+    if (options.display !== undefined) await screen.open(options.display);
     for (;;) {
       const machine = await build(options, {
         serial: console.sink,
         ...(log !== undefined && { firmwareLog: (line) => writeSync(log, `${line}\n`) }),
       });
       console.connect(machine.serialInput);
+      screen.show(machine);
       machine.start();
       const ending = await Promise.race([machine.exited, asked.promise]);
       const figures = machine.stats();
@@ -55,6 +59,7 @@ export async function runMachine(options: RunOptions): Promise<number> {
     clearTimeout(timer);
     process.off('SIGINT', onInterrupt).off('SIGTERM', onTerminate).off('SIGHUP', onTerminate);
     console.close();
+    await screen.close();
     if (log !== undefined) closeSync(log);
     if (options.stats !== undefined && stats !== undefined) saveStats(options.stats, stats);
   }
@@ -64,7 +69,12 @@ async function build(options: RunOptions, backends: MachineBackends): Promise<Ma
   const config: MachineConfig = {
     memoryMiB: options.memoryMiB,
     ...(await startOf(options)),
-    disks: options.disks.map(({ path, readonly, bus }) => ({ path, readonly, bus })),
+    disks: options.disks.map(({ path, readonly, format, bus }) => ({
+      path,
+      readonly,
+      bus,
+      ...(format && { format }),
+    })),
     ...(options.cdrom === undefined ? {} : { cdrom: options.cdrom }),
     engine: options.engine,
     cpu: options.cpu,

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { KeyCode } from '../backends/input.ts';
-import type { ScreenWatch } from '../backends/screen.ts';
 import { BGRX, ENC, RfbClient } from '../../../test/support/rfb/client.ts';
 import { scribble, seeded } from '../../../test/support/rfb/drawing.ts';
 import { PaintedScreen } from '../../../test/support/rfb/painted-screen.ts';
+import type { KeyCode } from '../backends/input.ts';
+import type { ScreenWatch } from '../backends/screen.ts';
 import { DisplayCore } from './display-core.ts';
 import { loadJpeg } from './encode/jpeg.ts';
 import type { PixelFormat } from './pixel-format.ts';
@@ -127,7 +127,14 @@ const FORMATS: Readonly<Record<string, PixelFormat>> = {
     green: channel(255, 16),
     blue: channel(255, 8),
   },
-  '565': { ...BGRX, bitsPerPixel: 16, depth: 16, red: channel(31, 11), green: channel(63, 5), blue: channel(31, 0) },
+  '565': {
+    ...BGRX,
+    bitsPerPixel: 16,
+    depth: 16,
+    red: channel(31, 11),
+    green: channel(63, 5),
+    blue: channel(31, 0),
+  },
   '565, big-endian': {
     ...BGRX,
     bitsPerPixel: 16,
@@ -137,7 +144,14 @@ const FORMATS: Readonly<Record<string, PixelFormat>> = {
     green: channel(63, 5),
     blue: channel(31, 0),
   },
-  '332': { ...BGRX, bitsPerPixel: 8, depth: 8, red: channel(7, 0), green: channel(7, 3), blue: channel(3, 6) },
+  '332': {
+    ...BGRX,
+    bitsPerPixel: 8,
+    depth: 8,
+    red: channel(7, 0),
+    green: channel(7, 3),
+    blue: channel(3, 6),
+  },
   '30 bits': { ...BGRX, depth: 30, red: channel(1023, 20), green: channel(1023, 10), blue: channel(1023, 0) },
 };
 
@@ -268,7 +282,10 @@ test('JPEG comes when it is asked for, for photos alone, and looks alike', async
   const bench = new Bench(256, 256);
   bench.core.useJpeg(await loadJpeg());
   bench.screen.paint({ x: 0, y: 0, width: 128, height: 256 }, (x, y) => (x & y & 8 ? 0xffffff : 0x000080));
-  bench.screen.paint({ x: 128, y: 0, width: 128, height: 256 }, (x, y) => (2 * x) * 65536 + y * 256 + ((x * y) >> 7));
+  bench.screen.paint(
+    { x: 128, y: 0, width: 128, height: 256 },
+    (x, y) => 2 * x * 65536 + y * 256 + ((x * y) >> 7),
+  );
   const { client } = await bench.open(ENC.tight, ENC.quality0 + 9);
   client.request(false);
   await client.update();
@@ -406,10 +423,19 @@ test('a wish for another size is refused', async () => {
 
 test('keyboard lights, the sort of pointer and extensions are told to those who asked', async () => {
   const bench = new Bench();
-  const { client } = await bench.open(ENC.raw, ENC.leds, ENC.pointerMotion, ENC.qemuKeys, ENC.extendedButtons);
+  const { client } = await bench.open(
+    ENC.raw,
+    ENC.leds,
+    ENC.pointerMotion,
+    ENC.qemuKeys,
+    ENC.extendedButtons,
+  );
   client.request(true);
   await client.update();
-  assert.deepEqual([client.leds, client.absolute, client.extendedKeys, client.extendedButtons], [0, false, true, true]);
+  assert.deepEqual(
+    [client.leds, client.absolute, client.extendedKeys, client.extendedButtons],
+    [0, false, true, true],
+  );
   await drain(client);
   client.request(true);
   if (client.unread > 0) await client.update();

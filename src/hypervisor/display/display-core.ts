@@ -1,7 +1,7 @@
 import type { KeyboardLeds, KeyCode } from '../backends/input.ts';
 import type { ScreenChange } from '../backends/screen.ts';
 import type { JpegEncoder } from './encode/jpeg.ts';
-import { keymapNamed } from './keymap.ts';
+import { keymapNamed } from './keymaps/keymap.ts';
 import { Shadow } from './shadow.ts';
 import { Viewer, type ViewerHost } from './viewer.ts';
 import type { PointerMove } from './viewer-pointer.ts';
@@ -15,7 +15,7 @@ const LOGGED_PER_SECOND = 5;
 export interface DisplayCoreOptions {
   /** What viewers show as the title. */
   readonly name: string;
-  /** Of the layouts in keymap.ts, the guest's. */
+  /** Of the layouts in keymaps/, the guest's. */
   readonly keymap: string;
   /** Milliseconds, on a clock that never goes back. */
   readonly now: () => number;
@@ -45,7 +45,7 @@ export class DisplayCore {
   #wanted = false;
   #logged = { second: 0, lines: 0, lost: 0 };
 
-  /** @throws RangeError when there is no such keymap */
+  /** @throws UnknownKeymapError */
   constructor(options: DisplayCoreOptions) {
     this.#options = options;
     this.#host = {
@@ -125,7 +125,8 @@ export class DisplayCore {
   }
 
   #alone(viewer: Viewer): void {
-    for (const other of this.#viewers) if (other !== viewer) other.close('another viewer wanted the screen alone');
+    for (const other of this.#viewers)
+      if (other !== viewer) other.close('another viewer wanted the screen alone');
   }
 
   #closed(viewer: Viewer, reason: string): void {
@@ -139,6 +140,9 @@ export class DisplayCore {
     this.#logged.lines++;
     const { lost } = this.#logged;
     this.#logged.lost = 0;
-    this.#options.log('a viewer of the screen is gone', { reason, ...(lost === 0 ? {} : { notLogged: lost }) });
+    this.#options.log('a viewer of the screen is gone', {
+      reason,
+      ...(lost === 0 ? {} : { notLogged: lost }),
+    });
   }
 }

@@ -2,8 +2,14 @@ import type { Duplex } from 'node:stream';
 import { Worker } from 'node:worker_threads';
 import type { KeyboardInput, PointerInput } from '../backends/input.ts';
 import type { Screen, ScreenWatch } from '../backends/screen.ts';
-import { keymapNamed } from './keymap.ts';
-import type { DisplaySettings, FromDisplay, InputEvent, ListenAddress, ToDisplay } from './worker-messages.ts';
+import { keymapNamed } from './keymaps/keymap.ts';
+import type {
+  DisplaySettings,
+  FromDisplay,
+  InputEvent,
+  ListenAddress,
+  ToDisplay,
+} from './worker-messages.ts';
 
 /** Between two looks at a screen that does not change, in milliseconds. */
 const LOOK_MS = 8;
@@ -26,7 +32,7 @@ export interface DisplayOptions {
   readonly listen?: ListenAddress | undefined;
   /** What viewers show as the title. */
   readonly name?: string;
-  /** The guest's keyboard layout, for viewers that know no places of keys: one of keymap.ts, "us" by default. */
+  /** The guest's keyboard layout, for viewers that know no places of keys: one of keymaps/, "us" by default. */
   readonly keymap?: string;
   readonly log?: (message: string, details?: Record<string, unknown>) => void;
 }

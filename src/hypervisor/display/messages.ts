@@ -68,7 +68,10 @@ export function parseMessage(bytes: Uint8Array, extendedButtons: boolean): Parse
   });
   switch (bytes[0]) {
     case MESSAGE.pixelFormat:
-      return whole(4 + PIXEL_FORMAT_LENGTH, () => ({ kind: 'pixel-format', format: readPixelFormat(bytes, 4) }));
+      return whole(4 + PIXEL_FORMAT_LENGTH, () => ({
+        kind: 'pixel-format',
+        format: readPixelFormat(bytes, 4),
+      }));
     case MESSAGE.encodings:
       return parseEncodings(view);
     case MESSAGE.updateRequest:
@@ -92,7 +95,9 @@ export function parseMessage(bytes: Uint8Array, extendedButtons: boolean): Parse
       return parseFence(bytes, view);
     case MESSAGE.desktopSize:
       // The screens behind it are not looked at: the answer is no.
-      return bytes.length < 8 ? undefined : { message: { kind: 'desktop-size' }, length: 8, skip: 16 * bytes[6] };
+      return bytes.length < 8
+        ? undefined
+        : { message: { kind: 'desktop-size' }, length: 8, skip: 16 * bytes[6] };
     case MESSAGE.qemu:
       if (bytes.length < 2) return undefined;
       if (bytes[1] !== 0) throw new ProtocolError(`QEMU message ${bytes[1]}`);

@@ -30,7 +30,12 @@ export class Missing {
 
   /** Takes in a change of the shadow that is no change of its size. */
   add({ changed, scroll }: Difference, canCopy: boolean): void {
-    if (scroll === undefined || !canCopy || this.#copies.length >= MOST_COPIES || !this.#isWorthCopying(scroll)) {
+    if (
+      scroll === undefined ||
+      !canCopy ||
+      this.#copies.length >= MOST_COPIES ||
+      !this.#isWorthCopying(scroll)
+    ) {
       this.#tiles.addAll(changed);
       return;
     }
@@ -64,7 +69,12 @@ export class Missing {
     this.#copies = [];
     const rects = this.#tiles.takeRects(area).map((rect) => {
       const { x, y } = rect;
-      return { x, y, width: Math.min(rect.width, size.width - x), height: Math.min(rect.height, size.height - y) };
+      return {
+        x,
+        y,
+        width: Math.min(rect.width, size.width - x),
+        height: Math.min(rect.height, size.height - y),
+      };
     });
     return { copies, rects: rects.filter(({ width, height }) => width > 0 && height > 0) };
   }

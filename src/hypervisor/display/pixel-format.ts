@@ -46,11 +46,14 @@ const MAPPED: PixelFormat = {
 };
 
 /** Red, green and blue, 0 to 65535, of each entry of the colour map that belongs to `MAPPED`. */
-export const COLOUR_MAP: readonly (readonly [number, number, number])[] = Array.from({ length: 256 }, (_, i) => [
-  Math.round(((i >> 5) * 65535) / 7),
-  Math.round((((i >> 2) & 7) * 65535) / 7),
-  Math.round(((i & 3) * 65535) / 3),
-]);
+export const COLOUR_MAP: readonly (readonly [number, number, number])[] = Array.from(
+  { length: 256 },
+  (_, i) => [
+    Math.round(((i >> 5) * 65535) / 7),
+    Math.round((((i >> 2) & 7) * 65535) / 7),
+    Math.round(((i & 3) * 65535) / 3),
+  ],
+);
 
 /**
  * Reads the 16 bytes of a SetPixelFormat message.

@@ -54,7 +54,10 @@ export class PixelPacker {
 
   /** One colour, 0xRRGGBB. */
   pack(colour: number): number {
-    return (this.#red[(colour >>> 16) & 0xff] | this.#green[(colour >>> 8) & 0xff] | this.#blue[colour & 0xff]) >>> 0;
+    return (
+      (this.#red[(colour >>> 16) & 0xff] | this.#green[(colour >>> 8) & 0xff] | this.#blue[colour & 0xff]) >>>
+      0
+    );
   }
 
   /** The pixels of a rectangle, row after row, into `words`. */

@@ -1,5 +1,5 @@
-import type { FromDisplay } from './worker-messages.ts';
 import type { Wire } from './wire.ts';
+import type { FromDisplay } from './worker-messages.ts';
 
 /** A viewer whose stream is on the machine's thread: bytes go there as messages. */
 export class PortWire implements Wire {

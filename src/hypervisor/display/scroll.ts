@@ -44,7 +44,10 @@ export function findScroll(picture: Picture, source: Source, areas: readonly Rec
       move.last = row;
     }
   });
-  const best = [...moves].reduce((a, b) => (b[1].count > a[1].count ? b : a), [0, { count: 0, first: 0, last: 0 }]);
+  const best = [...moves].reduce(
+    (a, b) => (b[1].count > a[1].count ? b : a),
+    [0, { count: 0, first: 0, last: 0 }],
+  );
   const [dy, { count, first, last }] = best;
   if (dy === 0 || count < LEAST_ROWS || count < LEAST_SHARE * standOut) return undefined;
   return { to: { x: box.x, y: box.y + first, width: box.width, height: last - first + 1 }, dy };
@@ -65,7 +68,8 @@ function hashRows(words: Uint32Array, start: number, pitch: number, box: Rect): 
   for (let row = 0; row < box.height; row++) {
     const from = start + (box.y + row) * pitch + box.x;
     let hash = 0;
-    for (let i = from; i < from + box.width; i += SAMPLE) hash = Math.imul(hash ^ (words[i] & 0xffffff), 0x01000193);
+    for (let i = from; i < from + box.width; i += SAMPLE)
+      hash = Math.imul(hash ^ (words[i] & 0xffffff), 0x01000193);
     hashes[row] = hash;
   }
   return hashes;

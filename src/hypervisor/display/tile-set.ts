@@ -101,7 +101,8 @@ export class TileSet {
         return above === undefined ? run : { ...above, height: above.height + run.height };
       });
       for (const rect of open) {
-        if (!next.some((run) => run.x === rect.x && run.y === rect.y && run.width === rect.width)) done.push(rect);
+        if (!next.some((run) => run.x === rect.x && run.y === rect.y && run.width === rect.width))
+          done.push(rect);
       }
       open = next;
     });

@@ -1,6 +1,8 @@
 import type { KeyboardLeds, KeyCode } from '../backends/input.ts';
-import { type Keymap, PLACE } from './keymap.ts';
+import type { Keymap, Stroke } from './keymaps/keymap.ts';
 
+/** Places of the keys that change what others mean. */
+const PLACE = { shift: 0x2a, rightShift: 0x36, altGr: 0xb8, numLock: 0x45 } as const;
 /** Keysyms that mean a character: Latin-1 and the like, and Unicode's with their mark (X11's keysymdef.h). */
 const CHARACTERS_END = 0xfd00;
 const UNICODE = { from: 0x0100_0100, to: 0x0110_ffff } as const;
@@ -55,34 +57,48 @@ export class ViewerKeyboard {
   }
 
   #pressKeysym(keysym: number): void {
-    const strokes = this.#options.keymap.strokesFor(keysym);
-    const code = strokes?.at(-1);
-    if (strokes === undefined || code === undefined) return;
+    const strokes = this.#options.keymap.strokesFor(keysym) ?? [];
     this.#adjustNumLock(keysym);
-    const undo = isCharacter(keysym) ? this.#adjustModifiers(keysym, strokes) : [];
-    this.#set(`keysym ${keysym}`, code, true);
-    for (const [modifier, down] of undo) this.#options.press(modifier, down);
+    strokes.forEach((stroke, i) => {
+      const code = stroke.at(-1);
+      if (code === undefined) return;
+      const last = i === strokes.length - 1;
+      const undo = isCharacter(keysym) ? this.#adjustModifiers(stroke, last && isLetter(keysym)) : [];
+      if (last) this.#set(`keysym ${keysym}`, code, true);
+      else this.#tap(code);
+      for (const [modifier, down] of undo) this.#options.press(modifier, down);
+    });
+  }
+
+  /** A key that only prepares the next one, as a dead key does. */
+  #tap(code: KeyCode): void {
+    this.#options.press(code, true);
+    if (!this.holds(code)) this.#options.press(code, false);
   }
 
   #releaseKeysym(keysym: number): void {
     const name = `keysym ${keysym}`;
-    const code = this.#held.get(name) ?? this.#options.keymap.strokesFor(keysym)?.at(-1);
+    const code = this.#held.get(name) ?? this.#options.keymap.strokesFor(keysym)?.at(-1)?.at(-1);
     if (code === undefined) return;
     // Pressed as "a" and let go as "A", the key is the same.
     const held = this.#held.has(name) ? name : [...this.#held].find(([, other]) => other === code)?.[0];
     if (held !== undefined) this.#set(held, code, false);
   }
 
-  /** @returns what puts the modifiers back to what the viewer holds */
-  #adjustModifiers(keysym: number, strokes: readonly KeyCode[]): [KeyCode, boolean][] {
+  /**
+   * @param letter whether the key is one that Caps Lock changes
+   * @returns what puts the modifiers back to what the viewer holds
+   */
+  #adjustModifiers(stroke: Stroke, letter: boolean): [KeyCode, boolean][] {
     const { press, leds } = this.#options;
-    const needed = strokes.slice(0, -1);
+    const needed = stroke.slice(0, -1);
     const undo: [KeyCode, boolean][] = [];
     const change = (code: KeyCode, down: boolean): void => {
       press(code, down);
       undo.unshift([code, !down]);
     };
-    const shift = needed.includes(PLACE.shift) !== (leds().caps && isLetter(keysym));
+    // Caps Lock turns a letter's Shift round.
+    const shift = needed.includes(PLACE.shift) !== (leds().caps && letter);
     const held = [PLACE.shift, PLACE.rightShift].filter((code) => this.holds(code));
     if (shift && held.length === 0) change(PLACE.shift, true);
     if (!shift) for (const code of held) change(code, false);
@@ -98,12 +114,12 @@ export class ViewerKeyboard {
 
   /** Digits of the keypad are digits only while the guest's Num Lock is on. */
   #adjustNumLock(keysym: number): void {
-    const digit = (keysym >= KEYPAD_DIGITS.from && keysym <= KEYPAD_DIGITS.to) || keysym === KEYPAD_DIGITS.decimal;
+    const digit =
+      (keysym >= KEYPAD_DIGITS.from && keysym <= KEYPAD_DIGITS.to) || keysym === KEYPAD_DIGITS.decimal;
     const move = keysym >= KEYPAD_MOVES.from && keysym <= KEYPAD_MOVES.to;
     if (!digit && !move) return;
     if (this.#options.leds().num === digit) return;
-    this.#options.press(PLACE.numLock, true);
-    this.#options.press(PLACE.numLock, false);
+    this.#tap(PLACE.numLock);
   }
 
   #set(name: string, code: KeyCode, down: boolean): void {

@@ -45,7 +45,10 @@ export class ViewerPointer {
     this.#buttons = buttons;
     const from = { x: this.#x ?? size.width / 2, y: this.#x === undefined ? size.height / 2 : this.#y };
     const to = relative
-      ? { x: from.x + clamp(x - RELATIVE_ZERO, size.width), y: from.y + clamp(y - RELATIVE_ZERO, size.height) }
+      ? {
+          x: from.x + clamp(x - RELATIVE_ZERO, size.width),
+          y: from.y + clamp(y - RELATIVE_ZERO, size.height),
+        }
       : { x, y };
     const first = this.#x === undefined && !relative;
     this.#x = within(to.x, size.width);

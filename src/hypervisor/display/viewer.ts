@@ -10,7 +10,7 @@ import { newTightStreams, TightEncoder } from './encode/tight.ts';
 import { ZlibStream } from './encode/zlib-stream.ts';
 import { ZrleEncoder } from './encode/zrle.ts';
 import { Handshake } from './handshake.ts';
-import type { Keymap } from './keymap.ts';
+import type { Keymap } from './keymaps/keymap.ts';
 import { type ClientMessage, LONGEST_MESSAGE, parseMessage } from './messages.ts';
 import { Missing } from './missing.ts';
 import type { Picture } from './picture.ts';
@@ -366,7 +366,8 @@ export class Viewer {
 
   /** SetDesktopSize: the guest alone sets its mode. */
   #refuseSize(): void {
-    if (!this.#capabilities.has(PSEUDO.extendedDesktopSize)) throw new ProtocolError('a size that was not asked for');
+    if (!this.#capabilities.has(PSEUDO.extendedDesktopSize))
+      throw new ProtocolError('a size that was not asked for');
     this.#beginUpdate(1);
     this.#putExtendedSize(SIZE.byClient, SIZE.prohibited);
     this.#answer();
@@ -423,7 +424,8 @@ export class Viewer {
     if (resizes && (resized || this.#announceSize)) {
       this.#size = { width: picture.width, height: picture.height };
       if (has(PSEUDO.extendedDesktopSize)) rects.push(() => this.#putExtendedSize(SIZE.byServer, SIZE.done));
-      else if (resized) rects.push(() => writeRectHeader(this.#out, { ...none, ...this.#size }, PSEUDO.desktopSize));
+      else if (resized)
+        rects.push(() => writeRectHeader(this.#out, { ...none, ...this.#size }, PSEUDO.desktopSize));
     }
     if (this.#announceButtons) this.#extendedButtons = true;
     this.#announceKeys = false;

@@ -17,8 +17,10 @@ const MOST_VIEWERS = 32;
 if (parentPort === null) throw new Error('the display runs in a thread of its own');
 const port = parentPort;
 const settings = workerData as DisplaySettings;
-const post = (message: FromDisplay, transfer: ArrayBuffer[] = []): void => port.postMessage(message, transfer);
-const log = (message: string, details?: Record<string, unknown>): void => post({ kind: 'log', message, details });
+const post = (message: FromDisplay, transfer: ArrayBuffer[] = []): void =>
+  port.postMessage(message, transfer);
+const log = (message: string, details?: Record<string, unknown>): void =>
+  post({ kind: 'log', message, details });
 
 const input = new InputBatch((events) => post({ kind: 'input', events }));
 const core = new DisplayCore({
@@ -83,7 +85,10 @@ async function listen(address: ListenAddress): Promise<void> {
   server = listening;
   await new Promise<void>((resolve, reject) => {
     listening.once('error', reject);
-    listening.listen('path' in address ? address : { port: address.port, host: address.host ?? '127.0.0.1' }, resolve);
+    listening.listen(
+      'path' in address ? address : { port: address.port, host: address.host ?? '127.0.0.1' },
+      resolve,
+    );
   });
   // Whoever may open it may watch.
   if ('path' in address) await chmod(address.path, 0o600);

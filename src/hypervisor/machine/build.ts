@@ -1,7 +1,7 @@
 import { randomFillSync } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import type { DiskBackend } from '../backends/disk.ts';
-import { openRawDisk } from '../backends/disk-raw.ts';
+import { type DiskFormat, openDisk } from '../backends/open-disk.ts';
 import { type ByteSink, NullSink } from '../backends/streams.ts';
 import { Interpreter } from '../cpu/interpret/engine.ts';
 import { CS, FRAMES, gpr, RAM, S, SEG, segment } from '../cpu/layout.ts';
@@ -70,6 +70,8 @@ export interface MachineConfig {
   ) & {
     /** `virtio` when not given; up to three may be on `ide`. */
     readonly bus?: 'virtio' | 'ide';
+    /** When not given: qcow2 for a name that ends in .qcow2, else raw. */
+    readonly format?: DiskFormat;
   })[];
   /** Path of the disc in a CD-ROM drive, an image or a drive of the host's, or the disc itself; null for a drive without. */
   readonly cdrom?: string | DiskBackend | null;
@@ -258,20 +260,31 @@ export async function createMachine(config: MachineConfig, backends: MachineBack
   const disks: DiskBackend[] = [];
   const sinkOf = (sink: ByteSink): ByteSink => own?.io.sink(sink) ?? sink;
   try {
-    const open = async (given: string | DiskBackend, readOnly: boolean): Promise<DiskBackend> => {
-      const disk = typeof given === 'string' ? await openRawDisk(given, { readOnly }) : given;
+    const open = async (
+      given: string | DiskBackend,
+      readOnly: boolean,
+      format?: DiskFormat,
+    ): Promise<DiskBackend> => {
+      const disk =
+        typeof given === 'string'
+          ? await openDisk({ path: given, readOnly, log: (line) => log.host(line), ...(format && { format }) })
+          : given;
       disks.push(disk);
       return own ? own.io.disk(disk) : disk;
     };
     const plugged: PcDisk[] = [];
-    for (const { bus = 'virtio', ...disk } of config.disks ?? []) {
+    for (const { bus = 'virtio', format, ...disk } of config.disks ?? []) {
       const backend =
-        'backend' in disk ? await open(disk.backend, false) : await open(disk.path, disk.readonly ?? false);
+        'backend' in disk
+          ? await open(disk.backend, false)
+          : await open(disk.path, disk.readonly ?? false, format);
       plugged.push({ backend, bus });
     }
     const { cdrom } = config;
     const drive =
-      cdrom === undefined ? undefined : { medium: cdrom === null ? undefined : await open(cdrom, true) };
+      cdrom === undefined
+        ? undefined
+        : { medium: cdrom === null ? undefined : await open(cdrom, true, 'raw') };
     let machine: Machine | undefined;
     let shadow: ShadowRam | undefined;
     const platform = { keyboard: true, vga: 'bios' in source };

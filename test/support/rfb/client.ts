@@ -64,7 +64,12 @@ export class RfbClient {
   /** Payloads of fences that the server asked for; answered unless `mute`. */
   fences: Uint8Array[] = [];
   fenceAnswers: { readonly flags: number; readonly payload: Uint8Array }[] = [];
-  sizes: { readonly reason: number; readonly status: number; readonly width: number; readonly height: number }[] = [];
+  sizes: {
+    readonly reason: number;
+    readonly status: number;
+    readonly width: number;
+    readonly height: number;
+  }[] = [];
   /** Answers no fence. */
   mute = false;
   bytesRead = 0;
@@ -381,7 +386,8 @@ export class RfbClient {
           const colour = mask & 16 ? await pixel() : foreground;
           const [place, size] = await this.read(2);
           const [sw, sh] = [(size >> 4) + 1, (size & 15) + 1];
-          if ((place >> 4) + sw > w || (place & 15) + sh > h) throw new Error('subrectangle outside its tile');
+          if ((place >> 4) + sw > w || (place & 15) + sh > h)
+            throw new Error('subrectangle outside its tile');
           this.#put(x + (place >> 4), y + (place & 15), sw, sh, new Array(sw * sh).fill(colour));
         }
       }
@@ -512,11 +518,23 @@ export class RfbClient {
         const column = i % width;
         return (data[Math.floor(i / width) * pitch + (column >> 3)] >> (7 - (column & 7))) & 1;
       };
-      this.#put(x, y, width, height, Array.from({ length: width * height }, (_, i) => palette[bit(i)]));
+      this.#put(
+        x,
+        y,
+        width,
+        height,
+        Array.from({ length: width * height }, (_, i) => palette[bit(i)]),
+      );
       return;
     }
     const data = await this.#tightData(stream, width * height);
-    this.#put(x, y, width, height, Array.from(data, (index) => palette[index]));
+    this.#put(
+      x,
+      y,
+      width,
+      height,
+      Array.from(data, (index) => palette[index]),
+    );
   }
 
   async #tightData(stream: string, length: number): Promise<Buffer> {
@@ -553,10 +571,7 @@ export class RfbClient {
       for (let part = inflater.read(); part !== null; part = inflater.read()) parts.push(part);
     };
     inflater.on('readable', take);
-    await Promise.race([
-      new Promise<void>((resolve) => void inflater.write(data, () => resolve())),
-      failed,
-    ]);
+    await Promise.race([new Promise<void>((resolve) => void inflater.write(data, () => resolve())), failed]);
     take();
     stop.abort();
     inflater.off('readable', take);

@@ -28,7 +28,10 @@ export function scribble(screen: PaintedScreen, random: Random): void {
     case 1:
       return screen.paint(rect, () => (random(4) === 0 ? a : b));
     case 2:
-      return screen.paint(rect, (x, y) => ((x * 5) & 0xff) * 65536 + ((y * 3) & 0xff) * 256 + ((x + y) & 0xff));
+      return screen.paint(
+        rect,
+        (x, y) => ((x * 5) & 0xff) * 65536 + ((y * 3) & 0xff) * 256 + ((x + y) & 0xff),
+      );
     case 3:
       return screen.paint(rect, () => random(1 << 24));
     case 4: {

@@ -1,4 +1,10 @@
-import type { Rect, Screen, ScreenChange, ScreenWatch, Surface } from '../../../src/hypervisor/backends/screen.ts';
+import type {
+  Rect,
+  Screen,
+  ScreenChange,
+  ScreenWatch,
+  Surface,
+} from '../../../src/hypervisor/backends/screen.ts';
 
 /** A screen without an adapter: a test paints on it. */
 export class PaintedScreen implements Screen {

@@ -66,9 +66,27 @@ function inflate(data: Uint8Array, maxOutputLength: number): Promise<Uint8Array>
   });
 }
 
-/** A zstd frame (RFC 8878); what lies behind it is ignored. */
+/** A zstd frame (RFC 8878); what lies behind it is ignored, be it another frame. */
 function unzstd(data: Uint8Array, maxOutputLength: number): Promise<Uint8Array> {
+  const frame = data.subarray(0, zstdFrameLength(data));
   return new Promise((resolve, reject) => {
-    zstdDecompress(data, { maxOutputLength }, (error, result) => (error ? reject(error) : resolve(result)));
+    zstdDecompress(frame, { maxOutputLength }, (error, result) => (error ? reject(error) : resolve(result)));
   });
+}
+
+/** Bytes of the frame at the beginning of `data`, RFC 8878 § 3.1.1; all of them when it does not end there. */
+function zstdFrameLength(data: Uint8Array): number {
+  const descriptor = data[4];
+  const singleSegment = (descriptor >>> 5) & 1;
+  const dictionaryBytes = [0, 1, 2, 4][descriptor & 3];
+  const sizeBytes = [singleSegment, 2, 4, 8][descriptor >>> 6];
+  let at = 5 + (1 - singleSegment) + dictionaryBytes + sizeBytes;
+  for (let last = false; !last && at + 3 <= data.length; ) {
+    const header = data[at] | (data[at + 1] << 8) | (data[at + 2] << 16);
+    last = (header & 1) === 1;
+    const repeated = ((header >>> 1) & 3) === 1;
+    at += 3 + (repeated ? 1 : header >>> 3);
+  }
+  const checksumBytes = (descriptor & 4) !== 0 ? 4 : 0;
+  return Math.min(at + checksumBytes, data.length);
 }

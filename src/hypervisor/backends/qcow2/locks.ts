@@ -78,6 +78,8 @@ export class Together {
 
   /** Adds a piece; resolves at once while there is room. */
   async add(work: Promise<unknown>): Promise<void> {
+    // Heard in `end`; until then a failure must not count as one that nobody hears.
+    work.catch(() => {});
     this.#works.push(work);
     if (this.#works.length >= this.#most) await this.end();
   }

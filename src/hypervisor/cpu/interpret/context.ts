@@ -1,4 +1,4 @@
-import { RAM, S } from '../layout.ts';
+import { CODE_MASK, RAM, S } from '../layout.ts';
 import type { CpuContext, CpuPlatform } from '../system/context.ts';
 import { MsrStore } from '../system/msr-store.ts';
 import { type InterpreterExports, recordedFault } from './exports.ts';
@@ -79,6 +79,16 @@ export function makeContext(parts: ContextParts): CpuContext {
       asUser(user, () => {
         writable(linear, 1);
         if (bytes > 1) writable(linear + BigInt(bytes - 1), 1);
+      }),
+    span: (linear, write, user) =>
+      asUser(user, () => {
+        const address = BigInt.asIntN(64, linear);
+        const at = write ? wasm.regionWrite(address, 1) : wasm.regionRead(address, 1);
+        if (at === 0) return undefined;
+        const start = at >>> 0;
+        const mask = CODE_MASK + (((start - RAM) >>> 12) & 0xf_ffff) * 8;
+        const code = write && (view.getUint32(mask, true) | view.getUint32(mask + 4, true)) !== 0;
+        return code ? undefined : start;
       }),
     readPhysical64: (gpa) => (gpa + 8n <= BigInt(ramBytes) ? view.getBigUint64(RAM + Number(gpa), true) : 0n),
     flushTlb: (kind) => {

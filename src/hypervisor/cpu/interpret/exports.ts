@@ -7,6 +7,9 @@ export interface InterpreterExports {
   readable(linear: bigint, bytes: number): number;
   writable(linear: bigint, bytes: number, keep: number): number;
   commit(): void;
+  /** Where memory lies that can be read or written without more ado, up to its page's end; 0: not so simple. */
+  regionRead(linear: bigint, bytes: number): number;
+  regionWrite(linear: bigint, bytes: number): number;
   translate(linear: bigint, access: number): bigint;
   fetch(linear: bigint): number;
   flush(keepGlobal: number): void;

@@ -54,6 +54,12 @@ export interface CpuContext {
   writeLinear(linear: bigint, bytes: 1 | 2 | 4 | 8, value: bigint, user: boolean): void;
   /** Makes sure that a later write cannot fault; `bytes` ≤ 4096. Throws GuestFault. */
   probeWrite(linear: bigint, bytes: number, user: boolean): void;
+  /**
+   * Where in `view` memory lies from a linear address to the end of its page,
+   * when it can be read, or written, without more ado; undefined else: faults,
+   * devices, decoded code, breakpoints.
+   */
+  span(linear: bigint, write: boolean, user: boolean): number | undefined;
   /** Eight bytes of guest-physical memory, as page walks read them; 0 where there is no RAM. */
   readPhysical64(gpa: bigint): bigint;
   flushTlb(kind: 'all' | 'non-global' | { readonly linear: bigint }): void;

@@ -1,6 +1,6 @@
 import { DF, VM } from '../flags.ts';
 import { ES, S, TR } from '../layout.ts';
-import { type CpuContext, gp } from './context.ts';
+import { type CpuContext, GuestFault, gp } from './context.ts';
 import { noteIoBreakpoints } from './debug.ts';
 import type { SystemInstruction, SystemRoutine } from './instruction.ts';
 import { type Bytes, dataLinear, readSystem } from './memory.ts';
@@ -75,6 +75,58 @@ function setAddressRegister(ctx: CpuContext, n: number, bits: number, value: big
   setGpr(ctx, n, bits === 16 ? (getGpr(ctx, n) & ~0xffffn) | masked(16, value) : masked(bits, value));
 }
 
+interface PageMove {
+  readonly port: number;
+  readonly size: 1 | 2 | 4;
+  /** Segment register of the memory operand, and the offset in it. */
+  readonly source: number;
+  readonly offset: bigint;
+  /** Address size. */
+  readonly bits: number;
+  /** To the port. */
+  readonly write: boolean;
+  readonly user: boolean;
+  /** Elements at most. */
+  readonly most: number;
+}
+
+/** Moves elements between a port and one page of memory, upwards; gives how many. 0: it is not that simple, or not worth it. */
+function moveInPage(
+  ctx: CpuContext,
+  { port, size, source, offset, bits, write, user, most }: PageMove,
+): number {
+  let linear: bigint;
+  let elements: number;
+  try {
+    linear = dataLinear(ctx, source, offset, size, !write);
+    const toPageEnd = (0x1000 - Number(linear & 0xfffn)) / size;
+    const toWrap = Number((1n << BigInt(bits)) - offset) / size;
+    elements = Math.floor(Math.min(most, toPageEnd, toWrap));
+    if (elements < 2) return 0;
+    dataLinear(ctx, source, offset + BigInt((elements - 1) * size), size, !write);
+  } catch (error) {
+    // The element that faults is to be found one by one.
+    if (error instanceof GuestFault) return 0;
+    throw error;
+  }
+  const at = ctx.span(linear, !write, user);
+  if (at === undefined) return 0;
+  const { platform, view } = ctx;
+  for (let i = 0, to = at; i < elements; i++, to += size) {
+    if (write) {
+      const value =
+        size === 1 ? view.getUint8(to) : size === 2 ? view.getUint16(to, true) : view.getUint32(to, true);
+      platform.ioWrite(port, size, value);
+    } else {
+      const value = platform.ioRead(port, size);
+      if (size === 1) view.setUint8(to, value);
+      else if (size === 2) view.setUint16(to, value, true);
+      else view.setUint32(to, value, true);
+    }
+  }
+  return elements;
+}
+
 /**
  * INS and OUTS, with or without REP. Registers are up to date after every
  * iteration, so that a fault or an interrupt finds a restartable instruction;
@@ -98,6 +150,18 @@ const stringIo =
     const iterations = ctx.view.getUint32(S.stepping, true) !== 0 ? 1 : ITERATIONS;
     for (let i = 0; i < iterations && count > 0n; i++) {
       const offset = masked(bits, getGpr(ctx, index));
+      if (repeated && step > 0n) {
+        const most = Math.min(iterations - i, Number(count));
+        const moved = moveInPage(ctx, { port, size, source, offset, bits, write, user, most });
+        if (moved > 0) {
+          i += moved - 1;
+          count -= BigInt(moved);
+          setAddressRegister(ctx, index, bits, offset + BigInt(moved * size));
+          setAddressRegister(ctx, RCX, bits, count);
+          noteIoBreakpoints(ctx, port, size);
+          continue;
+        }
+      }
       const linear = dataLinear(ctx, source, offset, size, !write);
       if (write) ctx.platform.ioWrite(port, size, Number(ctx.readLinear(linear, size as Bytes, user)));
       else {

@@ -85,6 +85,7 @@ export class Testbed implements CpuContext {
     this.#probe(linear, bytes, user ? 6 : 2);
   }
 
+  span(): undefined {}
   readPhysical64(gpa: bigint): bigint {
     return this.view.getBigUint64(this.#at(gpa), true);
   }

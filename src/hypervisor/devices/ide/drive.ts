@@ -80,7 +80,7 @@ export abstract class IdeDrive {
   #position = 0;
   /** End of the block that the host may move before it asks again. */
   #end = 0;
-  #blockBytes = 0;
+  #blockBytes = 1;
   /** The call whose end counts; others were given up. */
   #call = 0;
   #underWay = false;

@@ -67,8 +67,8 @@ export function frameTiming(crtc: Uint8Array, clockingMode: number, misc: number
 }
 
 /** Input status register 1 without its other bits, `now` nanoseconds after power-on. */
-export function retraceStatus({ frame, ...t }: FrameTiming, now: number): number {
-  const time = now % frame;
+export function retraceStatus(t: FrameTiming, now: number): number {
+  const time = now % t.frame;
   const line = Math.floor(time / t.line);
   const hidden = line >= t.displayedLines || time - line * t.line >= t.displayed;
   const retracing = line >= t.retraceStart && line < t.retraceEnd;

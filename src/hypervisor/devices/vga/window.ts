@@ -66,6 +66,8 @@ export class MemoryWindow implements BusDevice {
   #writeMode = 0;
   /** Bytes go to their planes as they are. */
   #plain = false;
+  /** Four bytes from a multiple of 4 on are a word of the planes. */
+  #whole = false;
   #oddEvenRead = false;
   #readMode = 0;
   #readPlane = 0;
@@ -92,6 +94,7 @@ export class MemoryWindow implements BusDevice {
       this.#first = 0;
       this.#length = LINEAR_LENGTH;
       this.#chain = CHAIN.linear;
+      this.#whole = true;
       return;
     }
     const [first, length] = MAPS[(graphics[6] >> 2) & 3];
@@ -112,6 +115,7 @@ export class MemoryWindow implements BusDevice {
     this.#operation = graphics[3] >> 3;
     this.#writeMode = graphics[5] & 3;
     this.#plain = this.#writeMode === 0 && graphics[1] === 0 && graphics[3] === 0 && graphics[8] === 0xff;
+    this.#whole = this.#plain && this.#chain === CHAIN.four && sequencer[2] === 15;
     this.#oddEvenRead = (graphics[5] & GRAPHICS_ODD_EVEN_READ) !== 0;
     this.#readMode = graphics[5] & GRAPHICS_READ_MODE;
     this.#readPlane = graphics[4];
@@ -132,10 +136,19 @@ export class MemoryWindow implements BusDevice {
 
   write(offset: number, size: AccessSize, value: number): void {
     const at = offset - this.#first;
+    if (this.#whole && size === 4 && (at & 3) === 0 && at >= 0 && at < this.#length) {
+      this.#writeWord(this.#chain === CHAIN.linear ? (this.#bank + at) >>> 2 : this.#word(at), value);
+      return;
+    }
     for (let i = 0; i < size; i++) {
       const address = at + i;
       if (address >= 0 && address < this.#length) this.#writeByte(address, (value >>> (8 * i)) & 0xff);
     }
+  }
+
+  #writeWord(at: number, value: number): void {
+    this.#words[at] = value;
+    this.#pages[at >>> 10] = 1;
   }
 
   #readByte(address: number): number {
@@ -169,8 +182,7 @@ export class MemoryWindow implements BusDevice {
     if (this.#chain === CHAIN.oddEven) planes &= address & 1 ? ~EVEN_PLANES : EVEN_PLANES;
     else if (this.#chain === CHAIN.four) planes &= 0xff << (8 * (address & 3));
     const value = this.#plain ? Math.imul(byte, 0x01010101) : this.#combine(byte);
-    this.#words[at] = (this.#words[at] & ~planes) | (value & planes);
-    this.#pages[at >>> 10] = 1;
+    this.#writeWord(at, (this.#words[at] & ~planes) | (value & planes));
   }
 
   /** The word that the graphics controller makes of a byte and the latches. */

@@ -106,7 +106,8 @@ export class HextileEncoder implements RectEncoder {
         while (right < tile.width && all(y, right, right + 1)) right++;
         let bottom = y + 1;
         while (bottom < tile.height && all(bottom, x, right)) bottom++;
-        for (let row = y; row < bottom; row++) words.fill(background, row * tile.width + x, row * tile.width + right);
+        for (let row = y; row < bottom; row++)
+          words.fill(background, row * tile.width + x, row * tile.width + right);
         found.push({ x, y, width: right - x, height: bottom - y, word });
       }
     }

@@ -16,7 +16,14 @@ export class Palette {
    * @param limit most that are wanted, 1 to 256
    * @returns false when there are more than that
    */
-  count(words: Uint32Array, start: number, pitch: number, width: number, height: number, limit: number): boolean {
+  count(
+    words: Uint32Array,
+    start: number,
+    pitch: number,
+    width: number,
+    height: number,
+    limit: number,
+  ): boolean {
     this.size = 0;
     this.#round++;
     for (let y = 0; y < height; y++) {
@@ -52,7 +59,8 @@ export class Palette {
   /** Where the pixel is, or would be. */
   #slot(word: number): number {
     let slot = (Math.imul(word, 0x9e3779b1) >>> 16) & (SLOTS - 1);
-    while (this.#slotRounds[slot] === this.#round && this.#slotWords[slot] !== word) slot = (slot + 1) & (SLOTS - 1);
+    while (this.#slotRounds[slot] === this.#round && this.#slotWords[slot] !== word)
+      slot = (slot + 1) & (SLOTS - 1);
     return slot;
   }
 }

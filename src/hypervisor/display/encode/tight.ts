@@ -103,7 +103,11 @@ export class TightEncoder implements RectEncoder {
       out.pixel(word, this.#packer.bytes);
     } else if (kind === 'palette') {
       this.#writePalette(rect, out);
-    } else if (this.#options.jpeg !== undefined && this.#options.format.bitsPerPixel > 8 && isPhoto(picture, rect)) {
+    } else if (
+      this.#options.jpeg !== undefined &&
+      this.#options.format.bitsPerPixel > 8 &&
+      isPhoto(picture, rect)
+    ) {
       const { encoder, quality } = this.#options.jpeg;
       const file = encoder.encode(picture, rect, quality);
       out.u8(CONTROL.jpeg);

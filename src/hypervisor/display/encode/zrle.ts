@@ -5,7 +5,7 @@ import type { PixelFormat } from '../pixel-format.ts';
 import { PixelPacker } from '../pixel-packer.ts';
 import { Palette } from './palette.ts';
 import { bands, ENCODING, type RectEncoder, writeRectHeader } from './rect-encoder.ts';
-import { ZlibStream } from './zlib-stream.ts';
+import type { ZlibStream } from './zlib-stream.ts';
 
 const TILE = 64;
 const MOST_PIXELS = TILE * 16384;
@@ -64,7 +64,9 @@ export class ZrleEncoder implements RectEncoder {
     const plainRle = runs * (bytes + 1);
     const paletteRle = few ? palette.size * bytes + 2 * runs - singles : Number.POSITIVE_INFINITY;
     const packable = few && palette.size <= MOST_PACKED;
-    const packed = packable ? palette.size * bytes + packedLength(tile, palette.size) : Number.POSITIVE_INFINITY;
+    const packed = packable
+      ? palette.size * bytes + packedLength(tile, palette.size)
+      : Number.POSITIVE_INFINITY;
     const least = Math.min(raw, plainRle, paletteRle, packed);
     if (least === packed) this.#packed(tile);
     else if (least === paletteRle) this.#paletteRle(area);
