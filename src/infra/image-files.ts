@@ -14,8 +14,6 @@ export interface FileFacts {
   readonly format: DiskFormat | null;
   /** What a guest sees of a raw disk. */
   readonly diskBytes: number | null;
-  /** A worker has to look into it before it may be used. */
-  readonly needsCheck: boolean;
 }
 
 /**
@@ -31,7 +29,7 @@ export function examineHead(
   if (sizeBytes === 0) throw new Problem('unusable_file', 'the file is empty');
   if (kind !== 'disk') {
     if (kind === 'kernel') requireKernel(head);
-    return { format: null, diskBytes: null, needsCheck: kind === 'iso' };
+    return { format: null, diskBytes: null };
   }
   const looks = isQcow2(head) ? 'qcow2' : 'raw';
   if (format === 'qcow2' && looks !== 'qcow2') {
@@ -40,8 +38,7 @@ export function examineHead(
     });
   }
   const actual = format ?? looks;
-  if (actual === 'qcow2') return { format: actual, diskBytes: null, needsCheck: true };
-  return { format: actual, diskBytes: Math.ceil(sizeBytes / SECTOR) * SECTOR, needsCheck: false };
+  return { format: actual, diskBytes: actual === 'raw' ? Math.ceil(sizeBytes / SECTOR) * SECTOR : null };
 }
 
 function requireKernel(head: Buffer): void {

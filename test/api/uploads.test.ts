@@ -78,7 +78,7 @@ describe('uploads', () => {
     const { image } = last.body;
     assert.deepEqual(
       [image.name, image.kind, image.format, image.state, image.sizeBytes, image.diskBytes, image.sha256],
-      ['parts', 'disk', 'raw', 'ready', bytes.length, 3 * MIB + 512, sha256(bytes)],
+      ['parts', 'disk', 'raw', 'checking', bytes.length, 3 * MIB + 512, sha256(bytes)],
     );
     assert.equal((await call('GET', `/v1/uploads/${id}`)).body.imageId, image.id);
     assertProblem(await append(id, bytes.length, Buffer.alloc(0)), 409, 'upload_complete');
@@ -98,7 +98,7 @@ describe('uploads', () => {
       found.text,
     );
     const raw = await call('POST', url('q2', '&format=raw'), qcow2, OCTETS);
-    assert.deepEqual([raw.body.format, raw.body.state, raw.body.diskBytes], ['raw', 'ready', 1024]);
+    assert.deepEqual([raw.body.format, raw.body.state, raw.body.diskBytes], ['raw', 'checking', 1024]);
     const plain = Buffer.alloc(600);
     assertProblem(await call('POST', url('q3', '&format=qcow2'), plain, OCTETS), 422, 'unusable_file');
     const disc = await call('POST', '/v1/images?name=disc&kind=iso', plain, OCTETS);

@@ -267,7 +267,12 @@ export async function createMachine(config: MachineConfig, backends: MachineBack
     ): Promise<DiskBackend> => {
       const disk =
         typeof given === 'string'
-          ? await openDisk({ path: given, readOnly, log: (line) => log.host(line), ...(format && { format }) })
+          ? await openDisk({
+              path: given,
+              readOnly,
+              log: (line) => log.host(line),
+              ...(format && { format }),
+            })
           : given;
       disks.push(disk);
       return own ? own.io.disk(disk) : disk;

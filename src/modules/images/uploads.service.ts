@@ -310,7 +310,8 @@ function columnsOf(
     sizeBytes,
     format: facts.format,
     diskBytes: facts.diskBytes,
-    state: facts.needsCheck ? 'checking' : 'ready',
+    // A worker looks into discs and disks before VMs may use them.
+    state: kind === 'iso' || kind === 'disk' ? 'checking' : 'ready',
     ...(kind === 'kernel'
       ? { kernelPath: path }
       : kind === 'initrd'
