@@ -14,7 +14,6 @@ export type {
   Tenant,
   Upload,
   Vm,
-  VmDisk,
 } from './generated/client.ts';
 export { Prisma };
 
