@@ -1,4 +1,8 @@
 /** The hypervisor: machines, with nothing of services around them. */
+export { type CreateDiskOptions, createDisk } from './backends/create-disk.ts';
+export { DiskError, type DiskErrorCode } from './backends/disk.ts';
+export { type DiskFormat, type OpenDiskOptions, openDisk } from './backends/open-disk.ts';
+export { type ImageProbe, type ProbeOptions, probeImage } from './backends/probe-image.ts';
 export { CPU_PROFILES, type CpuProfile, isCpuProfile } from './cpu/system/cpuid.ts';
 export { type DisplayOptions, type DisplayServer, serveDisplay } from './display/display-server.ts';
 export { encodePng } from './display/png.ts';

@@ -6,6 +6,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as wait } from 'node:timers/promises';
+import { keymapNamed } from '../../src/hypervisor/display/keymaps/keymap.ts';
+import { Typist } from '../../src/hypervisor/display/typist.ts';
 import { GuestShell } from './guest-shell.ts';
 
 const MIB = 1 << 20;
@@ -100,6 +102,34 @@ describe('Debian at its shell', { timeout: BOOT_MS }, () => {
     const md5 = (await shell.run('dd if=/dev/vda bs=64k count=16 2>/dev/null | md5sum')).split(' ')[0];
     assert.equal(md5, createHash('md5').update(pattern).digest('hex'));
     assert.equal((await shell.run('cat /sys/block/vda/size')).trim(), String((8 * MIB) / 512));
+  });
+
+  test('the keyboard: a line typed arrives on the virtual terminal', async () => {
+    const line = 'Hello, World! {[~]} "\\|" <100%> `^_';
+    await shell.run('(head -n 1 </dev/tty1 >/tmp/line; touch /tmp/done) & sleep 0.2');
+    await new Typist(shell.machine.keyboard, { strokeMs: 0 }).type(`${line}\n`, keymapNamed('us'));
+    await shell.run('while [ ! -e /tmp/done ]; do sleep 0.1; done; rm /tmp/done');
+    assert.equal(await shell.run('cat /tmp/line'), `${line}\n`);
+  });
+
+  test('the keyboard: a key that is held repeats, and the guest lights the lights', async () => {
+    const { keyboard } = shell.machine;
+    await shell.run('(head -n 1 </dev/tty1 >/tmp/line; touch /tmp/done) & sleep 0.2');
+    keyboard.key(0x1e, true);
+    await wait(1500);
+    keyboard.key(0x1e, false);
+    keyboard.key(0x1c, true);
+    keyboard.key(0x1c, false);
+    await shell.run('while [ ! -e /tmp/done ]; do sleep 0.1; done; rm /tmp/done');
+    // Linux asks for a quarter of a second, then 30 a second.
+    assert.match(await shell.run('cat /tmp/line'), /^a{5,45}\n$/);
+    const lit = new Promise((resolve) => keyboard.onLeds(resolve));
+    // EV_LED 11h, LED_CAPSL 1, after 16 bytes of time.
+    const light = (on: 0 | 1) =>
+      shell.run(`printf '${'\\0'.repeat(16)}\\021\\0\\001\\0\\00${on}\\0\\0\\0' >/dev/input/event0`);
+    await light(1);
+    assert.deepEqual(await lit, { scroll: false, num: false, caps: true });
+    await light(0);
   });
 
   test('a guest at its prompt costs next to nothing', async () => {

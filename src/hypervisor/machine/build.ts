@@ -1,7 +1,7 @@
 import { randomFillSync } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import type { DiskBackend } from '../backends/disk.ts';
-import { type DiskFormat, openDisk } from '../backends/open-disk.ts';
+import { type OpenDiskOptions, openDisk } from '../backends/open-disk.ts';
 import { type ByteSink, NullSink } from '../backends/streams.ts';
 import { Interpreter } from '../cpu/interpret/engine.ts';
 import { CS, FRAMES, gpr, RAM, S, SEG, segment } from '../cpu/layout.ts';
@@ -51,6 +51,17 @@ export interface MachineFirmware {
   readonly serialConsole?: boolean;
 }
 
+export interface MachineDisk extends Omit<OpenDiskOptions, 'readOnly' | 'log'> {
+  readonly readonly?: boolean;
+  /** `virtio` when not given; up to three may be on `ide`. */
+  readonly bus?: 'virtio' | 'ide';
+}
+
+/** A disk that is open already. It is closed with the machine, which is the only one to use it. */
+interface OpenMachineDisk extends Pick<MachineDisk, 'bus'> {
+  readonly backend: DiskBackend;
+}
+
 export interface MachineConfig {
   /** 1 to 3072; at least 4 with firmware. */
   readonly memoryMiB: number;
@@ -63,16 +74,7 @@ export interface MachineConfig {
     readonly initrd?: string;
     readonly cmdline?: string;
   };
-  /** By path, or open already: then closed with the machine, which is the only one to use it. */
-  readonly disks?: readonly ((
-    | { readonly path: string; readonly readonly?: boolean }
-    | { readonly backend: DiskBackend }
-  ) & {
-    /** `virtio` when not given; up to three may be on `ide`. */
-    readonly bus?: 'virtio' | 'ide';
-    /** When not given: qcow2 for a name that ends in .qcow2, else raw. */
-    readonly format?: DiskFormat;
-  })[];
+  readonly disks?: readonly (MachineDisk | OpenMachineDisk)[];
   /** Path of the disc in a CD-ROM drive, an image or a drive of the host's, or the disc itself; null for a drive without. */
   readonly cdrom?: string | DiskBackend | null;
   readonly engine?: 'auto' | 'interpret' | 'translate';
@@ -170,6 +172,10 @@ async function readStart({ boot, firmware }: MachineConfig): Promise<FirmwareIma
   throw new MachineConfigError('a machine starts either from a kernel or from firmware');
 }
 
+function discOf(disc: string | DiskBackend): OpenDiskOptions | DiskBackend {
+  return typeof disc === 'string' ? { path: disc, readOnly: true, format: 'raw' } : disc;
+}
+
 function allocate(ramBytes: number): WebAssembly.Memory {
   const pages = (RAM + ramBytes) / WASM_PAGE;
   try {
@@ -260,36 +266,19 @@ export async function createMachine(config: MachineConfig, backends: MachineBack
   const disks: DiskBackend[] = [];
   const sinkOf = (sink: ByteSink): ByteSink => own?.io.sink(sink) ?? sink;
   try {
-    const open = async (
-      given: string | DiskBackend,
-      readOnly: boolean,
-      format?: DiskFormat,
-    ): Promise<DiskBackend> => {
-      const disk =
-        typeof given === 'string'
-          ? await openDisk({
-              path: given,
-              readOnly,
-              log: (line) => log.host(line),
-              ...(format && { format }),
-            })
-          : given;
+    const open = async (given: OpenDiskOptions | DiskBackend): Promise<DiskBackend> => {
+      const disk = 'path' in given ? await openDisk({ ...given, log: (line) => log.host(line) }) : given;
       disks.push(disk);
       return own ? own.io.disk(disk) : disk;
     };
     const plugged: PcDisk[] = [];
-    for (const { bus = 'virtio', format, ...disk } of config.disks ?? []) {
-      const backend =
-        'backend' in disk
-          ? await open(disk.backend, false)
-          : await open(disk.path, disk.readonly ?? false, format);
-      plugged.push({ backend, bus });
+    for (const { bus = 'virtio', ...disk } of config.disks ?? []) {
+      const given = 'backend' in disk ? disk.backend : { ...disk, readOnly: disk.readonly ?? false };
+      plugged.push({ backend: await open(given), bus });
     }
     const { cdrom } = config;
     const drive =
-      cdrom === undefined
-        ? undefined
-        : { medium: cdrom === null ? undefined : await open(cdrom, true, 'raw') };
+      cdrom === undefined ? undefined : { medium: cdrom === null ? undefined : await open(discOf(cdrom)) };
     let machine: Machine | undefined;
     let shadow: ShadowRam | undefined;
     const platform = { keyboard: true, vga: 'bios' in source };

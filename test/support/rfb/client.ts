@@ -72,6 +72,8 @@ export class RfbClient {
   }[] = [];
   /** Answers no fence. */
   mute = false;
+  /** Reads over pixels, without decoding them: for measuring what a server does. */
+  skim = false;
   bytesRead = 0;
   /** Pixels that came by JPEG, and so may differ. */
   jpegRects = 0;
@@ -290,12 +292,14 @@ export class RfbClient {
     const inside = x + width <= this.width && y + height <= this.height;
     if (encoding >= 0 && !inside) throw new Error(`rectangle ${x},${y} ${width}x${height} is outside`);
     switch (encoding) {
-      case ENC.raw:
-        this.#put(x, y, width, height, this.#values(await this.read(width * height * this.#pixelBytes)));
+      case ENC.raw: {
+        const data = await this.read(width * height * this.#pixelBytes);
+        if (!this.skim) this.#put(x, y, width, height, this.#values(data));
         return;
+      }
       case ENC.copyRect: {
         const from = await this.read(4);
-        this.#copy(from.readUInt16BE(0), from.readUInt16BE(2), x, y, width, height);
+        if (!this.skim) this.#copy(from.readUInt16BE(0), from.readUInt16BE(2), x, y, width, height);
         return;
       }
       case ENC.hextile:
@@ -304,7 +308,7 @@ export class RfbClient {
         return this.#tight(x, y, width, height);
       case ENC.zrle: {
         const data = await this.read((await this.read(4)).readUInt32BE());
-        this.#zrle(await this.#inflate('zrle', data), x, y, width, height);
+        if (!this.skim) this.#zrle(await this.#inflate('zrle', data), x, y, width, height);
         return;
       }
       case ENC.desktopSize:
@@ -481,6 +485,7 @@ export class RfbClient {
         return bigEndian ? bytes.readUIntBE(i * size, size) : bytes.readUIntLE(i * size, size);
       });
     const control = (await this.read(1))[0];
+    if (this.skim) return this.#skimTight(control, width, height, size);
     for (let stream = 0; stream < 4; stream++) {
       if (control & (1 << stream)) this.#inflaters.delete(`tight ${stream}`);
     }
@@ -535,6 +540,18 @@ export class RfbClient {
       height,
       Array.from(data, (index) => palette[index]),
     );
+  }
+
+  async #skimTight(control: number, width: number, height: number, size: number): Promise<void> {
+    const kind = control >> 4;
+    if (kind === 8) return void (await this.read(size));
+    let length = width * height * size;
+    if (kind !== 9 && (kind & 4) !== 0 && (await this.read(1))[0] === 1) {
+      const colours = (await this.read(1))[0] + 1;
+      await this.read(colours * size);
+      length = (colours === 2 ? Math.ceil(width / 8) : width) * height;
+    }
+    await this.read(kind !== 9 && length < 12 ? length : await this.#compactLength());
   }
 
   async #tightData(stream: string, length: number): Promise<Buffer> {

@@ -6,6 +6,9 @@ import type {
   Surface,
 } from '../../../src/hypervisor/backends/screen.ts';
 
+/** Kept apart; more become one that holds them all. */
+const MOST_RECTS = 8;
+
 /** A screen without an adapter: a test paints on it. */
 export class PaintedScreen implements Screen {
   #surface: Surface;
@@ -55,7 +58,10 @@ export class PaintedScreen implements Screen {
   }
 
   touch(rect: Rect): void {
-    for (const watch of this.#watches) watch.rects.push(rect);
+    for (const watch of this.#watches) {
+      if (watch.rects.length < MOST_RECTS) watch.rects.push(rect);
+      else watch.rects = [bounds([...watch.rects, rect])];
+    }
   }
 
   /** Sets a rectangle's pixels by their place in it; colours are 0xRRGGBB. */
@@ -74,6 +80,14 @@ export class PaintedScreen implements Screen {
     this.pixels.copyWithin(0, (rows * stride) / 4, (height * stride) / 4);
     this.touch({ x: 0, y: 0, width, height });
   }
+}
+
+function bounds(rects: readonly Rect[]): Rect {
+  const x = Math.min(...rects.map((rect) => rect.x));
+  const y = Math.min(...rects.map((rect) => rect.y));
+  const right = Math.max(...rects.map((rect) => rect.x + rect.width));
+  const bottom = Math.max(...rects.map((rect) => rect.y + rect.height));
+  return { x, y, width: right - x, height: bottom - y };
 }
 
 /** With something unused before, beside and behind the pixels, as an adapter's may have. */

@@ -60,7 +60,16 @@ export const DEBIAN_686: ImageFlavour = {
 };
 
 /** For a virtual machine's devices; those that the kernel has built in are not loaded. */
-const MODULES = ['virtio_pci', 'virtio_blk', 'virtio_net', 'virtio_rng', 'virtio_console', 'evdev', 'button'];
+const MODULES = [
+  'virtio_pci',
+  'virtio_blk',
+  'virtio_net',
+  'virtio_rng',
+  'virtio_console',
+  'evdev',
+  'psmouse',
+  'button',
+];
 
 const CMDLINE = 'console=ttyS0 quiet';
 

@@ -13,6 +13,9 @@ const SECTOR = 512;
 /** Clusters that one write allocates at once are no more bytes than these. */
 const MOST_NEW_BYTES = 4 << 20;
 
+/** Clusters that are discarded or zeroed as one request. */
+const EMPTIED_AT_ONCE = 8192;
+
 /** How a range of whole clusters is emptied: see `discard` and `writeZeroes` of `DiskBackend`. */
 type Emptying = 'discard' | 'unmap' | 'keep';
 
@@ -66,11 +69,11 @@ export class Qcow2Disk implements DiskBackend {
   }
 
   async discard(offset: number, length: number): Promise<void> {
-    await this.#changing(offset, length, () => this.#empty(offset, length, 'discard'));
+    await this.#emptyAll(offset, length, 'discard');
   }
 
   async writeZeroes(offset: number, length: number, mayUnmap: boolean): Promise<void> {
-    await this.#changing(offset, length, () => this.#empty(offset, length, mayUnmap ? 'unmap' : 'keep'));
+    await this.#emptyAll(offset, length, mayUnmap ? 'unmap' : 'keep');
   }
 
   async close(): Promise<void> {
@@ -289,6 +292,18 @@ export class Qcow2Disk implements DiskBackend {
     this.#compressed.forget(entry.offset);
     const last = Math.floor((entry.offset + entry.compressedBytes - 1) / clusterSize);
     this.#core.drop(first, last - first + 1);
+  }
+
+  /** In pieces of so many clusters, so that what is dropped can be written and freed on the way. */
+  async #emptyAll(offset: number, length: number, how: Emptying): Promise<void> {
+    checkRange(this.size, offset, length);
+    const piece = EMPTIED_AT_ONCE * this.#core.header.clusterSize;
+    for (let at = offset; at < offset + length; ) {
+      const part = Math.min(piece - (at % piece), offset + length - at);
+      const from = at;
+      await this.#changing(from, part, () => this.#empty(from, part, how));
+      at += part;
+    }
   }
 
   async #empty(offset: number, length: number, how: Emptying): Promise<void> {

@@ -10,7 +10,7 @@ export const HEADER_AUTOCLEAR = 88;
 export const INCOMPATIBLE_DIRTY = 1;
 export const INCOMPATIBLE_CORRUPT = 2;
 const INCOMPATIBLE_COMPRESSION = 8;
-export const AUTOCLEAR_BITMAPS = 1;
+const AUTOCLEAR_BITMAPS = 1;
 
 const V2_BYTES = 72;
 const V3_BYTES = 104;
@@ -127,7 +127,10 @@ export async function readHeader(file: ImageFile): Promise<Qcow2Header> {
     dirty: (features & INCOMPATIBLE_DIRTY) !== 0,
     corrupt: (features & INCOMPATIBLE_CORRUPT) !== 0,
     autoclear,
-    ...readBitmaps(extensions.bitmaps, autoclear && (head.getUint32(HEADER_AUTOCLEAR + 4) & 1) === 1),
+    ...readBitmaps(
+      extensions.bitmaps,
+      autoclear && (head.getUint32(HEADER_AUTOCLEAR + 4) & AUTOCLEAR_BITMAPS) !== 0,
+    ),
     ...(backing && { backingName: backing.name }),
     ...(extensions.backingFormat !== undefined && { backingFormat: extensions.backingFormat }),
   };

@@ -120,37 +120,50 @@ export class Refcounts {
       // First find out what becomes free: no one may have it before its space is given back.
       for (const run of await this.#lastReferences(runs))
         await this.#core.file.punch(run.first * clusterSize, run.count * clusterSize);
-      for (const { first, count } of runs) {
-        for (let cluster = first; cluster < first + count; cluster++) await this.#decrement(cluster);
+      for (const run of runs) {
+        for (const { first, count } of this.#byBlock(run)) {
+          const table = await this.#block(Math.floor(first / this.#perBlock), false);
+          for (let cluster = first; cluster < first + count; cluster++) this.#decrement(table, cluster);
+        }
       }
     });
   }
 
-  async #decrement(cluster: number): Promise<void> {
-    const block = Math.floor(cluster / this.#perBlock);
-    const table = await this.#block(block, false);
-    const count = table && this.#get(table, cluster);
-    if (table === undefined || count === 0)
-      throw this.#core.damaged(`cluster ${cluster} is in use and counts as free`);
-    this.#set(table, cluster % this.#perBlock, (count as number) - 1);
+  #decrement(table: Table | undefined, cluster: number): void {
+    const count = table ? this.#get(table, cluster) : 0;
+    if (!table || count === 0) throw this.#core.damaged(`cluster ${cluster} is in use and counts as free`);
+    this.#set(table, cluster % this.#perBlock, count - 1);
     if (count === 1) this.#hint = Math.min(this.#hint, cluster);
   }
 
+  /** Those of the clusters that have one reference, in runs. */
   async #lastReferences(runs: readonly Clusters[]): Promise<Clusters[]> {
     const last: Clusters[] = [];
-    for (const { first, count } of runs) {
-      let start = first;
-      for (let cluster = first; cluster <= first + count; cluster++) {
-        const metadata = cluster < first + count ? this.#core.places.at(cluster) : undefined;
-        if (metadata !== undefined) throw this.#core.damaged(`data lies where ${metadata} is`);
-        const table =
-          cluster < first + count && (await this.#block(Math.floor(cluster / this.#perBlock), false));
-        if (table && this.#get(table, cluster) === 1) continue;
-        if (cluster > start) last.push({ first: start, count: cluster - start });
-        start = cluster + 1;
+    for (const run of runs) {
+      let start = run.first;
+      for (const { first, count } of this.#byBlock(run)) {
+        const table = await this.#block(Math.floor(first / this.#perBlock), false);
+        for (let cluster = first; cluster < first + count; cluster++) {
+          const metadata = this.#core.places.at(cluster);
+          if (metadata !== undefined) throw this.#core.damaged(`data lies where ${metadata} is`);
+          if (table && this.#get(table, cluster) === 1) continue;
+          if (cluster > start) last.push({ first: start, count: cluster - start });
+          start = cluster + 1;
+        }
       }
+      const end = run.first + run.count;
+      if (end > start) last.push({ first: start, count: end - start });
     }
     return last;
+  }
+
+  /** Parts of a run, each counted by one block. */
+  *#byBlock({ first, count }: Clusters): Generator<Clusters> {
+    for (let from = first; from < first + count; ) {
+      const to = Math.min(first + count, (Math.floor(from / this.#perBlock) + 1) * this.#perBlock);
+      yield { first: from, count: to - from };
+      from = to;
+    }
   }
 
   #get(table: Table, cluster: number): number {

@@ -43,13 +43,21 @@ export interface TightOptions {
   readonly jpeg?: { readonly encoder: JpegEncoder; readonly quality: JpegQuality } | undefined;
 }
 
+/** What a part can be sent as, from the cheapest on. */
+type Kind = 'fill' | 'mono' | 'indexed' | 'colours';
+
+/** Bytes, about, that a pixel takes once compressed, and what a part of its own costs besides. */
+const COST: Readonly<Record<Kind, number>> = { fill: 0, mono: 0.04, indexed: 0.12, colours: 1.5 };
+const PART_COST = 40;
+
 /** A part of the band that is being encoded, as it will be sent. */
 interface Piece {
   /** Within the picture. */
   readonly rect: Rect;
-  readonly kind: 'fill' | 'palette' | 'colours';
-  /** Of a fill. */
-  readonly word: number;
+  readonly kind: Kind;
+  /** The colour of a fill, the two of a mono piece. */
+  readonly first: number;
+  readonly second: number;
 }
 
 /** Tight: rfbproto, "Tight Encoding". Fill, palette and copy filter, JPEG; no gradient filter. */
@@ -83,26 +91,66 @@ export class TightEncoder implements RectEncoder {
 
   /** Cuts a part of the band where that separates few colours from many. */
   #carve(rect: Rect): Piece[] {
-    const { width, height } = rect;
-    const most = Math.min(256, Math.max(2, Math.floor((width * height) / PIXELS_PER_COLOUR)));
-    if (this.#palette.count(this.#words, this.#at(rect), this.#band.width, width, height, most)) {
-      const kind = this.#palette.size === 1 ? 'fill' : 'palette';
-      return [{ rect, kind, word: this.#palette.words[0] }];
+    const whole = this.#whole(rect);
+    const small = rect.width <= LEAST_SIDE && rect.height <= LEAST_SIDE;
+    if (small || whole.kind === 'fill' || whole.kind === 'mono') return [whole];
+    const pieces = this.#join(halves(rect).flatMap((half) => this.#carve(half)));
+    return costOf(pieces) < costOf([whole]) ? pieces : [whole];
+  }
+
+  /** Joins neighbours of one kind that make a rectangle together. */
+  #join(pieces: Piece[]): Piece[] {
+    for (let i = 0; i < pieces.length; i++) {
+      for (let k = i + 1; k < pieces.length; k++) {
+        const joined = this.#joinTwo(pieces[i], pieces[k]);
+        if (joined === undefined) continue;
+        // What has grown may fit to one that did not fit before.
+        return this.#join([...pieces.slice(0, i), joined, ...pieces.slice(i + 1, k), ...pieces.slice(k + 1)]);
+      }
     }
-    const whole: Piece = { rect, kind: 'colours', word: 0 };
-    if (width <= LEAST_SIDE && height <= LEAST_SIDE) return [whole];
-    const [a, b] = halves(rect).map((half) => this.#carve(half));
-    const pieces = [...a, ...b];
-    if (pieces.length === 2 && pieces.every(({ kind }) => kind === 'colours')) return [whole];
     return pieces;
   }
 
-  #write(picture: Picture, { rect, kind, word }: Piece, out: ByteWriter): void {
+  #joinTwo(a: Piece, b: Piece): Piece | undefined {
+    if (a.kind !== b.kind) return undefined;
+    const rect = joinRects(a.rect, b.rect);
+    if (rect === undefined) return undefined;
+    switch (a.kind) {
+      case 'fill':
+        return a.first === b.first ? { ...a, rect } : undefined;
+      case 'mono': {
+        const same = a.first === b.first && a.second === b.second;
+        return same || (a.first === b.second && a.second === b.first) ? { ...a, rect } : undefined;
+      }
+      case 'indexed': {
+        const joined = this.#whole(rect);
+        return joined.kind === 'indexed' ? joined : undefined;
+      }
+      case 'colours':
+        return { ...a, rect };
+    }
+  }
+
+  /** A part of the band as one piece. */
+  #whole(rect: Rect): Piece {
+    const { width, height } = rect;
+    const palette = this.#palette;
+    const most = Math.min(256, Math.max(2, Math.floor((width * height) / PIXELS_PER_COLOUR)));
+    const few = palette.count(this.#words, this.#at(rect), this.#band.width, width, height, most);
+    const kind = !few ? 'colours' : palette.size === 1 ? 'fill' : palette.size === 2 ? 'mono' : 'indexed';
+    return { rect, kind, first: palette.words[0], second: palette.words[1] };
+  }
+
+  #write(picture: Picture, { rect, kind, first, second }: Piece, out: ByteWriter): void {
     if (kind === 'fill') {
       out.u8(CONTROL.fill);
-      out.pixel(word, this.#packer.bytes);
-    } else if (kind === 'palette') {
-      this.#writePalette(rect, out);
+      out.pixel(first, this.#packer.bytes);
+    } else if (kind === 'mono') {
+      this.#beginPalette(STREAM.mono, Uint32Array.of(first, second), out);
+      this.#putBits(rect, second);
+      this.#writeData(out, STREAM.mono);
+    } else if (kind === 'indexed') {
+      this.#writeIndexed(rect, out);
     } else if (
       this.#options.jpeg !== undefined &&
       this.#options.format.bitsPerPixel > 8 &&
@@ -122,17 +170,19 @@ export class TightEncoder implements RectEncoder {
     }
   }
 
-  #writePalette(rect: Rect, out: ByteWriter): void {
+  #writeIndexed(rect: Rect, out: ByteWriter): void {
     const palette = this.#palette;
     palette.count(this.#words, this.#at(rect), this.#band.width, rect.width, rect.height, 256);
-    const stream = palette.size === 2 ? STREAM.mono : STREAM.indexed;
+    this.#beginPalette(STREAM.indexed, palette.words.subarray(0, palette.size), out);
+    this.#putIndexes(rect);
+    this.#writeData(out, STREAM.indexed);
+  }
+
+  #beginPalette(stream: number, colours: Uint32Array, out: ByteWriter): void {
     out.u8((stream << 4) | CONTROL.explicitFilter);
     out.u8(FILTER_PALETTE);
-    out.u8(palette.size - 1);
-    out.pixels(palette.words, 0, palette.size, this.#packer.bytes);
-    if (palette.size === 2) this.#putBits(rect, palette.words[1]);
-    else this.#putIndexes(rect);
-    this.#writeData(out, stream);
+    out.u8(colours.length - 1);
+    out.pixels(colours, 0, colours.length, this.#packer.bytes);
   }
 
   /** A bit for each pixel, set where it is `one`; each row begins with a byte of its own. */
@@ -177,20 +227,41 @@ export class TightEncoder implements RectEncoder {
   }
 }
 
+/**
+ * Rows first, since what people look at is in lines and bars; at a multiple of 16, so that pieces keep to the tiles in
+ * which changes are counted.
+ */
 function halves({ x, y, width, height }: Rect): [Rect, Rect] {
-  // At a multiple of 16, so that pieces keep to the tiles in which changes are counted.
-  if (width >= height) {
-    const left = ((width >> 1) + 15) & -16;
+  if (height > LEAST_SIDE) {
+    const upper = ((height >> 1) + 15) & -16;
     return [
-      { x, y, width: left, height },
-      { x: x + left, y, width: width - left, height },
+      { x, y, width, height: upper },
+      { x, y: y + upper, width, height: height - upper },
     ];
   }
-  const upper = ((height >> 1) + 15) & -16;
+  const left = ((width >> 1) + 15) & -16;
   return [
-    { x, y, width, height: upper },
-    { x, y: y + upper, width, height: height - upper },
+    { x, y, width: left, height },
+    { x: x + left, y, width: width - left, height },
   ];
+}
+
+/** Of two that lie side by side or one above the other, without a gap. */
+function joinRects(a: Rect, b: Rect): Rect | undefined {
+  const { x, y, width, height } = a;
+  if (b.x === x && b.width === width) {
+    if (b.y === y + height) return { x, y, width, height: height + b.height };
+    if (y === b.y + b.height) return { x, y: b.y, width, height: height + b.height };
+  }
+  if (b.y === y && b.height === height) {
+    if (b.x === x + width) return { x, y, width: width + b.width, height };
+    if (x === b.x + b.width) return { x: b.x, y, width: width + b.width, height };
+  }
+  return undefined;
+}
+
+function costOf(pieces: readonly Piece[]): number {
+  return pieces.reduce((sum, { rect, kind }) => sum + PART_COST + COST[kind] * rect.width * rect.height, 0);
 }
 
 /** Tight's own length: seven bits, then seven, then eight, each byte but the last with bit 7 set. */
