@@ -17,15 +17,25 @@ export class Sides {
   readonly pointer = new SwitchedPointer();
   readonly #name: string;
   readonly #log: (message: string) => void;
-  #hasScreen = false;
+  readonly #ready = Promise.withResolvers<void>();
+  #hasScreen: boolean;
   #hasKeyboard = false;
   #display: DisplayServer | undefined;
   #idle: NodeJS.Timeout | undefined;
 
-  /** @param name what viewers show as the title */
-  constructor(name: string, log: (message: string) => void) {
+  /**
+   * @param name what viewers show as the title
+   * @param hasScreen whether the machine that is being built will have a screen: viewers may come before it
+   */
+  constructor(name: string, hasScreen: boolean, log: (message: string) => void) {
     this.#name = name;
+    this.#hasScreen = hasScreen;
     this.#log = log;
+  }
+
+  /** Resolves when there is a machine behind them for the first time. */
+  get ready(): Promise<void> {
+    return this.#ready.promise;
   }
 
   /** Puts a machine behind them. */
@@ -35,6 +45,7 @@ export class Sides {
     this.screen.show(screen);
     this.keyboard.use(keyboard);
     this.pointer.use(pointer);
+    this.#ready.resolve();
   }
 
   get hasScreen(): boolean {

@@ -40,6 +40,8 @@ export class Tools {
   /** Rejects with a ChannelError fit for whoever asked. */
   async use(operation: ToolOperation, args: unknown, asker: Asker): Promise<unknown> {
     try {
+      // A machine that is being built is waited for; one that cannot be ends this process, and the asker's wait with it.
+      await this.#sides.ready;
       switch (operation) {
         case 'screenshot':
           return await this.#screenshot(asker);

@@ -58,7 +58,7 @@ export class VmProcess {
     this.#paused = config.paused;
     this.#record = { vmId: config.vmId, launchId: config.launchId, ...ownIdentity() };
     this.#cdrom = config.cdrom;
-    this.#sides = new Sides(config.vmId, log);
+    this.#sides = new Sides(config.vmId, 'firmware' in config.boot, log);
     this.#channel = new ChannelServer(this.#record, {
       status: () => this.#status(),
       input: (bytes) => this.#input(bytes),
