@@ -139,6 +139,7 @@ describe('disks and discs of virtual machines', () => {
       assertProblem(answer, 400, 'invalid_request');
     }
     await upload('disk3', 'disk', 3 * MIB);
+    await lookedInto();
     assertProblem(await create({ disks: [{ image: 'disk3', sizeMiB: 2 }] }), 400, 'invalid_request');
     assertProblem(await create({ disks: [{ image: 'nope' }] }), 404, 'not_found');
     assertProblem(await create({ cdrom: { image: newId('img') } }), 404, 'not_found');
@@ -209,6 +210,7 @@ describe('disks and discs of virtual machines', () => {
   it('counts disks that a guest can write to against the quota, also when many VMs come at once', async () => {
     const tenant = await makeTenant(api, { diskMiB: 10 });
     await upload('theirs', 'disk', 3 * MIB, tenant.call);
+    await lookedInto();
     const make = (disks: object[]) =>
       tenant.call('POST', '/v1/vms', { name: 'a', memoryMiB: 64, start: false, disks });
     const answers = await Promise.all(Array.from({ length: 6 }, () => make([{ image: 'theirs' }])));
