@@ -152,14 +152,17 @@ async function bootRequest(boot: NonNullable<MachineConfig['boot']>): Promise<Bo
 }
 
 /**
- * How V8 compiles WebAssembly, for the whole process. What is translated is hot already, so its optimizing compiler gets
- * it early; peeled and unrolled loops cost more time to compile than they save, and `matrix` ran slower by half with them.
+ * Settings of V8's, for the whole process. What is translated is hot already, so the optimizing compiler gets it early;
+ * peeled and unrolled loops cost more time to compile than they save, and `matrix` ran slower by half with them. Young
+ * garbage is collected by the thread whose it is: others, which step back behind the guest (cpu/translate/priorities.ts),
+ * would be waited for.
  */
-function tuneCompiler(): void {
-  setFlagsFromString('--wasm-tiering-budget=1000000');
-  setFlagsFromString('--no-wasm-loop-peeling');
-  setFlagsFromString('--no-wasm-loop-unrolling');
-}
+const V8_FLAGS = [
+  '--wasm-tiering-budget=1000000',
+  '--no-wasm-loop-peeling',
+  '--no-wasm-loop-unrolling',
+  '--no-parallel-scavenge',
+];
 
 interface FirmwareImages {
   readonly bios: Uint8Array;
@@ -265,7 +268,7 @@ function checkConfig(config: MachineConfig): void {
  */
 export async function createMachine(config: MachineConfig, backends: MachineBackends = {}): Promise<Machine> {
   checkConfig(config);
-  tuneCompiler();
+  for (const flag of V8_FLAGS) setFlagsFromString(flag);
   const ramBytes = config.memoryMiB * MIB;
   const memory = allocate(ramBytes);
   const ram = new Ram(memory.buffer, RAM, ramBytes);
