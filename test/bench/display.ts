@@ -14,10 +14,9 @@ import { drawingKernel } from './display/kernel.ts';
 import { LINE, LINES, TEXTURE, WINDOW } from './display/texture.ts';
 import { aboutThisMachine, median, printTable, readRuns } from './support/figures.ts';
 
-/** Each with the console lines of the work that is timed without and with a viewer. */
 const MODES = [
-  { width: 1024, height: 768, workLines: 400 },
-  { width: 1920, height: 1080, workLines: 200 },
+  { width: 1024, height: 768 },
+  { width: 1920, height: 1080 },
 ] as const;
 /** For a guest to be ready, and for a picture to come; later means never. Milliseconds. */
 const LIMIT_MS = 60_000;
@@ -26,6 +25,8 @@ const WRITES = 60;
 /** Console lines and steps of a window, and how often they come. */
 const SCENE = { steps: 100, everyMs: 40 } as const;
 const BACKGROUND = 0x305070;
+/** What the guest does, without and with a viewer: so many console lines that they take it that long alone. */
+const WORK = { first: 50, ms: 2000, least: 50, most: 100_000 } as const;
 /** QEMU counts displays from there. */
 const FIRST_PORT = 5900;
 
@@ -162,8 +163,7 @@ interface Figures {
 async function measure(guest: DrawingGuest, mode: Mode): Promise<Figures> {
   await guest.tell({ op: 'm', ...mode });
   await guest.tell({ op: 'f', ...mode, argument: BACKGROUND });
-  const work: Command = { op: 'r', width: 800, argument: mode.workLines };
-  await guest.tell(work);
+  const work = await workFor(guest);
   const alone = await timed(() => guest.tell(work));
 
   const watcher = await Watcher.open(guest.port);
@@ -176,7 +176,7 @@ async function measure(guest: DrawingGuest, mode: Mode): Promise<Figures> {
     const { width, height, row } = WINDOW;
     await guest.tell({ op: 'b', x, y: 100, width, height, argument: row * TEXTURE.width * 4 });
   });
-  await guest.tell(work);
+  await guest.tell({ op: 'r', width: 800, argument: WORK.first });
   const console = await scene(watcher, async (step) => {
     await guest.tell({ op: 's', argument: LINE });
     const argument = (step % LINES) * LINE * TEXTURE.width * 4;
@@ -184,6 +184,14 @@ async function measure(guest: DrawingGuest, mode: Mode): Promise<Figures> {
   });
   watcher.close();
   return { latency, console, window, alone, watched };
+}
+
+async function workFor(guest: DrawingGuest): Promise<Command> {
+  const lines = (argument: number): Command => ({ op: 'r', width: 800, argument });
+  // The first time a translator is cold.
+  await guest.tell(lines(WORK.first));
+  const ms = await timed(() => guest.tell(lines(WORK.first)));
+  return lines(Math.min(WORK.most, Math.max(WORK.least, Math.round((WORK.first * WORK.ms) / ms))));
 }
 
 /** From the guest's answer that it has written a few pixels to their arrival. */

@@ -10,9 +10,13 @@ export interface Scroll {
 
 /** A smaller area is cheaper to send than to look through. Pixels. */
 const LEAST = { width: 64, height: 48 } as const;
-/** Of the rows that stand out, so many must have come from the same distance. */
+/** Rows that must have come from the same distance, at least, and as a share of those that were looked at. */
 const LEAST_ROWS = 8;
 const LEAST_SHARE = 0.5;
+/** No better distance is looked for. */
+const ENOUGH_SHARE = 0.85;
+/** Rows that are looked at, at most. */
+const MOST_ROWS = 256;
 /** One in so many pixels of a row goes into its hash; odd, so that it meets every column of a character. */
 const SAMPLE = 3;
 
@@ -28,29 +32,55 @@ export function findScroll(picture: Picture, source: Source, areas: readonly Rec
 
   const before = hashRows(picture.pixels, 0, picture.width, box);
   const after = hashRows(source.words, source.start, source.pitch, box);
-  const origin = new Map<number, number>();
-  before.forEach((hash, row) => void origin.set(hash, origin.has(hash) ? -1 : row));
-  const moves = new Map<number, { count: number; first: number; last: number }>();
-  let standOut = 0;
+  const rows = tellingRows(before, after);
+  const dy = bestDistance(before, after, rows);
+  if (dy === undefined) return undefined;
+  const moved = rows.filter((row) => after[row] === before[row + dy]);
+  const first = moved[0];
+  const height = moved[moved.length - 1] - first + 1;
+  return { to: { x: box.x, y: box.y + first, width: box.width, height }, dy };
+}
+
+/** Rows that changed and are not like most others, as blank ones are: some of them, when there are many. */
+function tellingRows(before: Int32Array, after: Int32Array): number[] {
+  const counts = new Map<number, number>();
+  for (const hash of before) counts.set(hash, (counts.get(hash) ?? 0) + 1);
+  const [common] = [...counts].reduce((a, b) => (b[1] > a[1] ? b : a));
+  const rows: number[] = [];
   after.forEach((hash, row) => {
-    const from = origin.get(hash) ?? -1;
-    // A row that is like others, such as a blank one, says nothing.
-    if (from < 0) return;
-    standOut++;
-    const move = moves.get(from - row);
-    if (move === undefined) moves.set(from - row, { count: 1, first: row, last: row });
-    else {
-      move.count++;
-      move.last = row;
-    }
+    if (hash !== before[row] && hash !== common) rows.push(row);
   });
-  const best = [...moves].reduce(
-    (a, b) => (b[1].count > a[1].count ? b : a),
-    [0, { count: 0, first: 0, last: 0 }],
-  );
-  const [dy, { count, first, last }] = best;
-  if (dy === 0 || count < LEAST_ROWS || count < LEAST_SHARE * standOut) return undefined;
-  return { to: { x: box.x, y: box.y + first, width: box.width, height: last - first + 1 }, dy };
+  const step = Math.ceil(rows.length / MOST_ROWS);
+  // The first and the last one say how far it goes.
+  return rows.filter((_, i) => i % step === 0 || i === rows.length - 1);
+}
+
+/**
+ * The distance from which most of the rows came; the shortest that explains nearly all of them. Undefined when none
+ * explains most.
+ */
+function bestDistance(before: Int32Array, after: Int32Array, rows: readonly number[]): number | undefined {
+  let best: number | undefined;
+  let most = Math.max(LEAST_ROWS, Math.ceil(LEAST_SHARE * rows.length)) - 1;
+  const enough = Math.max(ENOUGH_SHARE * rows.length, LEAST_ROWS);
+  for (let distance = 1; distance < before.length && most < enough; distance++) {
+    for (const dy of [distance, -distance]) {
+      const count = countMoved(before, after, rows, dy);
+      if (count <= most) continue;
+      most = count;
+      best = dy;
+    }
+  }
+  return best;
+}
+
+function countMoved(before: Int32Array, after: Int32Array, rows: readonly number[], dy: number): number {
+  let count = 0;
+  for (let i = 0; i < rows.length; i++) {
+    const from = rows[i] + dy;
+    if (from >= 0 && from < before.length && before[from] === after[rows[i]]) count++;
+  }
+  return count;
 }
 
 function bounds(areas: readonly Rect[]): Rect | undefined {

@@ -24,6 +24,8 @@ export class Shadow implements Picture {
   width = 0;
   height = 0;
   pixels = new Uint32Array(0);
+  /** The same memory. */
+  #bytes = Buffer.alloc(0);
 
   /**
    * Brings the copy up to date.
@@ -36,6 +38,7 @@ export class Shadow implements Picture {
       this.width = width;
       this.height = height;
       this.pixels = new Uint32Array(width * height);
+      this.#bytes = Buffer.from(this.pixels.buffer);
     }
     const source = sourceOf(surface);
     const whole = { x: 0, y: 0, width, height };
@@ -61,11 +64,10 @@ export class Shadow implements Picture {
       for (let y = top; y < top + height; y++) {
         const ours = y * this.width;
         const theirs = source.start + y * pitch;
-        for (let x = left; x < right; ) {
-          if ((words[theirs + x] & COLOUR) === pixels[ours + x]) {
-            x++;
-            continue;
-          }
+        if (this.#isRowSame(source, 4 * (theirs + left), 4 * (ours + left), 4 * width)) continue;
+        for (let x = left; ; ) {
+          while (x < right && ((words[theirs + x] ^ pixels[ours + x]) & COLOUR) === 0) x++;
+          if (x >= right) break;
           changed.addAt(x, y);
           const end = Math.min((x | (TILE - 1)) + 1, right);
           if (copy) for (; x < end; x++) pixels[ours + x] = words[theirs + x] & COLOUR;
@@ -73,6 +75,11 @@ export class Shadow implements Picture {
         }
       }
     }
+  }
+
+  /** Whether so many bytes are the same, the meaningless ones included: a quick answer for most rows. */
+  #isRowSame({ bytes }: Source, theirs: number, ours: number, length: number): boolean {
+    return bytes.compare(this.#bytes, ours, ours + length, theirs, theirs + length) === 0;
   }
 
   #move({ to, dy }: Scroll): void {
@@ -88,6 +95,8 @@ export class Shadow implements Picture {
 /** A surface's pixels as words. */
 export interface Source {
   readonly words: Uint32Array;
+  /** The same memory. */
+  readonly bytes: Buffer;
   /** Index of the first pixel. */
   readonly start: number;
   /** Words from a row to the next. */
@@ -99,7 +108,12 @@ function sourceOf({ memory, offset, stride, width, height }: Surface): Source {
   if (offset % 4 !== 0 || stride % 4 !== 0 || width < 1 || height < 1 || end > memory.byteLength) {
     throw new RangeError(`no surface of ${width}x${height} at ${offset}, stride ${stride}`);
   }
-  return { words: new Uint32Array(memory, 0, memory.byteLength >>> 2), start: offset / 4, pitch: stride / 4 };
+  return {
+    words: new Uint32Array(memory, 0, memory.byteLength >>> 2),
+    bytes: Buffer.from(memory),
+    start: offset / 4,
+    pitch: stride / 4,
+  };
 }
 
 /** The tiles that a rectangle touches, cut to the picture. */
