@@ -86,8 +86,8 @@ export class Mapping {
       throw this.#core.damaged(`reserved bits in ${where()}`);
     if (entry.offset === 0) return entry;
     if (entry.kind === 'compressed') {
-      // Its last sector may be cut short by the file's end.
-      if (!this.#core.inFile(entry.offset, 1)) throw this.#core.damaged(`${where()} points outside the file`);
+      if (!this.#core.inFile(entry.offset, entry.compressedBytes))
+        throw this.#core.damaged(`${where()} points outside the file`);
       return entry;
     }
     if (entry.offset % clusterSize !== 0) throw this.#core.damaged(`${where()} points into a cluster`);

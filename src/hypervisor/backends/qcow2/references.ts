@@ -187,16 +187,10 @@ class Walk {
       const what = `entry ${at / 8} of the L2 table at ${offset}`;
       if (entry.reserved || (entry.kind === 'zero' && version === 2)) this.#wrong(`reserved bits in ${what}`);
       if (entry.offset === 0) continue;
-      if (entry.kind === 'compressed')
-        this.span(what, entry.offset, Math.min(entry.compressedBytes, this.#toEnd(entry.offset)), times);
+      if (entry.kind === 'compressed') this.span(what, entry.offset, entry.compressedBytes, times);
       else if (this.#cluster(what, entry.offset, times) && active)
         this.counts.claim(entry.offset / clusterSize, entry.copied);
     }
-  }
-
-  /** The last sector of compressed data may be cut short by the file's end. */
-  #toEnd(offset: number): number {
-    return Math.max(1, this.#end * this.#header.clusterSize - offset);
   }
 
   async refcountBlocks(): Promise<void> {
