@@ -76,6 +76,7 @@ async function serve(
     imagesDir: config.imagesDir,
     engine: config.engine,
     orphanSeconds: settings.orphanSeconds,
+    cacheFolder: join(config.cacheDir, 'hypervisor'),
     log,
   });
   const jobs = new Worker<ReconcileJob>(

@@ -12,6 +12,8 @@ export interface Config {
   readonly port: number;
   /** Absolute path of the data directory (TEREMOK_HOME). */
   readonly home: string;
+  /** Where what takes long to make is kept. */
+  readonly cacheDir: string;
   /** Where image files live: `home`/images. */
   readonly imagesDir: string;
   readonly databaseUrl: string;
@@ -63,6 +65,7 @@ export function loadConfig(env: Env = process.env): Config {
     host: env['HOST'] || '127.0.0.1',
     port: integer('PORT', 8080, 0, 65535),
     home,
+    cacheDir: path.resolve(env['TEREMOK_CACHE'] || path.join(home, 'cache')),
     imagesDir: path.join(home, 'images'),
     databaseUrl: url('DATABASE_URL', env, ['postgres:', 'postgresql:', 'socket:'], problems),
     redisUrl: url('REDIS_URL', env, ['redis:', 'rediss:', 'unix:'], problems),

@@ -43,6 +43,8 @@ export interface VmProcessConfig {
   readonly paused: boolean;
   /** How long to run on without a worker before ending, in seconds. */
   readonly orphanSeconds: number;
+  /** A folder for what is the same for all VMs and takes long to make. */
+  readonly cacheFolder: string;
 }
 
 export interface VmProcessRecord {
@@ -112,6 +114,7 @@ export function parseVmProcessConfig(json: string): VmProcessConfig {
     },
     paused: fields.paused === true,
     orphanSeconds: positive(fields, 'orphanSeconds'),
+    cacheFolder: text(fields, 'cacheFolder'),
   };
 }
 

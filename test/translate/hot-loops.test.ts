@@ -2,7 +2,7 @@
 // keeps a region from being made.
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { setImmediate } from 'node:timers/promises';
+import { setImmediate, setTimeout } from 'node:timers/promises';
 import { generateInterpreter } from '../../src/hypervisor/cpu/interpret/generate.ts';
 import { RAM } from '../../src/hypervisor/cpu/layout.ts';
 import { memoryForms, operandSizes } from '../native/cases.ts';
@@ -13,6 +13,8 @@ import { emitCode } from './region-code.ts';
 
 const PROGRAMS = 40;
 const ROUNDS = 1000;
+/** Milliseconds that a program waits for its regions at most each time: the thread has to start first. */
+const MOST_WAITS = 10_000;
 const PROGRAMS_BESIDE = 40;
 
 describe('hot loops', () => {
@@ -57,8 +59,13 @@ describe('hot loops', () => {
       machine.begin(program);
       for (let turns = 0; turns < 2000 && !machine.halted; turns++) {
         machine.advance(120);
-        // Modules are compiled on other threads, and put in place between slices.
+        // Regions are made on another thread, and put in place between slices; at times they are waited for.
         await setImmediate();
+        const waits = turns % 8 === 0 ? MOST_WAITS : 0;
+        for (let n = 0; n < waits && engines.counter('beingTranslated') > 0 && !machine.halted; n++) {
+          await setTimeout(1);
+          machine.advance(1);
+        }
       }
       assert.deepEqual(machineDifferences(expected, machine), [], `seed ${5000 + seed}`);
     }

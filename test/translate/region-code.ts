@@ -5,6 +5,7 @@ import { emitRegion } from '../../src/hypervisor/cpu/translate/emit.ts';
 import { RegionModule } from '../../src/hypervisor/cpu/translate/module.ts';
 import { findRegion } from '../../src/hypervisor/cpu/translate/region.ts';
 import { I32 } from '../../src/hypervisor/cpu/wasm/opcodes.ts';
+import { i32 } from '../../src/hypervisor/cpu/wasm/value.ts';
 
 /**
  * The module of the region at the start of RAM, whose first page has `code`;
@@ -26,7 +27,7 @@ export function emitCode(
       memory,
       mode === 64 ? 2 : 1,
       (n) => (n === 0 ? page : undefined),
-      (decoder, m) => decoder.handler(m),
+      (decoder) => decoder.handler(mode === 64 ? 2 : 1),
     ),
     0,
     { instructions: 200, callDepth: 3, seen: () => true },
@@ -38,7 +39,14 @@ export function emitCode(
     if (!ref) throw new RangeError(`no runtime function ${name}`);
     return ref;
   });
-  const context = { long: mode === 64, entryHandler: 1, physical: () => 0, record: () => 64, count: false };
+  const context = {
+    long: mode === 64,
+    entryHandler: 1,
+    physical: () => 0,
+    record: () => i32(64),
+    count: false,
+    windows: true,
+  };
   module.m.fn('region', [I32], [I32], (f) => emitRegion(f, module, region, context));
   return module.m.finish();
 }

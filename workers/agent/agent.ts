@@ -22,6 +22,8 @@ export interface AgentDeps {
   readonly imagesDir: string;
   readonly engine: string;
   readonly orphanSeconds: number;
+  /** See VmProcessConfig. */
+  readonly cacheFolder: string;
   readonly log: Logger;
 }
 

@@ -23,7 +23,7 @@ export class LaunchError extends Error {
 
 /**
  * Starts a VM process in a session of its own, so that it outlives this worker
- * if it must, and with an empty environment, so that it holds no credentials.
+ * if it must, and with nothing in its environment that was in this one's, so that it holds no credentials.
  * Rejects with a LaunchError.
  */
 export async function launch(directory: VmDirectory, config: VmProcessConfig): Promise<VmHandle> {
@@ -34,7 +34,12 @@ export async function launch(directory: VmDirectory, config: VmProcessConfig): P
     child = spawn(
       process.execPath,
       [`--max-old-space-size=${HEAP_MIB}`, '--disable-warning=ExperimentalWarning', VM_MAIN],
-      { cwd: directory.path, env: {}, detached: true, stdio: ['pipe', log.fd, log.fd, 'pipe'] },
+      {
+        cwd: directory.path,
+        env: { NODE_COMPILE_CACHE: join(config.cacheFolder, 'code') },
+        detached: true,
+        stdio: ['pipe', log.fd, log.fd, 'pipe'],
+      },
     );
   } finally {
     await log.close();

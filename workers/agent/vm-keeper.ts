@@ -25,6 +25,8 @@ export interface KeeperDeps {
   /** The engine of a VM that asks for `auto`. */
   readonly engine: string;
   readonly orphanSeconds: number;
+  /** See VmProcessConfig. */
+  readonly cacheFolder: string;
   /** How many VMs are launched at once. */
   readonly launches: Semaphore;
   readonly log: Logger;
@@ -322,6 +324,7 @@ export class VmKeeper {
       },
       paused: row.desired === 'paused',
       orphanSeconds: this.#deps.orphanSeconds,
+      cacheFolder: this.#deps.cacheFolder,
     };
   }
 

@@ -34,10 +34,13 @@ export async function openMachine(
   output: (bytes: Uint8Array) => void,
   log: (message: string) => void,
 ): Promise<VmMachine> {
-  const { memoryMiB, boot, engine, cpu } = config;
+  const { memoryMiB, boot, engine, cpu, cacheFolder } = config;
   if (!isEngine(engine)) throw new Error(`the engine ${engine} is not available on this host`);
   if (!isCpuProfile(cpu)) throw new Error(`the processor profile ${cpu} is not known on this host`);
-  const machine = await createMachine({ memoryMiB, boot, engine, cpu }, { serial: { write: output }, log });
+  const machine = await createMachine(
+    { memoryMiB, boot, engine, cpu },
+    { serial: { write: output }, log, cacheFolder },
+  );
   return {
     engine: 'interpret',
     exited: machine.exited,

@@ -1,3 +1,5 @@
+import { enableCompileCache } from 'node:module';
+import { join } from 'node:path';
 import type { Command } from '../command.ts';
 import { parseRunOptions, RUN_OPTIONS } from '../run/options.ts';
 
@@ -10,10 +12,12 @@ export const runCommand: Command = {
   notes:
     'Exit status: 0 after a power-off, 124 after --timeout, 3 after a triple fault or, with --no-reboot, a reset,\n' +
     '2 for wrong arguments or files. With --serial stdio on a terminal Ctrl-A X ends the machine.',
-  async run({ options }) {
+  async run({ options, environment }) {
     const checked = parseRunOptions(options);
+    const cacheFolder = join(environment.cache, 'hypervisor');
+    enableCompileCache(join(cacheFolder, 'code'));
     // The hypervisor is loaded only when there is something to run.
     const { runMachine } = await import('../run/run-machine.ts');
-    return runMachine(checked);
+    return runMachine(checked, cacheFolder);
   },
 };

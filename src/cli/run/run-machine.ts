@@ -24,8 +24,8 @@ type Ending =
   | { readonly kind: 'quit' }
   | { readonly kind: 'signal'; readonly status: number };
 
-/** One run of a machine in this terminal. Resolves with the exit status. */
-export async function runMachine(options: RunOptions): Promise<number> {
+/** One run of a machine in this terminal. Resolves with the exit status. `cacheFolder`: see MachineBackends. */
+export async function runMachine(options: RunOptions, cacheFolder: string): Promise<number> {
   const asked = Promise.withResolvers<Ending>();
   const console = new RunConsole(options, asked.resolve);
   const timer =
@@ -43,6 +43,7 @@ export async function runMachine(options: RunOptions): Promise<number> {
     for (;;) {
       const machine = await build(options, {
         serial: console.sink,
+        cacheFolder,
         ...(log !== undefined && { firmwareLog: (line) => writeSync(log, `${line}\n`) }),
       });
       console.connect(machine.serialInput);

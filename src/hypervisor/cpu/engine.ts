@@ -54,6 +54,8 @@ export interface CpuEngine {
    * of the same program.
    */
   readonly ticks: number;
+  /** Gives back what the engine has beside the machine's memory; it runs nothing any more. */
+  dispose(): Promise<void>;
   counters(): Readonly<Record<string, number>>;
   /** The same instructions by tier; by the engine's name where tiers are not counted. */
   tiers(): Readonly<Record<string, number>>;

@@ -136,6 +136,9 @@ export const S = {
   codeInvalidations: field(8),
   /** Taken from the budget for work that is no instruction retired: long repetitions. */
   charge: field(4),
+  /** How often a region looked for bytes that lie on two pages, where each of its accesses may lie on one; and the record of the last such region. */
+  crossings: field(4),
+  crossedRecord: field(4),
   /** Counters of translated regions, i64 each: see REGION_COUNTERS. */
   regionCounters: field(8 * 8),
 } as const;
@@ -243,9 +246,16 @@ export const NOWHERE = 0xfed8_f000;
 /** Per code page: 4096 slots (u32), the record decoded at each byte offset, or 0. */
 export const CODE_PAGES = { base: CODE_MASK + PAGES * 8, count: 2048, bytes: 4096 * 4 } as const;
 
+/** Per frame and mode of 32 or 64 bits: the slot table of its code (u32), or 0. Who translates beside the processor finds it there. */
+export const CODE_DIRECTORY = {
+  base: CODE_PAGES.base + CODE_PAGES.count * CODE_PAGES.bytes,
+  bytes: 2 * PAGES * 4,
+  of: (mode: number): number => CODE_DIRECTORY.base + (mode === 2 ? PAGES * 4 : 0),
+} as const;
+
 /** Pre-decoded instructions, 32 bytes each: see RECORD. */
 export const RECORDS = {
-  base: CODE_PAGES.base + CODE_PAGES.count * CODE_PAGES.bytes,
+  base: CODE_DIRECTORY.base + CODE_DIRECTORY.bytes,
   count: 1 << 20,
   bytes: 32,
 } as const;

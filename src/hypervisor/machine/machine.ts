@@ -190,7 +190,7 @@ export class Machine {
     door.pump();
     await pc.quiesce();
     pc.flush();
-    await Promise.all(this.#parts.disks.map((disk) => disk.close()));
+    await Promise.all([this.#parts.engine.dispose(), ...this.#parts.disks.map((disk) => disk.close())]);
     // It may have come later than the others.
     await pc.tray?.disc?.close();
   }

@@ -31,7 +31,7 @@
       (i32.store $flagAux (local.get 9))
       (i32.store $budget (i32.sub (local.get 2) (i32.const 3)))
       (local.set 19 (i32.load $codeInvalidations))
-      (local.set 20 (call $invoke (…)))
+      (local.set 20 (call $invoke (global.get 0)))
       (if (i32.ne (local.get 20) (i32.const 6))
         (return (local.get 20))
       )

@@ -228,7 +228,7 @@ export class InterpreterBuilder implements Builder {
     const at = target?.host ?? this.registerAddress(index);
     f.store('v128.store', at, halves[0]);
     f.store('v128.store', at, halves[1], 16);
-    if (target) f.if(target.slow, () => f.run(this.#core.commit));
+    if (target) f.unlikely(target.slow, () => f.run(this.#core.commit));
   }
 
   vsib(index: number, element: Val, bytes: number): Val {
@@ -291,7 +291,7 @@ export class InterpreterBuilder implements Builder {
     const base = f.load('i64.load', at);
     if (this.long) return f.let(base.add(offset));
     const shared = f.let(offset);
-    f.if(f.load('i32.load', at, SEG.checked), () => {
+    f.unlikely(f.load('i32.load', at, SEG.checked), () => {
       f.if(f.call(this.#core.checkSegment, index, shared, i32(bytes), i32(write ? ACCESS.write : 0)), () =>
         this.#leave(LEAVE.fault),
       );
@@ -338,17 +338,13 @@ export class InterpreterBuilder implements Builder {
   #readable(linear: Val, bytes: number): Local {
     const f = this.#f;
     const address = f.let(linear);
-    const host = f.local(I32);
     const entry = f.let(this.#tlbEntry(address));
-    f.if(
-      f.load('i64.load', entry, TLB.readTag).eq(lastPage(address, bytes)),
-      () => f.set(host, address.wrap().add(f.load('i32.load', entry, TLB.addend))),
-      () => {
-        f.store('i32.store', S.record, this.#record);
-        f.set(host, f.call(this.#core.readable, address, i32(bytes)));
-        f.if(host.eqz(), () => this.#leaveAccess(linear));
-      },
-    );
+    const host = f.local(I32, address.wrap().add(f.load('i32.load', entry, TLB.addend)));
+    f.unlikely(f.load('i64.load', entry, TLB.readTag).ne(lastPage(address, bytes)), () => {
+      f.store('i32.store', S.record, this.#record);
+      f.set(host, f.call(this.#core.readable, address, i32(bytes)));
+      f.unlikely(host.eqz(), () => this.#leaveAccess(linear));
+    });
     return host;
   }
 
@@ -378,25 +374,21 @@ export class InterpreterBuilder implements Builder {
   #target(linear: Val, bytes: number, keep: boolean): Target {
     const f = this.#f;
     const address = f.let(linear);
-    const host = f.local(I32);
     const slow = f.local(I32, 0);
     const entry = f.let(this.#tlbEntry(address));
-    f.if(
-      f.load('i64.load', entry, TLB.writeTag).eq(lastPage(address, bytes)),
-      () => f.set(host, address.wrap().add(f.load('i32.load', entry, TLB.addend))),
-      () => {
-        f.store('i32.store', S.record, this.#record);
-        f.set(host, f.call(this.#core.writable, address, i32(bytes), i32(keep ? 1 : 0)));
-        f.if(host.eqz(), () => this.#leaveAccess(linear));
-        f.set(slow, i32(1));
-      },
-    );
+    const host = f.local(I32, address.wrap().add(f.load('i32.load', entry, TLB.addend)));
+    f.unlikely(f.load('i64.load', entry, TLB.writeTag).ne(lastPage(address, bytes)), () => {
+      f.store('i32.store', S.record, this.#record);
+      f.set(host, f.call(this.#core.writable, address, i32(bytes), i32(keep ? 1 : 0)));
+      f.unlikely(host.eqz(), () => this.#leaveAccess(linear));
+      f.set(slow, i32(1));
+    });
     return { host, slow };
   }
 
   #finishStore(name: StoreName, target: Target, value: Val): void {
     this.#f.store(name, target.host, value);
-    this.#f.if(target.slow, () => this.#f.run(this.#core.commit));
+    this.#f.unlikely(target.slow, () => this.#f.run(this.#core.commit));
   }
 
   checkAligned(linear: Val, bytes: number): void {
@@ -658,6 +650,7 @@ export class InterpreterBuilder implements Builder {
     if (this.#depth === 0) this.traits.ends = true;
   }
   #leave(code: number): void {
+    if (this.#depth > 0) this.#f.rare();
     this.#f.store('i32.store', S.record, this.#record);
     this.#f.return(code);
   }
@@ -682,16 +675,14 @@ export class InterpreterBuilder implements Builder {
   jumpRelative(_index: number): void {
     const f = this.#f;
     const link = f.let(f.load('i32.load', this.#record, RECORD.link));
-    f.if(link, () => {
-      const ordinal = f.load('i32.load8_u', this.#record, RECORD.ordinal);
-      const left = f.let(this.#word(S.budget).sub(ordinal).sub(1));
-      f.if(left.gtS(0), () => {
-        f.store('i32.store', S.budget, left.add(f.load('i32.load8_u', link, RECORD.ordinal)));
-        dispatch(f, link);
-      });
+    const ordinal = f.load('i32.load8_u', this.#record, RECORD.ordinal);
+    const left = f.let(this.#word(S.budget).sub(ordinal).sub(1));
+    f.unlikely(link.eqz().or(left.leS(0)), () => {
+      if (this.long) f.returnCall(this.#core.branch64, this.#record);
+      else f.returnCall(this.#core.branch32, this.#record, i64(this.opsize === 16 ? 0xffff : 0xffff_ffff));
     });
-    if (this.long) f.returnCall(this.#core.branch64, this.#record);
-    else f.returnCall(this.#core.branch32, this.#record, i64(this.opsize === 16 ? 0xffff : 0xffff_ffff));
+    f.store('i32.store', S.budget, left.add(f.load('i32.load8_u', link, RECORD.ordinal)));
+    dispatch(f, link);
     this.#ended();
   }
   #linearHere(): Val {
@@ -725,7 +716,7 @@ export class InterpreterBuilder implements Builder {
     return this.#f.call(this.#function(name), ...args);
   }
   callFaulting(name: string, ...args: Val[]): void {
-    this.#f.if(this.#f.call(this.#function(name), ...args), () => this.#leave(LEAVE.fault));
+    this.#f.unlikely(this.#f.call(this.#function(name), ...args), () => this.#leave(LEAVE.fault));
   }
   system(name: string): void {
     // The routine looks at the form's operand size.

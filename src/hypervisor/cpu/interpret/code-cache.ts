@@ -1,5 +1,14 @@
 import { CODE16, CODE32, CODE64, type CodeMode } from '../decode/decoder.ts';
-import { CODE_MASK, CODE_PAGES, FETCH, FETCH_VIEW_BYTES, RECORD, RECORDS, S } from '../layout.ts';
+import {
+  CODE_DIRECTORY,
+  CODE_MASK,
+  CODE_PAGES,
+  FETCH,
+  FETCH_VIEW_BYTES,
+  RECORD,
+  RECORDS,
+  S,
+} from '../layout.ts';
 
 /** A frame with code in one mode, and where the records of its instructions are found. */
 interface CodePage {
@@ -61,6 +70,7 @@ export class CodeCache {
     const page = { physical, mode, slots };
     this.#pages.push(page);
     this.#byKey.set(key, page);
+    if (mode !== CODE16) this.#view.setUint32(CODE_DIRECTORY.of(mode) + (physical >>> 12) * 4, slots, true);
     return slots;
   }
 
@@ -121,7 +131,7 @@ export class CodeCache {
 
   /** Bytes of one physical page of RAM were written: drops what was decoded from the granules they touch. */
   invalidate(physical: number, bytes: number): void {
-    const page = physical & ~0xfff;
+    const page = physical - (physical & 0xfff);
     const offset = physical & 0xfff;
     const first = offset >> GRANULE_SHIFT;
     const last = (Math.min(offset + bytes, 4096) - 1) >> GRANULE_SHIFT;
@@ -166,6 +176,8 @@ export class CodeCache {
     for (const page of this.#pages) {
       bytes.fill(0, page.slots, page.slots + CODE_PAGES.bytes);
       this.#view.setBigInt64(CODE_MASK + (page.physical >>> 12) * 8, 0n, true);
+      if (page.mode !== CODE16)
+        this.#view.setUint32(CODE_DIRECTORY.of(page.mode) + (page.physical >>> 12) * 4, 0, true);
     }
     for (const tail of this.#crossings.keys())
       this.#view.setBigInt64(CODE_MASK + (tail >>> 12) * 8, 0n, true);

@@ -11,7 +11,7 @@ export function addFlow(
 ): Pick<Core, 'jump64' | 'jump32' | 'branch64' | 'branch32' | 'slots'> {
   /** (linear): dispatches at a linear address; S.rip is set. */
   const enter = m.fn('enter', [I64], [I32], (f, linear) => {
-    f.if(state(f, S.budget).leS(0), () => f.return(LEAVE.next));
+    f.unlikely(state(f, S.budget).leS(0), () => f.return(LEAVE.next));
     const page = f.let(linear.and(-4096n));
     f.if(page.ne(state64(f, S.pageBase)), () => {
       const index = linear
@@ -20,13 +20,13 @@ export function addFlow(
         .and(FETCH.entries - 1);
       const entry = f.let(state(f, S.fetchView).add(index.mul(FETCH.stride)));
       const tag = page.or(state64(f, S.fetchGeneration));
-      f.if(f.load('i64.load', entry).ne(tag), () => f.return(LEAVE.fetch));
+      f.unlikely(f.load('i64.load', entry).ne(tag), () => f.return(LEAVE.fetch));
       f.store('i64.store', S.pageBase, page);
       f.store('i32.store', S.pageSlots, f.load('i32.load', entry, 8));
     });
     const slot = state(f, S.pageSlots).add(linear.wrap().and(0xfff).shl(2));
     const record = f.let(f.load('i32.load', slot));
-    f.if(record.eqz(), () => f.return(LEAVE.decode));
+    f.unlikely(record.eqz(), () => f.return(LEAVE.decode));
     f.store('i32.store', S.budget, state(f, S.budget).add(f.load('i32.load8_u', record, RECORD.ordinal)));
     dispatch(f, record);
   });
@@ -62,7 +62,7 @@ export function addFlow(
   };
   const branch64 = m.fn('branch64', [I32], [I32], (f, record) => {
     const target = f.let(after(f, record).add(f.load('i64.load', record, RECORD.imm)));
-    f.if(target.shl(16n).shrS(16n).ne(target), () => {
+    f.unlikely(target.shl(16n).shrS(16n).ne(target), () => {
       recordFault(f, 13, 0);
       f.store('i32.store', S.record, record);
       f.return(LEAVE.fault);
@@ -81,7 +81,7 @@ export function addFlow(
         .and(mask),
     );
     const linear = f.let(csLinear(f, eip));
-    f.if(eip.gtU(f.load('i64.load32_u', segment(CS) + SEG.limit)), () => {
+    f.unlikely(eip.gtU(f.load('i64.load32_u', segment(CS) + SEG.limit)), () => {
       recordFault(f, 13, 0);
       f.store('i32.store', S.record, record);
       f.return(LEAVE.fault);

@@ -78,7 +78,7 @@ export function addMemory(
     });
     tick(f, S.tlbMisses);
     const page = f.let(f.call(translate, linear, state(f, S.accessBits).or(write)));
-    f.if(page.ltS(0n), () => f.return(i64(-1)));
+    f.unlikely(page.ltS(0n), () => f.return(i64(-1)));
     const physical = f.let(page.wrap());
     const map = mapped(f, physical);
     f.if(map.and(i32(MAP.read).shl(write)).eqz(), () => f.return(page.or(linear.and(0xfffn)).or(DEVICE)));
@@ -93,7 +93,7 @@ export function addMemory(
 
   /** Leaves with 0 when a watched access raises #AC. */
   const watched = (f: FunctionBuilder, linear: Value, bytes: Value, write: number): void => {
-    f.if(state(f, S.watch), () => f.if(f.call(watch, linear, bytes, i32(write)), () => f.return(0)));
+    f.unlikely(state(f, S.watch), () => f.if(f.call(watch, linear, bytes, i32(write)), () => f.return(0)));
   };
   /** The address `bytes` on: linear addresses have 32 bits outside 64-bit mode. */
   const further = (f: FunctionBuilder, linear: Value, bytes: Value): Value => {
@@ -112,9 +112,9 @@ export function addMemory(
 
   const readable = m.fn('readable', [I64, I32], [I32], (f, linear, bytes) => {
     const first = f.let(f.call(resolve, linear, 0));
-    f.if(first.eq(-1n), () => f.return(0));
+    f.unlikely(first.eq(-1n), () => f.return(0));
     const physical = f.let(first.wrap());
-    f.if(crosses(linear, bytes), () => {
+    f.unlikely(crosses(linear, bytes), () => {
       const head = f.let(i32(4096).sub(linear.wrap().and(0xfff)));
       const second = f.let(f.call(resolve, further(f, linear, head), 0));
       f.if(second.eq(-1n), () => f.return(0));
@@ -140,11 +140,11 @@ export function addMemory(
 
   const writable = m.fn('writable', [I64, I32, I32], [I32], (f, linear, bytes, keep) => {
     const first = f.let(f.call(resolve, linear, ACCESS.write));
-    f.if(first.eq(-1n), () => f.return(0));
+    f.unlikely(first.eq(-1n), () => f.return(0));
     const physical = f.let(first.wrap());
     f.store('i32.store', S.commitPhysical, physical);
     f.store('i32.store', S.commitSize, bytes);
-    f.if(crosses(linear, bytes), () => {
+    f.unlikely(crosses(linear, bytes), () => {
       const head = f.let(i32(4096).sub(linear.wrap().and(0xfff)));
       const second = f.let(f.call(resolve, further(f, linear, head), ACCESS.write));
       f.if(second.eq(-1n), () => f.return(0));
@@ -185,7 +185,7 @@ export function addMemory(
   /** Tells JavaScript when bytes that hold decoded code were written. */
   const noteWrite = m.fn('noteWrite', [I32, I32], [], (f, physical, bytes) => {
     const mask = f.let(f.load('i64.load', physical.shrU(12).shl(3), CODE_MASK));
-    f.if(mask.and(granules(physical, bytes)).ne(0n), () => f.run(imports.invalidate, physical, bytes));
+    f.unlikely(mask.and(granules(physical, bytes)).ne(0n), () => f.run(imports.invalidate, physical, bytes));
   });
 
   const physStore = m.fn('physStore', [I32, I32, I32], [], (f, physical, device, byte) => {
@@ -225,21 +225,29 @@ export function addMemory(
       });
     });
   });
-  /** (linear, bytes) → where memory can be read; 0 for what a translated region leaves to the interpreter: faults, devices, two pages. */
-  const regionRead = m.fn('regionRead', [I64, I32], [I32], (f, linear, bytes) => {
-    f.if(state(f, S.watch).or(crosses(linear, bytes)), () => f.return(0));
+  /** Leaves with 0; counts where a region looked for more than any one access has and found two pages. */
+  const noteCrossing = (f: FunctionBuilder, bytes: Value, record: Value): void => {
+    f.if(bytes.gtU(16), () => {
+      f.store('i32.store', S.crossings, state(f, S.crossings).add(1));
+      f.store('i32.store', S.crossedRecord, record);
+    });
+    f.return(0);
+  };
+  /** (linear, bytes, tag that did not match, record) → where memory can be read; 0 for what a translated region leaves to the interpreter: faults, devices, two pages. */
+  const regionRead = m.fn('regionRead', [I64, I32, I64, I32], [I32], (f, linear, bytes, _tag, record) => {
+    f.unlikely(state(f, S.watch).or(crosses(linear, bytes)), () => noteCrossing(f, bytes, record));
     const at = f.let(f.call(resolve, linear, 0));
-    f.if(at.geU(DEVICE), () => f.return(0));
+    f.unlikely(at.geU(DEVICE), () => f.return(0));
     f.return(at.wrap().add(RAM));
   });
   /** The same for writing; bytes of decoded code are the interpreter's too. */
-  const regionWrite = m.fn('regionWrite', [I64, I32], [I32], (f, linear, bytes) => {
-    f.if(state(f, S.watch).or(crosses(linear, bytes)), () => f.return(0));
+  const regionWrite = m.fn('regionWrite', [I64, I32, I64, I32], [I32], (f, linear, bytes, _tag, record) => {
+    f.unlikely(state(f, S.watch).or(crosses(linear, bytes)), () => noteCrossing(f, bytes, record));
     const first = f.let(f.call(resolve, linear, ACCESS.write));
-    f.if(first.geU(DEVICE), () => f.return(0));
+    f.unlikely(first.geU(DEVICE), () => f.return(0));
     const physical = f.let(first.wrap());
     const mask = f.let(f.load('i64.load', physical.shrU(12).shl(3), CODE_MASK));
-    f.if(mask.and(granules(physical, bytes)).ne(0n), () => f.return(0));
+    f.unlikely(mask.and(granules(physical, bytes)).ne(0n), () => f.return(0));
     f.return(physical.add(RAM));
   });
   for (const ref of [readable, writable, commit, regionRead, regionWrite]) m.export(ref);

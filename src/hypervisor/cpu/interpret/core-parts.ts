@@ -1,5 +1,6 @@
 import { MAP, RECORD, S, SCRATCH } from '../layout.ts';
 import type { FunctionBuilder, FunctionRef, Local, Signature } from '../wasm/function.ts';
+import type { TableType } from '../wasm/module.ts';
 import { I32 } from '../wasm/opcodes.ts';
 import { i32, type Value } from '../wasm/value.ts';
 
@@ -22,6 +23,8 @@ export const LEAVE = {
 } as const;
 
 export const HANDLER: Signature = { params: [I32], results: [I32] };
+/** The handlers, and behind them what translation adds: a record has 16 bits for an element's number. */
+export const HANDLER_TABLE: TableType = { signature: HANDLER, size: 0x10000 };
 
 /** Functions of the core that handlers call. */
 export interface Core {

@@ -31,7 +31,8 @@ import { makeContext } from './context.ts';
 import { LEAVE, WRITE_SCRATCH } from './core-parts.ts';
 import { bump, type InterpreterExports } from './exports.ts';
 import { Handlers } from './extensions.ts';
-import { type GeneratedInterpreter, generateInterpreter, type Handler } from './generate.ts';
+import type { GeneratedInterpreter, Handler } from './generate.ts';
+import { keptInterpreter } from './kept.ts';
 import { applyMode } from './mode.ts';
 import { ACCESS } from './paging.ts';
 import { DEVICE_CODE, PhysicalMap } from './physical-map.ts';
@@ -57,12 +58,9 @@ let generated:
   | undefined;
 
 /** The interpreter is the same for every machine of a process. */
-function interpreterModule(): {
-  readonly interpreter: GeneratedInterpreter;
-  readonly module: WebAssembly.Module;
-} {
+function interpreterModule(folder: string | undefined): NonNullable<typeof generated> {
   if (!generated) {
-    const interpreter = generateInterpreter();
+    const interpreter = keptInterpreter(folder);
     generated = { interpreter, module: new WebAssembly.Module(interpreter.bytes) };
   }
   return generated;
@@ -75,6 +73,8 @@ export interface InterpreterOptions {
   readonly mmio: Bus;
   readonly platform: CpuPlatform;
   readonly interrupts: InterruptSource;
+  /** Where what takes long to generate is kept for the next process; without it nothing is. */
+  readonly cacheFolder?: string | undefined;
   /** Makes the tier that runs hot code faster, if there is to be one. */
   readonly tier?: (host: TierHost) => Tier;
 }
@@ -130,7 +130,7 @@ export class Interpreter implements CpuEngine, MemoryMapping {
   constructor(options: InterpreterOptions) {
     this.#options = options;
     this.name = options.tier ? 'translate' : 'interpret';
-    const { interpreter, module } = interpreterModule();
+    const { interpreter, module } = interpreterModule(options.cacheFolder);
     this.view = new DataView(options.memory.buffer);
     this.#bytes = new Uint8Array(options.memory.buffer);
     this.#handlers = interpreter.handlers;
@@ -162,7 +162,8 @@ export class Interpreter implements CpuEngine, MemoryMapping {
       interpreter,
       exports: this.#wasm,
       cache: this.#cache,
-      handlerOf: (decoder, mode) => handlers.of(decoder, mode),
+      ramBytes: options.ramBytes,
+      haveHandlers: (encoding) => handlers.have(interpreter.table.encodings[encoding]),
       codeAddress: (linear) => {
         const access = (this.view.getInt32(S.accessBits, true) & ACCESS.user) | ACCESS.fetch | ACCESS.peek;
         const physical = this.#wasm.translate(BigInt.asIntN(64, linear), access);
@@ -387,6 +388,10 @@ export class Interpreter implements CpuEngine, MemoryMapping {
     view.setInt32(S.stepping, 0, true);
     view.setBigInt64(S.pageBase, 1n, true);
     return code;
+  }
+
+  async dispose(): Promise<void> {
+    await this.#tier?.dispose();
   }
 
   // Events

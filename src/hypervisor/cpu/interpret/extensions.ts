@@ -24,9 +24,13 @@ export class Handlers {
 
   /** Element of the machine's table for what was decoded; 0 when the form has none. */
   of(decoder: Decoder, mode: CodeMode): number {
-    const { encoding } = decoder;
-    if (encoding && isGeneratedLate(encoding) && !this.#taken.has(encoding)) this.#take(encoding);
+    this.have(decoder.encoding);
     return decoder.handler(mode);
+  }
+
+  /** Makes the handlers of an encoding that are generated late. */
+  have(encoding: Encoding | undefined): void {
+    if (encoding && isGeneratedLate(encoding) && !this.#taken.has(encoding)) this.#take(encoding);
   }
 
   #take(encoding: Encoding): void {

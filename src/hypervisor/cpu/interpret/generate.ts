@@ -6,7 +6,7 @@ import { ModuleBuilder } from '../wasm/module.ts';
 import { I32 } from '../wasm/opcodes.ts';
 import { type Form, InterpreterBuilder, type Traits } from './builder.ts';
 import { addCore } from './core.ts';
-import { type Core, HANDLER } from './core-parts.ts';
+import { type Core, HANDLER, HANDLER_TABLE } from './core-parts.ts';
 import { addRuntime } from './runtime/index.ts';
 
 /** A generated handler: the form it was made for, and what its record means to TypeScript. */
@@ -25,6 +25,7 @@ export interface GeneratedInterpreter {
   /** Names of the TypeScript routines, by S.systemRoutine. */
   readonly routines: readonly string[];
   readonly slots: Core['slots'];
+  readonly core: Core;
   /** Functions that semantics call, by name; the instance exports each as `lateName` says. */
   readonly runtime: ReadonlyMap<string, FunctionRef>;
   /** Generates the handlers of an encoding that has none yet. */
@@ -114,6 +115,7 @@ export function generateInterpreter(): GeneratedInterpreter {
       new Array(params).fill(I32),
       name.startsWith('mmio') || name === 'invalidate' ? [] : [I32],
     );
+  m.tableType(HANDLER_TABLE);
   const core = addCore(m, {
     mmioRead: imported('mmioRead', 2),
     mmioWrite: imported('mmioWrite', 2),
@@ -125,25 +127,99 @@ export function generateInterpreter(): GeneratedInterpreter {
   });
   const runtime = addRuntime(m, core);
   const routines: string[] = [];
-  const routine = (name: string): number => {
-    const known = routines.indexOf(name);
-    return known >= 0 ? known : routines.push(name) - 1;
-  };
   const handlers: (Handler | undefined)[] = new Array(m.elementCount).fill(undefined);
-  const shared: Shared = { core, runtime, routine, handlers };
+  const shared: Shared = { core, runtime, routine: routineNumbers(routines), handlers };
   for (const encoding of table.encodings) {
     if (!isGeneratedLate(encoding)) generateEncoding(encoding, m, shared);
   }
   for (const ref of lateImports(shared)) m.export(ref, lateName(ref));
-  const places = new Map<Encoding, number>();
-  for (const encoding of table.encodings.filter(isGeneratedLate))
-    places.set(encoding, m.reserveElements([...formsOf(encoding)].length));
+  const places = latePlaces(table, m.elementCount);
+  m.reserveElements(places.end - m.elementCount);
+  return { bytes: m.finish(), table, routines, core, ...withLate(shared, places.at) };
+}
+
+/** What of a generated interpreter is not in its module, as plain data. */
+export interface DescribedInterpreter {
+  readonly routines: readonly string[];
+  readonly core: Core;
+  readonly runtime: readonly (readonly [string, FunctionRef])[];
+  /** By element: number of the encoding in the table, mode, operand size, kind of form, whether a run ends with it. */
+  readonly handlers: readonly (readonly [number, boolean, 16 | 32 | 64, FormKind, boolean] | null)[];
+  /** Elements by encoding and form. */
+  readonly elements: readonly (readonly number[])[];
+}
+
+export function describeInterpreter(generated: GeneratedInterpreter): DescribedInterpreter {
+  const { table, handlers, routines, core, runtime } = generated;
+  const numbers = new Map(table.encodings.map((encoding, number) => [encoding, number]));
+  return {
+    routines,
+    core,
+    runtime: [...runtime],
+    handlers: Array.from(handlers, (handler) => {
+      if (!handler) return null;
+      const { encoding, long, opsize, form } = handler.form;
+      return [numbers.get(encoding) ?? -1, long, opsize, form, handler.ends] as const;
+    }),
+    elements: table.encodings.map((encoding) => [...encoding.handlers]),
+  };
+}
+
+/** The interpreter that was described, with the bytes of its module. The instruction table must be the same. */
+export function reviveInterpreter(
+  description: DescribedInterpreter,
+  bytes: Uint8Array<ArrayBuffer>,
+): GeneratedInterpreter {
+  const table = new OpcodeTable(allInstructions);
+  const { core } = description;
+  if (description.elements.length !== table.encodings.length) throw new RangeError('another table');
+  table.encodings.forEach((encoding, number) => {
+    encoding.handlers.set(description.elements[number] ?? []);
+  });
+  const handlers = description.handlers.map((described): Handler | undefined => {
+    if (!described) return undefined;
+    const [number, long, opsize, form, ends] = described;
+    const encoding = table.encodings[number];
+    if (!encoding) throw new RangeError('another table');
+    const of = { encoding, long, opsize, form };
+    return { form: of, info: formInfo(of), ends };
+  });
+  const routines = [...description.routines];
+  const shared = { core, runtime: new Map(description.runtime), routine: routineNumbers(routines), handlers };
+  return { bytes, table, routines, core, ...withLate(shared, latePlaces(table, handlers.length).at) };
+}
+
+const routineNumbers =
+  (routines: string[]) =>
+  (name: string): number => {
+    const known = routines.indexOf(name);
+    return known >= 0 ? known : routines.push(name) - 1;
+  };
+
+/** Which elements, from `first` on, are kept free for the encodings that are generated late, and where they end. */
+function latePlaces(
+  table: OpcodeTable,
+  first: number,
+): { readonly at: ReadonlyMap<Encoding, number>; readonly end: number } {
+  const at = new Map<Encoding, number>();
+  let end = first;
+  for (const encoding of table.encodings.filter(isGeneratedLate)) {
+    at.set(encoding, end);
+    end += [...formsOf(encoding)].length;
+  }
+  return { at, end };
+}
+
+function withLate(
+  shared: Shared,
+  places: ReadonlyMap<Encoding, number>,
+): Pick<GeneratedInterpreter, 'handlers' | 'slots' | 'runtime' | 'extend'> {
   const extend = (encoding: Encoding): Extension => {
     const at = places.get(encoding);
     if (at === undefined) throw new RangeError(`${encoding.text} is not generated late`);
     return { bytes: generateExtension(encoding, shared, at), at };
   };
-  return { bytes: m.finish(), table, handlers, routines, slots: core.slots, runtime, extend };
+  return { handlers: shared.handlers, slots: shared.core.slots, runtime: shared.runtime, extend };
 }
 
 /** What handlers are generated against. */
@@ -165,7 +241,7 @@ function lateImports({ core, runtime }: Shared): FunctionRef[] {
 function generateExtension(encoding: Encoding, shared: Shared, at: number): Uint8Array<ArrayBuffer> {
   const m = new ModuleBuilder();
   m.importMemory('env', 'memory', 1, 65536);
-  m.importTable('interpreter', 'table', 0, at);
+  m.importTable('interpreter', 'table', HANDLER_TABLE, at);
   const imported = new Map(
     lateImports(shared).map((ref) => [
       ref.name,

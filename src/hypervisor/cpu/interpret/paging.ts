@@ -42,11 +42,11 @@ const load32 = (f: FunctionBuilder, offset: number): Value => f.load('i32.load',
 export function addPaging(m: ModuleBuilder): { translate: FunctionRef } {
   const gated = (f: FunctionBuilder, physical: Value): Value => physical.and(f.load('i64.load', S.a20Mask));
   const physLoad64 = m.fn('pte64', [I64], [I64], (f, at) => {
-    f.if(at.geU(f.load('i64.load32_u', S.ramSize)), () => f.return(i64(0)));
+    f.unlikely(at.geU(f.load('i64.load32_u', S.ramSize)), () => f.return(i64(0)));
     f.return(f.load('i64.load', at.wrap(), RAM));
   });
   const physLoad32 = m.fn('pte32', [I64], [I64], (f, at) => {
-    f.if(at.geU(f.load('i64.load32_u', S.ramSize)), () => f.return(i64(0)));
+    f.unlikely(at.geU(f.load('i64.load32_u', S.ramSize)), () => f.return(i64(0)));
     f.return(f.load('i64.load32_u', at.wrap(), RAM));
   });
 
@@ -76,14 +76,14 @@ export function addPaging(m: ModuleBuilder): { translate: FunctionRef } {
       const write = f.let(access.and(ACCESS.write));
       const fetch = f.let(access.and(ACCESS.fetch));
       const deny = (): void => f.returnCall(pageFault, linear, access, i32(1));
-      f.if(user.ne(0).and(us.eqz()), deny);
+      f.unlikely(user.ne(0).and(us.eqz()), deny);
       const mayWrite = f.let(rw.ne(0).or(user.eqz().and(load32(f, S.cr0).and(CR0_WP).eqz())));
-      f.if(write.ne(0).and(mayWrite.eqz()), deny);
+      f.unlikely(write.ne(0).and(mayWrite.eqz()), deny);
       f.if(fetch, () => {
-        f.if(nx, deny);
-        f.if(user.eqz().and(us).and(load32(f, S.cr4).and(CR4.smep).ne(0)), deny);
+        f.unlikely(nx, deny);
+        f.unlikely(user.eqz().and(us).and(load32(f, S.cr4).and(CR4.smep).ne(0)), deny);
       });
-      f.if(access.and(ACCESS.smap).ne(0).and(fetch.eqz()).and(us), deny);
+      f.unlikely(access.and(ACCESS.smap).ne(0).and(fetch.eqz()).and(us), deny);
       const dirty = f.let(select(write.ne(0), i64(PTE.accessed | PTE.dirty), i64(PTE.accessed)));
       f.if(entry.and(dirty).ne(dirty), () => {
         f.if(access.and(ACCESS.peek), () => f.return(i64(-1)));
@@ -128,12 +128,12 @@ export function addPaging(m: ModuleBuilder): { translate: FunctionRef } {
       if (level > 0) {
         // Bits 12 (PAT) excepted, a large page's low address bits are reserved.
         const low = offsetMask & ~0x1fffn;
-        f.if(entry.and(low).ne(0n), () => f.returnCall(pageFault, linear, access, i32(9)));
+        f.unlikely(entry.and(low).ne(0n), () => f.returnCall(pageFault, linear, access, i32(9)));
         f.store('i32.store', S.walkFlags, i32(4));
       } else {
         f.store('i32.store', S.walkFlags, i32(0));
       }
-      f.if(f.call(permit, linear, access, entry, at, us, rw, nx, 1).ne(0n), () => f.return(i64(-1)));
+      f.unlikely(f.call(permit, linear, access, entry, at, us, rw, nx, 1).ne(0n), () => f.return(i64(-1)));
       const frame = entry.and(ADDRESS_MASK & ~offsetMask);
       f.return(gated(f, clampPhysical(frame.or(linear.and(offsetMask & ~0xfffn)))));
     };
@@ -143,11 +143,11 @@ export function addPaging(m: ModuleBuilder): { translate: FunctionRef } {
         .and(level === 3 || levels === 4 || level < 2 ? 0x1ffn : 3n);
       f.set(at, gated(f, table.add(index.shl(3n))));
       f.set(entry, f.call(physLoad64, at));
-      f.if(entry.and(BigInt(PTE.present)).eqz(), () => f.returnCall(pageFault, linear, access, i32(0)));
+      f.unlikely(entry.and(BigInt(PTE.present)).eqz(), () => f.returnCall(pageFault, linear, access, i32(0)));
       const badNx = entry.shrU(63).wrap().and(nxe.eqz());
       const high = entry.and(levels === 4 ? RESERVED_HIGH : RESERVED_HIGH | 0x7ff0_0000_0000_0000n).ne(0n);
       const badSize = level === 3 ? entry.and(BigInt(PTE.large)).ne(0n) : i32(0);
-      f.if(badNx.or(high).or(badSize), () => f.returnCall(pageFault, linear, access, i32(9)));
+      f.unlikely(badNx.or(high).or(badSize), () => f.returnCall(pageFault, linear, access, i32(9)));
       f.set(us, us.and(entry.shrU(2).wrap()).and(1));
       f.set(rw, rw.and(entry.shrU(1).wrap()).and(1));
       f.set(nx, nx.or(entry.shrU(63).wrap()));
@@ -155,7 +155,7 @@ export function addPaging(m: ModuleBuilder): { translate: FunctionRef } {
         finish(0);
       } else {
         if (level < 3) f.if(entry.and(BigInt(PTE.large)).ne(0n), () => finish(level));
-        f.if(entry.and(BigInt(PTE.accessed)).eqz(), () => {
+        f.unlikely(entry.and(BigInt(PTE.accessed)).eqz(), () => {
           f.if(access.and(ACCESS.peek), () => f.return(i64(-1)));
           f.store('i64.store', at.wrap(), entry.or(BigInt(PTE.accessed)), RAM);
         });
@@ -165,7 +165,7 @@ export function addPaging(m: ModuleBuilder): { translate: FunctionRef } {
   };
 
   const walk4 = m.fn('walk4', [I64, I32], [I64], (f, linear, access) => {
-    f.if(linear.shl(16n).shrS(16n).ne(linear), () => {
+    f.unlikely(linear.shl(16n).shrS(16n).ne(linear), () => {
       f.store('i32.store', S.faultVector, i32(13));
       f.store('i32.store', S.faultHasCode, i32(1));
       f.store('i32.store', S.faultCode, i32(0));
@@ -190,7 +190,7 @@ export function addPaging(m: ModuleBuilder): { translate: FunctionRef } {
     const us = f.local(I32);
     const rw = f.local(I32);
     const absent = (): void => f.returnCall(pageFault, linear, access, i32(0));
-    f.if(entry.and(1n).eqz(), absent);
+    f.unlikely(entry.and(1n).eqz(), absent);
     f.set(us, entry.shrU(2n).wrap().and(1));
     f.set(rw, entry.shrU(1n).wrap().and(1));
     const large = load32(f, S.cr4)
@@ -201,21 +201,21 @@ export function addPaging(m: ModuleBuilder): { translate: FunctionRef } {
       // PSE-36 (SDM vol. 3, 4.3): bits 13-16 are address bits 32-35, bits 17-21 reserved.
       f.if(entry.and(0x3e_0000n).ne(0n), () => f.returnCall(pageFault, linear, access, i32(9)));
       f.store('i32.store', S.walkFlags, i32(4));
-      f.if(f.call(permit, linear, access, entry, at, us, rw, 0, 0).ne(0n), () => f.return(i64(-1)));
+      f.unlikely(f.call(permit, linear, access, entry, at, us, rw, 0, 0).ne(0n), () => f.return(i64(-1)));
       const high = entry.shrU(13n).and(0xfn).shl(32n);
       f.return(gated(f, clampPhysical(high.or(entry.and(0xffc0_0000n)).or(linear.and(0x3f_f000n)))));
     });
-    f.if(entry.and(BigInt(PTE.accessed)).eqz(), () => {
+    f.unlikely(entry.and(BigInt(PTE.accessed)).eqz(), () => {
       f.if(access.and(ACCESS.peek), () => f.return(i64(-1)));
       f.store('i32.store', at.wrap(), entry.or(BigInt(PTE.accessed)).wrap(), RAM);
     });
     f.set(at, gated(f, entry.and(0xffff_f000n).add(linear.shrU(12n).and(0x3ffn).shl(2n))));
     f.set(entry, f.call(physLoad32, at));
-    f.if(entry.and(1n).eqz(), absent);
+    f.unlikely(entry.and(1n).eqz(), absent);
     f.set(us, us.and(entry.shrU(2n).wrap()));
     f.set(rw, rw.and(entry.shrU(1n).wrap()));
     f.store('i32.store', S.walkFlags, i32(0));
-    f.if(f.call(permit, linear, access, entry, at, us, rw, 0, 0).ne(0n), () => f.return(i64(-1)));
+    f.unlikely(f.call(permit, linear, access, entry, at, us, rw, 0, 0).ne(0n), () => f.return(i64(-1)));
     f.return(gated(f, entry.and(0xffff_f000n)));
   });
 

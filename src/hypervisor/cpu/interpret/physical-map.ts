@@ -13,6 +13,14 @@ export const isDevicePage = (page: number): boolean => (page & DEVICE_PAGE) !== 
 /** In the address of a byte of code: a device's, not a frame's. Above every address of 32 bits. */
 export const DEVICE_CODE = 0x1_0000_0000;
 
+/** Where code at a guest-physical address is read from: a frame's byte, or DEVICE_CODE more than a device's. */
+export function codeAt(view: DataView, gpa: number): number {
+  const high = gpa - LOW;
+  if (high >= 0 && high < view.getUint32(S.highRam, true)) return gpa;
+  const entry = view.getUint32(MAP.base + (gpa >>> 12) * 4, true);
+  return (entry & MAP.read) === 0 ? gpa + DEVICE_CODE : ((entry & -PAGE) | (gpa & (PAGE - 1))) >>> 0;
+}
+
 /**
  * The table MAP: what the processor finds behind guest-physical addresses. The
  * TLB holds copies of it, which whoever changes it drops.
@@ -45,12 +53,9 @@ export class PhysicalMap {
     for (let at = 0; at < length; at += PAGE) this.#set(base + at, 0);
   }
 
-  /** Where code at a guest-physical address is read from: a frame's byte, or DEVICE_CODE more than a device's. */
+  /** See `codeAt`. */
   code(gpa: number): number {
-    const high = gpa - LOW;
-    if (high >= 0 && high < this.#view.getUint32(S.highRam, true)) return gpa;
-    const entry = this.#view.getUint32(MAP.base + (gpa >>> 12) * 4, true);
-    return (entry & MAP.read) === 0 ? gpa + DEVICE_CODE : ((entry & -PAGE) | (gpa & (PAGE - 1))) >>> 0;
+    return codeAt(this.#view, gpa);
   }
 
   /** Makes mapped pages clean, so that a first write to each is noticed; gives the numbers of those that were not. */

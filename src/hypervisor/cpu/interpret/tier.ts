@@ -1,4 +1,3 @@
-import type { CodeMode, Decoder } from '../decode/decoder.ts';
 import type { CodeCache } from './code-cache.ts';
 import type { InterpreterExports } from './exports.ts';
 import type { GeneratedInterpreter } from './generate.ts';
@@ -11,10 +10,11 @@ export interface TierHost {
   /** Exports of this machine's instance of the interpreter. */
   readonly exports: InterpreterExports;
   readonly cache: CodeCache;
+  readonly ramBytes: number;
   /** The frame that code at a linear page would be fetched from; undefined when that would fault, or ask a device. */
   readonly codeAddress: (linear: bigint) => number | undefined;
-  /** Element of the interpreter's table for what was decoded, made if it was not met before; 0 when the form has none. */
-  readonly handlerOf: (decoder: Decoder, mode: CodeMode) => number;
+  /** Makes the handlers of an encoding that are generated late, if they were not met before; by its number in the instruction table. */
+  readonly haveHandlers: (encoding: number) => void;
 }
 
 /**
@@ -35,6 +35,8 @@ export interface Tier {
   flush(): void;
   /** The interpreter's handler of a record, by what stands in the record. */
   handlerBehind(handler: number): number;
+  /** Gives its thread back. */
+  dispose(): Promise<void>;
   counters(): Readonly<Record<string, number>>;
   /** Instructions that the tier's code retired; undefined when that is not counted. */
   instructions(): number | undefined;

@@ -7,6 +7,7 @@ import { CS, ES, FLAT, FS, S, SEG, segment, TLB } from '../layout.ts';
 import { type FunctionBuilder, type Label, Local } from '../wasm/function.ts';
 import { F32, F64, I32, I64, type LoadName, type StoreName, V128, type ValType } from '../wasm/opcodes.ts';
 import { extractLane, i32, i64, replaceLane, select, vconst } from '../wasm/value.ts';
+import { type Access, lookAhead, type Place } from './addresses.ts';
 import type { GuestInstruction } from './code.ts';
 import { operandType, registerAt } from './effects.ts';
 import { Environment } from './environment.ts';
@@ -55,6 +56,7 @@ export class RegionBuilder implements Builder {
   readonly #f: FunctionBuilder;
   readonly #module: RegionModule;
   readonly #flow: RegionFlow;
+  readonly #record: Local;
   readonly #pageBase: Local;
   readonly #view: Local;
   readonly #registers: RegisterHomes;
@@ -62,7 +64,15 @@ export class RegionBuilder implements Builder {
   /** Locals of the current instruction: they may be handed out without a copy. */
   readonly #fresh = new Set<Val>();
   readonly #linears = new Map<number, Local>();
-  readonly #targets = new Map<number, Local>();
+  readonly #targets = new Map<number, HostPlace>();
+  /** What is known of the addresses that the current instruction computed. */
+  readonly #places = new Map<Val, Place>();
+  /** General registers that it has written so far: bits by number. */
+  #written = 0;
+  /** What the instructions of the block access, and which of them is under way. */
+  #ahead: readonly (readonly Access[])[] = [];
+  #index = 0;
+  readonly #windows: boolean;
   /** Registers that are mutable locals while an `if` is open. */
   #mutableGprs = 0;
   #mutableXmms = 0;
@@ -73,24 +83,35 @@ export class RegionBuilder implements Builder {
     f: FunctionBuilder,
     module: RegionModule,
     flow: RegionFlow,
-    locals: { pageBase: Local; view: Local; registers: RegisterHomes },
+    locals: { record: Local; pageBase: Local; view: Local; registers: RegisterHomes },
     long: boolean,
+    windows: boolean,
   ) {
     this.#f = f;
     this.#module = module;
     this.#flow = flow;
+    this.#record = locals.record;
     this.#pageBase = locals.pageBase;
     this.#view = locals.view;
     this.#registers = locals.registers;
     this.long = long;
+    this.#windows = long && windows;
   }
 
-  /** Emits one instruction of native treatment. */
-  instruction(i: GuestInstruction): void {
+  /** Begins with a block's instructions. */
+  beginBlock(instructions: readonly GuestInstruction[]): void {
+    if (this.#windows) this.#ahead = lookAhead(this.environment.addresses, instructions);
+  }
+
+  /** Emits one instruction of native treatment: the `index`th of its block. */
+  instruction(i: GuestInstruction, index: number): void {
     this.#i = i;
+    this.#index = index;
+    this.#written = 0;
     this.#fresh.clear();
     this.#linears.clear();
     this.#targets.clear();
+    this.#places.clear();
     const { instruction, vex } = i.encoding;
     if (vex !== undefined && !this.long) throw new Untranslatable('VEX outside of 64-bit mode');
     if (instruction.privilege === 0) this.if(this.#f.load('i32.load', S.cpl), () => this.#bail());
@@ -112,6 +133,10 @@ export class RegionBuilder implements Builder {
       fresh: [...this.#fresh],
       linears: [...this.#linears],
       targets: [...this.#targets],
+      places: [...this.#places],
+      written: this.#written,
+      ahead: this.#ahead,
+      index: this.#index,
       gprs: this.#mutableGprs,
       xmms: this.#mutableXmms,
       flags: this.#mutableFlags,
@@ -127,6 +152,11 @@ export class RegionBuilder implements Builder {
     for (const [index, linear] of saved.linears) this.#linears.set(index, linear);
     this.#targets.clear();
     for (const [index, target] of saved.targets) this.#targets.set(index, target);
+    this.#places.clear();
+    for (const [value, place] of saved.places) this.#places.set(value, place);
+    this.#written = saved.written;
+    this.#ahead = saved.ahead;
+    this.#index = saved.index;
     this.#mutableGprs = saved.gprs;
     this.#mutableXmms = saved.xmms;
     this.#mutableFlags = saved.flags;
@@ -139,6 +169,7 @@ export class RegionBuilder implements Builder {
 
   /** Leaves in front of the instruction. */
   #bail(): void {
+    if (this.#depth > 0) this.#f.rare();
     this.#flow.bail();
     this.environment.ended = true;
   }
@@ -191,6 +222,7 @@ export class RegionBuilder implements Builder {
   #setGpr64(n: number, value: Val): void {
     const { environment } = this;
     this.#setRegister(environment.gprs, this.#registers.gprs, n, this.#mutableGprs, value);
+    this.#written |= 1 << n;
     environment.dirtyGprs |= 1 << n;
   }
   #setXmm(n: number, value: Val): void {
@@ -342,7 +374,7 @@ export class RegionBuilder implements Builder {
     if (spec.access === 'r') return this.load(name, linear);
     const host = this.#translate(linear, bits / 8, true);
     this.#targets.set(index, host);
-    return this.let(this.#f.load(name, host));
+    return this.let(this.#f.load(name, host.at, host.offset));
   }
   #readRegister(index: number, spec: OperandSpec, bits: Size): Val {
     const address = this.#i.registers[index];
@@ -373,7 +405,7 @@ export class RegionBuilder implements Builder {
     const bits = this.operandSize(index);
     if (this.isMemory(index)) {
       const host = this.#targets.get(index);
-      if (host) this.#f.store(storeFor(spec, bits), host, value);
+      if (host) this.#f.store(storeFor(spec, bits), host.at, value, host.offset);
       else this.store(storeFor(spec, bits), this.#operandLinear(index, spec, bits), value);
       return;
     }
@@ -418,6 +450,11 @@ export class RegionBuilder implements Builder {
     if (known) return known;
     const linear = this.#copy(this.#inSegment(this.offset(index), this.#i.segment));
     this.#linears.set(index, linear);
+    const { base } = this.#i;
+    const moved = base >= 0 && ((this.#written >> base) & 1) !== 0;
+    const isOperand = this.#spec(index).what.kind === 'modrm-rm';
+    const place = moved || !isOperand ? undefined : this.environment.addresses.operand(this.#i);
+    if (place) this.#places.set(linear, place);
     return linear;
   }
   bitString(index: number, delta: Val, _bytes: number, _access: 'r' | 'w'): Val {
@@ -448,31 +485,61 @@ export class RegionBuilder implements Builder {
   // Memory
 
   load(name: LoadName, linear: Val): Val {
-    return this.let(this.#f.load(name, this.#translate(linear, accessBytes(name), false)));
+    const { at, offset } = this.#translate(linear, accessBytes(name), false);
+    return this.let(this.#f.load(name, at, offset));
   }
   store(name: StoreName, linear: Val, value: Val): void {
     const shared = this.#depth === 0 || value instanceof Local ? value : this.let(value);
-    this.#f.store(name, this.#translate(linear, accessBytes(name), true), shared);
+    const { at, offset } = this.#translate(linear, accessBytes(name), true);
+    this.#f.store(name, at, shared, offset);
   }
 
   /** Where bytes lie in linear memory. What is not plain RAM in reach leaves the region. */
-  #translate(linear: Val, bytes: number, write: boolean): Local {
+  #translate(linear: Val, bytes: number, write: boolean): HostPlace {
+    const place = this.#windows ? this.#places.get(linear) : undefined;
+    if (!place) return { at: this.#look(this.let(linear), bytes, write), offset: 0 };
+    const { environment } = this;
+    const { root, offset } = place;
+    const known = environment.windows.find(
+      (w) => w.root === root && w.from <= offset && offset + bytes <= w.to && (w.write || !write),
+    );
+    if (known) return { at: known.host, offset: offset - known.from };
+    const [from, to] = this.#reach(place, bytes, write);
+    const host = this.#look(this.let(linear.add(BigInt(from - offset))), to - from, write);
+    environment.windows = [...environment.windows, { root, from, to, write, host }];
+    return { at: host, offset: offset - from };
+  }
+
+  /** How far around a place the block goes on to access what one look can answer for. */
+  #reach({ root, offset }: Place, bytes: number, write: boolean): readonly [number, number] {
+    let from = offset;
+    let to = offset + bytes;
+    for (const accesses of this.#ahead.slice(this.#index))
+      for (const other of accesses) {
+        if (other.root !== root || other.write !== write) continue;
+        const least = Math.min(from, other.offset);
+        const most = Math.max(to, other.offset + other.bytes);
+        if (most - least > WIDEST_WINDOW) continue;
+        from = least;
+        to = most;
+      }
+    return [from, to];
+  }
+
+  /** Looks bytes up in the TLB. */
+  #look(address: Val, bytes: number, write: boolean): Local {
     const f = this.#f;
-    const address = this.let(linear);
     const low = address.wrap();
     const index = low.shrU(12 - 5).and((TLB.entries - 1) << 5);
     const entry = f.let(this.#view.add(index));
-    const host = f.let(low.add(f.load('i32.load', entry, TLB.addend)));
+    const host = f.local(I32, low.add(f.load('i32.load', entry, TLB.addend)));
     const last = bytes === 1 ? address : address.add(BigInt(bytes - 1));
-    const tag = f.load('i64.load', entry, write ? TLB.writeTag : TLB.readTag);
-    f.if(tag.ne(last.and(-4096n)), () => {
-      f.set(
-        host,
-        f.call(write ? this.#module.core.regionWrite : this.#module.core.regionRead, address, i32(bytes)),
-      );
-      f.if(host.eqz(), () => this.#flow.bail());
+    const tag = f.let(f.load('i64.load', entry, write ? TLB.writeTag : TLB.readTag));
+    f.unlikely(last.and(-4096n).ne(tag), () => {
+      const { regionRead, regionWrite } = this.#module.core;
+      f.set(host, f.call(write ? regionWrite : regionRead, address, i32(bytes), tag, this.#record));
+      f.unlikely(host.eqz(), () => this.#flow.bail());
     });
-    this.#fresh.add(host);
     return host;
   }
 
@@ -484,7 +551,11 @@ export class RegionBuilder implements Builder {
 
   stack(delta: number | Val, _bytes: number, _access: 'r' | 'w'): Val {
     const sp = this.#gpr64(4).add(typeof delta === 'number' ? BigInt(delta) : delta);
-    return this.#copy(this.long ? sp : sp.and(0xffff_ffffn));
+    const linear = this.#copy(this.long ? sp : sp.and(0xffff_ffffn));
+    const moved = ((this.#written >> 4) & 1) !== 0;
+    if (typeof delta === 'number' && !moved)
+      this.#places.set(linear, this.environment.addresses.stack(delta));
+    return linear;
   }
   adjustStack(delta: number | Val): void {
     const sp = this.#gpr64(4).add(typeof delta === 'number' ? BigInt(delta) : delta);
@@ -745,12 +816,21 @@ export class RegionBuilder implements Builder {
     return this.#f.call(this.#module.runtime(name), ...args);
   }
   callFaulting(name: string, ...args: Val[]): void {
-    this.#f.if(this.#f.call(this.#module.runtime(name), ...args), () => this.#flow.bail());
+    this.#f.unlikely(this.#f.call(this.#module.runtime(name), ...args), () => this.#flow.bail());
   }
   system(_name: string): void {
     this.#bail();
   }
 }
+
+/** Bytes in linear memory: `offset` from where `at` says. */
+interface HostPlace {
+  readonly at: Local;
+  readonly offset: number;
+}
+
+/** Bytes that one look at the TLB answers for at most: the more, the likelier they lie on two pages. */
+const WIDEST_WINDOW = 64;
 
 /** The label of an `if` that is not there. */
 const NOWHERE: Label = { depth: -1 };

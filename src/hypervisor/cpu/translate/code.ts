@@ -1,6 +1,5 @@
 import { type CodeMode, Decoder, REGISTER_SLOTS } from '../decode/decoder.ts';
 import { type Encoding, FORM, type FormKind, type OpcodeTable } from '../decode/encoding.ts';
-import type { TierHost } from '../interpret/tier.ts';
 import { RAM, RECORD, S } from '../layout.ts';
 import { type Effects, effectsOf, registerAt } from './effects.ts';
 
@@ -41,26 +40,28 @@ export interface CodePageInfo {
   readonly slots: number;
 }
 
-/** Decodes instructions of a region: by offset from its page, through the pages that are mapped around it. */
+/** Decodes instructions of a region: by offset from its page, through the pages that are mapped around it, from a copy of them. */
 export class RegionCode {
   readonly #decoder: Decoder;
-  readonly #bytes: Uint8Array;
+  readonly #memory: Uint8Array;
+  /** The pages as they were when they were first looked at, by frame: the processor may write to them meanwhile. */
+  readonly #copies = new Map<number, Uint8Array>();
   readonly #mode: CodeMode;
   readonly #page: (index: number) => CodePageInfo | undefined;
   readonly #record = new DataView(new ArrayBuffer(32));
-  readonly #handlerOf: TierHost['handlerOf'];
+  readonly #handlerOf: (decoder: Decoder) => number;
   readonly #known = new Map<number, GuestInstruction | undefined>();
 
   /** `page` gives the page `index` pages on from the entry's, when the fetch TLB knows it. */
   constructor(
     table: OpcodeTable,
-    bytes: Uint8Array,
+    memory: Uint8Array,
     mode: CodeMode,
     page: (index: number) => CodePageInfo | undefined,
-    handlerOf: TierHost['handlerOf'],
+    handlerOf: (decoder: Decoder) => number,
   ) {
     this.#decoder = new Decoder(table);
-    this.#bytes = bytes;
+    this.#memory = memory;
     this.#mode = mode;
     this.#page = page;
     this.#handlerOf = handlerOf;
@@ -78,21 +79,35 @@ export class RegionCode {
   writeRecord(i: GuestInstruction, view: DataView, record: number): void {
     const page = this.#page(i.at >> 12);
     if (!page) throw new Error('the page of an instruction is not known any more');
-    const base = (RAM + page.physical) >>> 0;
-    this.#decoder.decode(this.#bytes, base + (i.at & 0xfff), base + 4096, this.#mode);
+    this.#decoder.decode(this.#copy(page.physical), i.at & 0xfff, 4096, this.#mode);
     this.#decoder.write(view, record, i.at & 0xfff, 0);
     view.setUint16(record + RECORD.handler, i.handler, true);
+  }
+
+  /** The 64 bytes at a multiple of 64 in a frame, as they were when they were decoded. */
+  granule(physical: number): Uint8Array {
+    const at = physical & 0xfff;
+    return this.#copy(physical - at).subarray(at, at + 64);
+  }
+
+  #copy(physical: number): Uint8Array {
+    let copy = this.#copies.get(physical);
+    if (!copy) {
+      const at = (RAM + physical) >>> 0;
+      copy = this.#memory.slice(at, at + 4096);
+      this.#copies.set(physical, copy);
+    }
+    return copy;
   }
 
   #decode(at: number): GuestInstruction | undefined {
     const page = this.#page(at >> 12);
     if (!page) return undefined;
     const decoder = this.#decoder;
-    const base = (RAM + page.physical) >>> 0;
-    const result = decoder.decode(this.#bytes, base + (at & 0xfff), base + 4096, this.#mode);
+    const result = decoder.decode(this.#copy(page.physical), at & 0xfff, 4096, this.#mode);
     const { encoding } = decoder;
     if (result !== 'ok' || !encoding) return undefined;
-    const handler = this.#handlerOf(decoder, this.#mode);
+    const handler = this.#handlerOf(decoder);
     if (handler === 0) return undefined;
     const view = this.#record;
     decoder.write(view, 0, 0, 0);

@@ -18,10 +18,12 @@ export interface RegionContext {
   readonly entryHandler: number;
   /** Physical address of the page `index` pages on. */
   readonly physical: (index: number) => number;
+  /** One look at the TLB may answer for several accesses. */
+  readonly windows: boolean;
   /** Count entries, instructions and exits in S.regionCounters. */
   readonly count: boolean;
   /** Address of a record for one instruction, with one behind it that resumes the region. */
-  readonly record: (i: GuestInstruction) => number;
+  readonly record: (i: GuestInstruction) => Val;
 }
 
 /** Emits a region as one function (record) → code, of the interpreter's handler signature. */
@@ -90,11 +92,13 @@ class RegionEmitter implements RegionFlow {
       module,
       this,
       {
+        record: this.#record,
         pageBase: this.#pageBase,
         view: this.#view,
         registers: { gprs: this.#gprs, xmms: this.#xmms },
       },
       context.long,
+      context.windows,
     );
   }
 
@@ -161,7 +165,7 @@ class RegionEmitter implements RegionFlow {
     for (const index of [CS, DS, ES, SS]) odd = odd.or(f.load('i64.load', segment(index)));
     for (const index of [DS, ES, SS]) odd = odd.or(f.load('i64.load32_u', segment(index) + SEG.checked));
     const big = f.load('i32.load', segment(SS) + SEG.attributes).and(0x4000);
-    f.if(odd.ne(0n).or(big.eqz()), () =>
+    f.unlikely(odd.ne(0n).or(big.eqz()), () =>
       f.returnCall(this.#module.core.resume, this.#record, i32(this.#context.entryHandler)),
     );
   }
@@ -197,13 +201,16 @@ class RegionEmitter implements RegionFlow {
   #body(block: Block): void {
     const builder = this.#builder;
     this.#block = block;
-    for (const i of block.instructions) {
+    builder.beginBlock(block.instructions);
+    for (const [index, i] of block.instructions.entries()) {
       this.#instruction = i;
-      if (i.effects.treatment === 'native') builder.instruction(i);
+      if (i.effects.treatment === 'native') builder.instruction(i, index);
       else this.#invoke(i);
       this.#block = block;
-      if (builder.environment.ended) return;
-      builder.environment.retired += 1;
+      const { environment } = builder;
+      if (environment.ended) return;
+      environment.retired += 1;
+      if (i.effects.treatment === 'native') environment.addresses.step(i);
     }
     if (block.next) this.#edge(block, block.next, builder.environment);
     else this.#f.unreachable();
@@ -232,6 +239,7 @@ class RegionEmitter implements RegionFlow {
     const environment = new Environment(this.#builder.environment);
     environment.retired += 1;
     const instruction = this.#instruction;
+    if (instruction) environment.addresses.step(instruction);
     this.#builder.nested(() => this.#edge(block, target, environment));
     this.#block = block;
     this.#instruction = instruction;
@@ -274,10 +282,10 @@ class RegionEmitter implements RegionFlow {
     const last = from.instructions.at(-1);
     const page = target.at >> 12;
     if (page !== 0 && last && page !== last.at >> 12)
-      f.if(this.#elsewhere(page), () => this.#leaveRarely(environment, target.at));
+      f.unlikely(this.#elsewhere(page), () => this.#leaveRarely(environment, target.at));
     if (to.order <= from.order) {
       this.#settleBudget(environment);
-      f.if(this.#budget.leS(0), () => {
+      f.unlikely(this.#budget.leS(0), () => {
         this.#count('budget');
         this.#leaveRarely(environment, target.at);
       });
@@ -328,10 +336,11 @@ class RegionEmitter implements RegionFlow {
     f.store('i32.store', S.budget, this.#budget.sub(environment.retired));
     const invalidations = f.let(f.load('i32.load', S.codeInvalidations));
     this.#count('handlers');
-    const code = f.let(f.call(this.#module.core.invoke, i32(this.#context.record(i))));
-    f.if(code.ne(LEAVE.resume), () => f.return(code));
+    const code = f.let(f.call(this.#module.core.invoke, this.#context.record(i)));
+    f.unlikely(code.ne(LEAVE.resume), () => f.return(code));
     const behind = new Environment();
     behind.retired = environment.retired;
+    behind.addresses.forgetBehind(environment.addresses);
     this.#builder.environment = behind;
     f.set(this.#view, f.load('i32.load', S.tlbView));
     for (let n = 0; n < 16; n++) {
@@ -341,7 +350,7 @@ class RegionEmitter implements RegionFlow {
       if (vector) f.set(vector, f.load('v128.load', xmm(n)));
     }
     // It may have written over what comes next.
-    f.if(f.load('i32.load', S.codeInvalidations).ne(invalidations), () => {
+    f.unlikely(f.load('i32.load', S.codeInvalidations).ne(invalidations), () => {
       const leaving = new Environment(behind);
       leaving.retired += 1;
       this.#leaveRarely(leaving, i.at + i.length);

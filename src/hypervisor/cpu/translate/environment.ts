@@ -1,5 +1,17 @@
 import type { Val } from '../isa/builder.ts';
+import type { Local } from '../wasm/function.ts';
+import { Addresses } from './addresses.ts';
 import type { Flags } from './flags.ts';
+
+/** Bytes of one page that lie one behind the other in linear memory too: offsets from a root (see Place), up to `to`. */
+export interface Window {
+  readonly root: number;
+  readonly from: number;
+  readonly to: number;
+  readonly write: boolean;
+  /** Where `from` lies. */
+  readonly host: Local;
+}
 
 /**
  * What a region's code knows at one place: values of registers that were read
@@ -17,6 +29,10 @@ export class Environment {
   units: number;
   /** Instructions retired since the budget was last brought up to date. */
   retired: number;
+  /** How the general registers hang together. */
+  readonly addresses: Addresses;
+  /** What of memory was found, and may be used without another look. */
+  windows: readonly Window[];
   /** Nothing comes behind: control has left. */
   ended = false;
 
@@ -28,5 +44,7 @@ export class Environment {
     this.flags = from?.flags ?? { kind: 'memory' };
     this.units = from?.units ?? 0;
     this.retired = from?.retired ?? 0;
+    this.addresses = new Addresses(from?.addresses);
+    this.windows = from?.windows ?? [];
   }
 }

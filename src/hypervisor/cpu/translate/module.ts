@@ -1,14 +1,17 @@
-import { HANDLER } from '../interpret/core-parts.ts';
+import { HANDLER, HANDLER_TABLE } from '../interpret/core-parts.ts';
 import type { Size, Val } from '../isa/builder.ts';
 import { FETCH, RECORD, S } from '../layout.ts';
-import type { FunctionBuilder, FunctionRef, Local } from '../wasm/function.ts';
+import type { FunctionBuilder, FunctionRef, Global, Local } from '../wasm/function.ts';
 import { ModuleBuilder } from '../wasm/module.ts';
 import { I32, I64, type ValType } from '../wasm/opcodes.ts';
 import { DEFERRED, type Flags, lazyForm, SIZES, signed64 } from './flags.ts';
 
 /** What the interpreter's module has for regions. */
 export interface CoreFunctions {
-  /** (linear, bytes) → where RAM can be read or written, 0 when the interpreter must do it. */
+  /**
+   * (linear, bytes, tag, record) → where RAM can be read or written, 0 when the interpreter must do it. The tag is for V8: of a
+   * load that only a comparison uses it makes two.
+   */
   readonly regionRead: FunctionRef;
   readonly regionWrite: FunctionRef;
   /** (offset in CS) → code: goes on there, in a region or interpreted. */
@@ -21,8 +24,8 @@ export interface CoreFunctions {
 }
 
 const SIGNATURES = {
-  regionRead: [[I64, I32], [I32]],
-  regionWrite: [[I64, I32], [I32]],
+  regionRead: [[I64, I32, I64, I32], [I32]],
+  regionWrite: [[I64, I32, I64, I32], [I32]],
   jump64: [[I64], [I32]],
   jump32: [[I64], [I32]],
   resume: [[I32, I32], [I32]],
@@ -33,6 +36,8 @@ const SIGNATURES = {
 export class RegionModule {
   readonly m = new ModuleBuilder();
   readonly core: CoreFunctions;
+  /** Address of the records that the regions hand to the interpreter's handlers. */
+  readonly records: Global;
   readonly #runtime = new Map<string, FunctionRef>();
   readonly #storeFlags = new Map<string, FunctionRef>();
 
@@ -40,7 +45,8 @@ export class RegionModule {
   constructor(calls: ReadonlySet<string>, signatureOf: (name: string) => FunctionRef) {
     const { m } = this;
     m.importMemory('env', 'memory', 1, 65536);
-    m.importTable('env', 'table', 0);
+    m.importTable('env', 'table', HANDLER_TABLE);
+    this.records = m.importGlobal('env', 'records', I32);
     const core: Partial<Record<keyof CoreFunctions, FunctionRef>> = {};
     for (const [name, [params, results]] of Object.entries(SIGNATURES))
       core[name as keyof CoreFunctions] = m.importFunction('env', name, params, results);
@@ -69,7 +75,7 @@ export class RegionModule {
     const ref = this.m.fn(long ? 'chain64' : 'chain32', [I64], [I32], (f, linear) => {
       const jump = (): void => f.returnCall(leave, linear);
       const budget = f.let(f.load('i32.load', S.budget));
-      f.if(budget.leS(0), jump);
+      f.unlikely(budget.leS(0), jump);
       const page = f.let(linear.and(-4096n));
       f.if(page.ne(f.load('i64.load', S.pageBase)), () => {
         const index = linear
@@ -78,13 +84,13 @@ export class RegionModule {
           .and(FETCH.entries - 1);
         const entry = f.let(f.load('i32.load', S.fetchView).add(index.mul(FETCH.stride)));
         const tag = page.or(f.load('i64.load', S.fetchGeneration));
-        f.if(f.load('i64.load', entry).ne(tag), jump);
+        f.unlikely(f.load('i64.load', entry).ne(tag), jump);
         f.store('i64.store', S.pageBase, page);
         f.store('i32.store', S.pageSlots, f.load('i32.load', entry, 8));
       });
       const slot = f.load('i32.load', S.pageSlots).add(linear.wrap().and(0xfff).shl(2));
       const record = f.let(f.load('i32.load', slot));
-      f.if(record.eqz(), jump);
+      f.unlikely(record.eqz(), jump);
       f.store('i32.store', S.budget, budget.add(f.load('i32.load8_u', record, RECORD.ordinal)));
       f.returnCallIndirect(HANDLER, 0, f.load('i32.load16_u', record, RECORD.handler), record);
     });

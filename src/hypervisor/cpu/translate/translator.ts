@@ -1,21 +1,27 @@
-import { CODE16, CODE64, type CodeMode } from '../decode/decoder.ts';
+import { CODE16, type CodeMode } from '../decode/decoder.ts';
 import { lateName } from '../interpret/generate.ts';
 import { isDevicePage } from '../interpret/physical-map.ts';
 import { RUN_LENGTH } from '../interpret/run-decoder.ts';
 import type { Tier, TierHost } from '../interpret/tier.ts';
-import { FETCH, RECORD, RECORDS, REGION_COUNTERS, S } from '../layout.ts';
-import type { FunctionRef } from '../wasm/function.ts';
-import { I32 } from '../wasm/opcodes.ts';
-import { Untranslatable } from './builder.ts';
-import { type CodePageInfo, type GuestInstruction, RegionCode } from './code.ts';
-import { emitRegion } from './emit.ts';
-import { RegionModule } from './module.ts';
-import { findRegion, type Region } from './region.ts';
+import { FETCH, RAM, RECORD, REGION_COUNTERS, S } from '../layout.ts';
+import {
+  LIMITS,
+  type Made,
+  type MadeModule,
+  type MadeRegion,
+  RegionMaker,
+  type RegionMakerOptions,
+  type RegionRequest,
+} from './maker.ts';
+import { type MakerThread, startMakerThread } from './maker-thread.ts';
+import { FIRST_SLOT } from './slots.ts';
+
+export { LIMITS };
 
 export interface TranslatorOptions {
   /** Samples of one branch target that make it hot. */
   readonly threshold: number;
-  /** Compile at once, on this thread: for tests that must not depend on time. */
+  /** Translate at once, on this thread: for tests that must not depend on time. */
   readonly immediate: boolean;
   /** Count in the regions what they do, for statistics. */
   readonly count: boolean;
@@ -34,34 +40,35 @@ export const TRANSLATION: TranslatorOptions = {
   regions: 0x8000,
 };
 
-/** Elements of the interpreter's table from here on are regions; a record has 16 bits for them. */
-const FIRST_SLOT = 0x8000;
-export const LIMITS = { instructions: 200, callDepth: 3 } as const;
-/** How far on the interpreter's instructions are followed from a hot region. */
-const CONTINUATIONS = 2;
-/** Regions compiled together. */
-const BATCH = 16;
+/** Failures after which no thread is started any more. */
+const MOST_FAILURES = 5;
+/** Requests under way at most; what is hot beyond that is sampled again. */
+const MOST_ASKED = 64;
+/** A region is made larger when so many slices, of the first length, ended in it, and one in so many of all since it is there. */
+const MUCH = { slices: 32, share: 25 } as const;
 /** Samples in a row in regions after which slices become longer, and how much longer than the first at most. */
 const SETTLED_SAMPLES = 8;
 const LONGEST_SLICE = 32;
-/** Slices after which what is there is compiled. */
-const PATIENCE = 8;
+/** Instructions that run for each such crossing, where they are few. */
+const FEW_CROSSINGS = 5000;
+const GRANULE = 64;
 
 /** Code of a region: where it lies, and what stands in its place. */
 interface Installed {
-  readonly record: number;
-  readonly entryHandler: number;
-  readonly region: Region;
-  /** Physical pages and, in each, the 64-byte granules that the code lies in: bits by number, two words. */
+  readonly made: MadeRegion;
+  /** Physical pages that its code lies in and, in each, the granules: bits by number, two words. */
   readonly granules: ReadonlyMap<number, readonly [number, number]>;
-  /** Element of the table; 0 while it is compiled. */
-  slot: number;
-  valid: boolean;
+  /** Element of the table. */
+  readonly slot: number;
+  /** Instructions of the slices that ended there, and of all slices in regions when it was put in place. */
+  weight: number;
+  readonly since: number;
 }
 
 /**
  * Binary translation: what the samples show to be hot becomes regions of
- * WebAssembly, which take the place of the interpreter's handlers.
+ * WebAssembly, which take the place of the interpreter's handlers. They are
+ * made on a thread of their own while the guest goes on.
  */
 export class Translator implements Tier {
   /** Every way round a loop looks at the budget, and so does every way out; a region may begin at the end of a run. */
@@ -77,25 +84,36 @@ export class Translator implements Tier {
   readonly #free: number[] = [];
   /** Records whose regions could not be made. */
   readonly #refused = new Set<number>();
+  /** Records whose regions are being made. */
+  readonly #asked = new Set<number>();
+  readonly #makes: RegionMakerOptions;
+  #maker: RegionMaker | undefined;
+  #thread: MakerThread | undefined;
   #nextSlot = FIRST_SLOT;
-  #pending: Pending[] = [];
-  #waited = 0;
+  /** Counts how often all records were dropped: what was asked for before is not put in place. */
+  #epoch = 0;
   /** Samples in a row that were in regions. */
   #settled = 0;
   #slice: number;
+  /** Instructions of the slices that ended in regions. */
+  #ran = 0;
   /** What slices are longer by. */
   #shift = 0;
   readonly #counters = {
     regions: 0,
     regionsDropped: 0,
+    regionsEnlarged: 0,
+    regionsNarrowed: 0,
     instructionsTranslated: 0,
+    modules: 0,
     bytesCompiled: 0,
     translateMicroseconds: 0,
-    compileMicroseconds: 0,
+    installMicroseconds: 0,
     samplesInRegions: 0,
     samplesInterpreted: 0,
     refused: 0,
-    compilationsFailed: 0,
+    outdated: 0,
+    translationsFailed: 0,
   };
 
   constructor(host: TierHost, options: TranslatorOptions) {
@@ -104,8 +122,10 @@ export class Translator implements Tier {
     this.#bytes = new Uint8Array(host.memory.buffer);
     this.#table = host.exports.table;
     this.#slice = options.sliceInstructions;
-    const missing = FIRST_SLOT + options.regions - this.#table.length;
-    if (missing > 0) this.#table.grow(missing);
+    const { memory, interpreter, ramBytes } = host;
+    this.#makes = { memory, ramBytes, interpreter, count: options.count };
+    if (options.immediate) this.#maker = new RegionMaker(this.#makes);
+    else this.#thread = startMakerThread(this.#makes);
   }
 
   sliceLimit(): number {
@@ -125,43 +145,66 @@ export class Translator implements Tier {
           Number(view.getBigUint64(S.regionCounters + offset, true)),
         ])
       : [];
-    return { ...this.#counters, ...Object.fromEntries(counted) };
+    return { ...this.#counters, beingTranslated: this.#asked.size, ...Object.fromEntries(counted) };
   }
 
   handlerBehind(handler: number): number {
-    return this.#bySlot.get(handler)?.entryHandler ?? handler;
+    return this.#bySlot.get(handler)?.made.entryHandler ?? handler;
+  }
+
+  async dispose(): Promise<void> {
+    await this.#thread?.end();
+    this.#thread = undefined;
   }
 
   // Samples
 
   sliceEnded(): void {
+    if (this.#thread && this.#asked.size > 0) this.#listen(this.#thread);
+    this.#lookAtCrossings();
     const record = this.#recordAtRip();
     if (record !== 0) this.#sample(record);
-    if (this.#pending.length === 0) return;
-    this.#waited += 1;
-    if (this.#pending.length >= BATCH || this.#waited >= PATIENCE || this.#options.immediate) this.#compile();
+  }
+
+  /** A region whose looks at the TLB often found two pages where each of its accesses lies on one is made with a look for each. */
+  #lookAtCrossings(): void {
+    const { view } = this.#host;
+    const crossings = view.getInt32(S.crossings, true);
+    if (crossings === 0) return;
+    view.setInt32(S.crossings, 0, true);
+    const member = this.#byRecord.get(view.getUint32(S.crossedRecord, true));
+    if (crossings * FEW_CROSSINGS < this.#slice || !member?.made.windows) return;
+    const { linear, record, level } = member.made;
+    if (this.#asked.has(record)) return;
+    this.#counters.regionsNarrowed += 1;
+    this.#ask(linear, record, level, false);
+  }
+
+  /** Takes what the thread has made; one that died is replaced. */
+  #listen(thread: MakerThread): void {
+    for (let answer = thread.take(); answer; answer = thread.take()) this.#arrived(answer.epoch, answer.made);
+    if (!thread.dead) return;
+    this.#counters.translationsFailed += 1;
+    this.#asked.clear();
+    const again = this.#counters.translationsFailed <= MOST_FAILURES;
+    // The guest goes on, interpreted where it is not translated already.
+    this.#thread = again ? startMakerThread(this.#makes) : undefined;
   }
 
   /** The record that S.rip is at, 0 when there is none or its page is not known. */
   #recordAtRip(): number {
-    const { view } = this.#host;
+    const { view, cache, codeAddress } = this.#host;
     if (view.getInt32(S.codeMode, true) === CODE16) return 0;
     const linear = view.getBigInt64(S.rip, true);
-    const page = this.#fetchEntry(linear & ~0xfffn);
-    return page ? view.getUint32(page.slots + Number(linear & 0xfffn) * 4, true) : 0;
-  }
-
-  /** A linear page of code, if anything on it was decoded. */
-  #fetchEntry(page: bigint): CodePageInfo | undefined {
-    const { view, cache, codeAddress } = this.#host;
+    const page = linear & ~0xfffn;
     const index = Number(BigInt.asUintN(64, page) >> 12n) & (FETCH.entries - 1);
     const entry = view.getUint32(S.fetchView, true) + index * FETCH.stride;
     const tag = page | view.getBigInt64(S.fetchGeneration, true);
     const known = view.getBigInt64(entry, true) === BigInt.asIntN(64, tag);
     const physical = known ? view.getUint32(entry + 12, true) : codeAddress(page);
-    if (physical === undefined || isDevicePage(physical)) return undefined;
+    if (physical === undefined || isDevicePage(physical)) return 0;
     const slots = cache.known(physical);
-    return slots === undefined ? undefined : { physical, slots };
+    return slots === undefined ? 0 : view.getUint32(slots + Number(linear & 0xfffn) * 4, true);
   }
 
   #sample(record: number): void {
@@ -170,6 +213,7 @@ export class Translator implements Tier {
     const { sliceInstructions } = this.#options;
     if (handler >= FIRST_SLOT) {
       this.#counters.samplesInRegions += 1;
+      this.#weigh(handler);
       // Where all is translated, samples tell nothing new.
       this.#settled += 1;
       if (this.#settled >= SETTLED_SAMPLES)
@@ -184,191 +228,153 @@ export class Translator implements Tier {
       this.#shift = (this.#shift * 5 + 3) & 63;
       return;
     }
-    if (this.#byRecord.has(record)) return;
+    if (this.#asked.has(record) || !(this.#maker ?? this.#thread)) return;
     const count = (this.#samples.get(record) ?? 0) + 1;
-    if (count < this.#options.threshold) {
+    if (count < this.#options.threshold || this.#asked.size >= MOST_ASKED) {
       this.#samples.set(record, count);
       return;
     }
     this.#samples.delete(record);
     if (this.#byRecord.size >= this.#options.regions) this.flush();
-    this.#translate(view.getBigInt64(S.rip, true), record, CONTINUATIONS);
+    this.#ask(view.getBigInt64(S.rip, true), record, 0, true);
+  }
+
+  /** A region in which much time goes is made anew, larger. */
+  #weigh(slot: number): void {
+    const member = this.#bySlot.get(slot);
+    this.#ran += this.#slice;
+    if (!member || member.made.level === 1) return;
+    member.weight += this.#slice;
+    const much = member.weight >= this.#options.sliceInstructions * MUCH.slices;
+    const share = member.weight * MUCH.share >= this.#ran - member.since;
+    if (!much || !share || this.#asked.size >= MOST_ASKED) return;
+    const { record } = member.made;
+    if (!(this.#maker ?? this.#thread)) return;
+    if (!this.#asked.has(record) && !this.#refused.has(record))
+      this.#ask(member.made.linear, record, 1, member.made.windows);
   }
 
   // Regions
 
-  /** Finds the region at an offset in CS, whose record this is, and those that `further` times over come behind what leaves it. */
-  #translate(rip: bigint, record: number, further: number): void {
-    const start = performance.now();
-    const { view, interpreter, cache } = this.#host;
-    const entryHandler = view.getUint16(record + RECORD.handler, true);
-    const mode = view.getInt32(S.codeMode, true) as CodeMode;
-    const base = rip & ~0xfffn;
-    const pages = new Map<number, CodePageInfo | undefined>();
-    const pageAt = (index: number): CodePageInfo | undefined => {
-      if (!pages.has(index)) pages.set(index, this.#fetchEntry(base + BigInt(index) * 4096n));
-      return pages.get(index);
-    };
-    const code = new RegionCode(interpreter.table, this.#bytes, mode, pageAt, this.#host.handlerOf);
-    const region = findRegion(code, Number(rip & 0xfffn), {
-      ...LIMITS,
-      seen: (at) => {
-        const page = pageAt(at >> 12);
-        return page !== undefined && view.getUint32(page.slots + (at & 0xfff) * 4, true) !== 0;
+  #ask(linear: bigint, record: number, level: 0 | 1, windows: boolean): void {
+    const { view } = this.#host;
+    const request: RegionRequest = {
+      linear,
+      record,
+      mode: view.getInt32(S.codeMode, true) as CodeMode,
+      paging: {
+        cr0: view.getUint32(S.cr0, true),
+        cr3: view.getBigUint64(S.cr3, true),
+        cr4: view.getUint32(S.cr4, true),
+        efer: view.getUint32(S.efer, true),
+        pdptes: [0, 8, 16, 24].map((at) => view.getBigUint64(S.pdpte + at, true)),
+        a20Mask: view.getBigInt64(S.a20Mask, true),
       },
-    });
-    if (region && this.#byRecord.size >= this.#options.regions) return;
-    if (!region) {
+      level,
+      windows,
+    };
+    this.#asked.add(record);
+    if (this.#maker)
+      this.#arrived(
+        this.#epoch,
+        this.#maker.make([request], (other) => this.#byRecord.has(other)),
+      );
+    else this.#thread?.ask(this.#epoch, request);
+  }
+
+  /** Regions have been made. */
+  #arrived(epoch: number, { made, asked, refused, late, microseconds, failure }: Made): void {
+    const start = performance.now();
+    this.#counters.translateMicroseconds += microseconds;
+    if (failure !== undefined) this.#counters.translationsFailed += 1;
+    if (epoch !== this.#epoch) return;
+    for (const record of asked) this.#asked.delete(record);
+    for (const record of refused) {
       this.#refused.add(record);
       this.#counters.refused += 1;
-      const first = code.instruction(Number(rip & 0xfffn));
-      if (first) this.#continue(base, [first.at + first.length], pageAt, further);
-      return;
     }
-    const granules = granulesOf(region, (index) => pageAt(index)?.physical ?? 0);
-    const installed: Installed = { record, entryHandler, region, granules, slot: 0, valid: true };
-    for (const [physical, [low, high]] of granules) {
-      cache.coverGranules(physical, low, high);
-      const set = this.#byPage.get(physical) ?? new Set();
-      set.add(installed);
-      this.#byPage.set(physical, set);
+    if (made) {
+      for (const encoding of late) this.#host.haveHandlers(encoding);
+      this.#put(made);
     }
-    this.#byRecord.set(record, installed);
-    const candidate: Candidate = { code, mode, pageAt };
-    this.#pending.push({ candidate, installed });
-    this.#counters.translateMicroseconds += (performance.now() - start) * 1000;
-    this.#continue(base, region.continuations, pageAt, further);
+    this.#counters.installMicroseconds += (performance.now() - start) * 1000;
   }
 
-  /** Translates where the interpreter will come back to translated code. */
-  #continue(
-    base: bigint,
-    offsets: readonly number[],
-    pageAt: (index: number) => CodePageInfo | undefined,
-    further: number,
-  ): void {
-    if (further === 0) return;
-    for (const at of offsets) {
-      const page = pageAt(at >> 12);
-      const next = page ? this.#host.view.getUint32(page.slots + (at & 0xfff) * 4, true) : 0;
-      if (next !== 0 && !this.#byRecord.has(next) && !this.#refused.has(next))
-        this.#translate(base + BigInt(at), next, further - 1);
-    }
-  }
-
-  /** Compiles what is pending as one module. */
-  #compile(): void {
-    const start = performance.now();
-    this.#waited = 0;
-    const pending = this.#pending.filter(({ installed }) => installed.valid);
-    this.#pending = [];
+  /** Puts regions in place whose code is still what was translated. */
+  #put({ module, bytes, regions, calls, records }: MadeModule): void {
     const { cache } = this.#host;
-    const { flushes } = cache;
-    const made = this.#emit(pending);
-    // Making room for records may have dropped everything, these regions too.
-    if (!made || cache.flushes !== flushes) return;
-    const { bytes, members, calls } = made;
-    this.#counters.bytesCompiled += bytes.length;
-    const imports = { env: this.#imports(calls) };
-    this.#counters.translateMicroseconds += (performance.now() - start) * 1000;
-    const compiling = performance.now();
-    const install = (compiled: WebAssembly.Module): void => {
-      this.#counters.compileMicroseconds += (performance.now() - compiling) * 1000;
-      const { exports } = new WebAssembly.Instance(compiled, imports);
-      members.forEach((member, n) => {
-        this.#install(member, exports[`r${n}`]);
-      });
-    };
-    if (this.#options.immediate) install(new WebAssembly.Module(bytes));
-    else
-      void WebAssembly.compile(bytes).then(install, () => {
-        // Out of memory, say: the guest goes on interpreted, and the statistics tell.
-        this.#counters.compilationsFailed += 1;
-        for (const member of members) this.#refuse(member);
-      });
-  }
-
-  /** Emits a module of all regions that can be; those that cannot are refused from then on. */
-  #emit(pending: readonly Pending[]): Emitted | undefined {
-    if (pending.length === 0) return undefined;
-    const calls = new Set<string>();
-    for (const { installed } of pending)
-      for (const block of installed.region.blocks)
-        for (const i of block.instructions) for (const name of i.effects.calls) calls.add(name);
-    const module = new RegionModule(calls, (name) => this.#signatureOf(name));
-    for (const [n, { candidate, installed }] of pending.entries()) {
-      try {
-        const ref = module.m.fn(`region ${n}`, [I32], [I32], (f) =>
-          emitRegion(f, module, installed.region, {
-            long: candidate.mode === CODE64,
-            entryHandler: installed.entryHandler,
-            count: this.#options.count,
-            physical: (index) => candidate.pageAt(index)?.physical ?? 0,
-            record: (i) => this.#ownRecord(candidate.code, i),
-          }),
-        );
-        module.m.export(ref, `r${n}`);
-      } catch (error) {
-        if (!(error instanceof Untranslatable)) throw error;
-        this.#refuse(installed);
-        return this.#emit(pending.filter((other) => other.installed !== installed));
-      }
+    const current = regions.map((region) => this.#isCurrent(region));
+    this.#counters.outdated += current.filter((is) => !is).length;
+    if (!current.includes(true) || this.#byRecord.size + regions.length > this.#options.regions) return;
+    this.#counters.modules += 1;
+    this.#counters.bytesCompiled += bytes;
+    let at = 0;
+    if (records.length > 0) {
+      const { flushes } = cache;
+      const room = cache.reserve(records.length / 32);
+      // Making room may have dropped everything, what the regions stand for too.
+      if (cache.flushes !== flushes) return;
+      at = room.record;
+      this.#bytes.set(records, at);
+      cache.take(at + records.length);
     }
-    return { bytes: module.m.finish(), members: pending.map(({ installed }) => installed), calls };
+    const { exports } = new WebAssembly.Instance(module, { env: this.#imports(calls, at) });
+    regions.forEach((region, n) => {
+      const code = exports[`r${n}`];
+      if (current[n] && typeof code === 'function') this.#install(region, code);
+    });
   }
 
-  #refuse(member: Installed): void {
-    if (!member.valid) return;
-    this.#refused.add(member.record);
-    this.#counters.refused += 1;
-    this.#drop(member);
+  /** Whether a region's record and code are as they were when it was translated. */
+  #isCurrent({ record, level, windows, entryHandler, granules, code }: MadeRegion): boolean {
+    const before = this.#byRecord.get(record);
+    if (before && before.made.level >= level && before.made.windows === windows) return false;
+    if (this.#host.view.getUint16(record + RECORD.handler, true) !== (before?.slot ?? entryHandler))
+      return false;
+    return granules.every((at, n) => {
+      for (let i = 0; i < GRANULE; i++)
+        if (this.#bytes[((RAM + at) >>> 0) + i] !== code[n * GRANULE + i]) return false;
+      return true;
+    });
   }
 
-  #signatureOf(name: string): FunctionRef {
-    const ref = this.#host.interpreter.runtime.get(name);
-    if (!ref) throw new RangeError(`no runtime function ${name}`);
-    return ref;
-  }
-
-  #imports(calls: ReadonlySet<string>): Record<string, WebAssembly.ImportValue> {
+  #imports(calls: readonly string[], records: number): Record<string, WebAssembly.ImportValue> {
     const { exports, memory } = this.#host;
     const all = exports as unknown as Record<string, WebAssembly.ImportValue>; // exports by any name
-    const imports: Record<string, WebAssembly.ImportValue> = { memory, table: this.#table };
+    const imports: Record<string, WebAssembly.ImportValue> = { memory, table: this.#table, records };
     for (const name of ['regionRead', 'regionWrite', 'jump64', 'jump32', 'resume', 'invoke'])
       imports[name] = all[name] as WebAssembly.ImportValue;
     for (const name of calls) imports[name] = all[lateName({ name })] as WebAssembly.ImportValue;
     return imports;
   }
 
-  /** A record of an instruction with one behind it that comes back to the region. */
-  #ownRecord(code: RegionCode, i: GuestInstruction): number {
-    const { view, cache, interpreter } = this.#host;
-    const { record } = cache.reserve(2);
-    code.writeRecord(i, view, record);
-    const behind = record + RECORDS.bytes;
-    for (let at = 0; at < RECORDS.bytes; at += 4) view.setUint32(behind + at, 0, true);
-    view.setUint16(behind + RECORD.handler, interpreter.slots.resume, true);
-    view.setUint8(behind + RECORD.ordinal, 1);
-    view.setUint16(behind + RECORD.offset, i.at + i.length, true);
-    cache.take(behind + RECORDS.bytes);
-    return record;
-  }
-
-  #install(member: Installed, code: WebAssembly.ExportValue | undefined): void {
-    if (!member.valid || typeof code !== 'function') return;
+  #install(made: MadeRegion, code: WebAssembly.ExportValue): void {
+    const before = this.#byRecord.get(made.record);
+    if (before) {
+      this.#counters.regionsEnlarged += 1;
+      this.#drop(before);
+    }
     const slot = this.#free.pop() ?? this.#nextSlot++;
     this.#table.set(slot, code);
-    member.slot = slot;
+    const granules = byPage(made.granules);
+    const member: Installed = { made, granules, slot, weight: 0, since: this.#ran };
+    for (const [physical, [low, high]] of granules) {
+      this.#host.cache.coverGranules(physical, low, high);
+      const set = this.#byPage.get(physical) ?? new Set();
+      set.add(member);
+      this.#byPage.set(physical, set);
+    }
+    this.#byRecord.set(made.record, member);
     this.#bySlot.set(slot, member);
-    this.#host.view.setUint16(member.record + RECORD.handler, slot, true);
+    this.#host.view.setUint16(made.record + RECORD.handler, slot, true);
     this.#counters.regions += 1;
-    this.#counters.instructionsTranslated += member.region.instructions;
+    this.#counters.instructionsTranslated += made.instructions;
   }
 
   // What makes regions invalid
 
   invalidate(physical: number, bytes: number): void {
-    const page = physical & ~0xfff;
+    const page = physical - (physical & 0xfff);
     const set = this.#byPage.get(page);
     if (!set) return;
     const first = (physical & 0xfff) >> 6;
@@ -383,6 +389,8 @@ export class Translator implements Tier {
     for (const member of [...this.#byRecord.values()]) this.#drop(member);
     this.#samples.clear();
     this.#refused.clear();
+    this.#asked.clear();
+    this.#epoch += 1;
     // Samples have to find everything again.
     this.#settled = 0;
     this.#shift = 0;
@@ -390,11 +398,10 @@ export class Translator implements Tier {
   }
 
   #drop(member: Installed): void {
-    member.valid = false;
-    this.#byRecord.delete(member.record);
-    for (const physical of member.granules.keys()) this.#byPage.get(physical)?.delete(member);
-    const { slot, record, entryHandler } = member;
-    if (slot === 0) return;
+    const { slot, granules } = member;
+    const { record, entryHandler } = member.made;
+    this.#byRecord.delete(record);
+    for (const physical of granules.keys()) this.#byPage.get(physical)?.delete(member);
     this.#counters.regionsDropped += 1;
     const { view } = this.#host;
     if (view.getUint16(record + RECORD.handler, true) === slot)
@@ -407,40 +414,17 @@ export class Translator implements Tier {
   }
 }
 
-interface Pending {
-  readonly candidate: Candidate;
-  readonly installed: Installed;
-}
-
-interface Emitted {
-  readonly bytes: Uint8Array<ArrayBuffer>;
-  readonly members: readonly Installed[];
-  readonly calls: ReadonlySet<string>;
-}
-
-interface Candidate {
-  readonly code: RegionCode;
-  readonly mode: CodeMode;
-  readonly pageAt: (index: number) => CodePageInfo | undefined;
-}
-
-/** Which granules of which physical pages a region's code lies in. */
-function granulesOf(
-  region: Region,
-  physical: (index: number) => number,
-): Map<number, readonly [number, number]> {
-  const words = new Map<number, [number, number]>();
-  for (const block of region.blocks) {
-    for (const i of block.instructions) {
-      const page = physical(i.at >> 12);
-      const known = words.get(page) ?? [0, 0];
-      const first = (i.at & 0xfff) >> 6;
-      const last = ((i.at & 0xfff) + i.length - 1) >> 6;
-      for (let n = first; n <= last; n++) known[n >> 5] = (known[n >> 5] ?? 0) | (1 << (n & 31));
-      words.set(page, known);
-    }
+/** Granules by physical page: bits by number, two words. */
+function byPage(granules: readonly number[]): Map<number, readonly [number, number]> {
+  const pages = new Map<number, [number, number]>();
+  for (const at of granules) {
+    const page = at - (at & 0xfff);
+    const words = pages.get(page) ?? [0, 0];
+    const n = (at & 0xfff) >> 6;
+    words[n >> 5] = (words[n >> 5] ?? 0) | (1 << (n & 31));
+    pages.set(page, words);
   }
-  return words;
+  return pages;
 }
 
 function touches(words: readonly [number, number], first: number, last: number): boolean {

@@ -323,4 +323,36 @@ describe('control', () => {
     const f = new WebAssembly.Instance(new WebAssembly.Module(m.finish())).exports['f'] as Callable;
     assert.deepEqual([f(), f()], [6n, 7n]);
   });
+
+  it('hints at the branch that is rarely taken, by its offset in the body', () => {
+    const m = new ModuleBuilder();
+    const f = m.fn('f', [I32], [I32], (f, x) => {
+      const y = f.local(I32, x.add(1));
+      f.unlikely(y.eq(7), () => f.return(1));
+      f.if(
+        y,
+        () => f.set(y, 2),
+        () => f.rare(),
+      );
+      f.return(y);
+    });
+    m.export(f);
+    const bytes = m.finish();
+    const [section] = WebAssembly.Module.customSections(new WebAssembly.Module(bytes), HINTS);
+    assert.ok(section);
+    // One function, index 0, two hints: offset, one byte, the hint.
+    const [functions, index, hints, first, , unlikely, second, , likely] = new Uint8Array(section);
+    assert.deepEqual([functions, index, hints, unlikely, likely], [1, 0, 2, 0, 1]);
+    const body = bodyOfOne(bytes);
+    assert.deepEqual([bytes[body + Number(first)], bytes[body + Number(second)]], [OP.if, OP.if]);
+  });
 });
+
+const HINTS = 'metadata.code.branch_hint';
+
+/** Where the body of a module's one function begins; its code section is shorter than 128 bytes and the last one. */
+function bodyOfOne(bytes: Uint8Array): number {
+  const code = bytes.findIndex((id, at) => id === 10 && bytes[at + 1] === bytes.length - at - 2);
+  assert.notEqual(code, -1);
+  return code + 4;
+}

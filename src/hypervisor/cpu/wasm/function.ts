@@ -20,6 +20,13 @@ export interface Signature {
   readonly results: readonly ValType[];
 }
 
+/** A function's code. */
+export interface FunctionBody {
+  readonly parts: readonly (readonly number[])[];
+  /** Branch hints: offsets from its first byte, ascending, and whether the branch there is likely to be taken. */
+  readonly hints: readonly (readonly [number, boolean])[];
+}
+
 /** Something that can be called: an import or a function of the module under construction. */
 export interface FunctionRef extends Signature {
   readonly name: string;
@@ -56,6 +63,10 @@ export class FunctionBuilder {
   readonly params: readonly Local[];
   readonly signature: Signature;
   readonly #types: ValType[];
+  /** Offsets in the code of branches on which there is a hint, and whether they are likely to be taken. */
+  readonly #hints = new Map<number, boolean>();
+  /** Offsets of the `if`s that are open, and which arm is. */
+  readonly #open: { readonly at: number; otherwise: boolean }[] = [];
   #code: number[] = [];
   #depth = 0;
   #typeIndex: (signature: Signature) => number;
@@ -116,13 +127,32 @@ export class FunctionBuilder {
 
   if(condition: Value, then: (label: Label) => void, otherwise?: (label: Label) => void): void {
     if (condition.type !== I32) throw new TypeError('a condition is an i32');
-    this.#push(condition, OP.if, 0x40);
+    condition.write(this.#code);
+    const open = { at: this.#code.length, otherwise: false };
+    this.#open.push(open);
+    this.#code.push(OP.if, 0x40);
     this.#nest(then);
     if (otherwise) {
+      open.otherwise = true;
       this.#code.push(OP.else);
       this.#nest(otherwise);
     }
+    this.#open.pop();
     this.#code.push(OP.end);
+  }
+
+  /** An `if` whose condition is rarely true: the engine moves its body out of the way of what follows. */
+  unlikely(condition: Value, then: (label: Label) => void): void {
+    this.if(condition, (label) => {
+      this.rare();
+      then(label);
+    });
+  }
+
+  /** The innermost arm of an `if` that is being emitted is one that rarely runs. */
+  rare(): void {
+    const open = this.#open.at(-1);
+    if (open) this.#hints.set(open.at, open.otherwise);
   }
 
   /** `br` to its label leaves it. */
@@ -222,8 +252,8 @@ export class FunctionBuilder {
     this.#code.push(OP.unreachable);
   }
 
-  /** The finished body with its locals, in parts; throws when a block is left open. */
-  finish(): readonly (readonly number[])[] {
+  /** The finished body with its locals, in parts, and its branch hints; throws when a block is left open. */
+  finish(): FunctionBody {
     if (this.#depth !== 0) throw new Error('a block is still open');
     const groups: [number, ValType][] = [];
     for (let i = this.signature.params.length; i < this.#types.length; i++) {
@@ -236,7 +266,10 @@ export class FunctionBuilder {
     for (const [count, type] of groups) locals.push(...uleb(count), type);
     // A function with results ends in a return of its own on every path; the unreachable satisfies the validator.
     const tail = this.signature.results.length > 0 ? [OP.unreachable, OP.end] : [OP.end];
-    return [locals, this.#code, tail];
+    return {
+      parts: [locals, this.#code, tail],
+      hints: [...this.#hints].sort(([a], [b]) => a - b).map(([at, taken]) => [locals.length + at, taken]),
+    };
   }
 
   #nest(body: (label: Label) => void): void {

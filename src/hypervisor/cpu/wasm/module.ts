@@ -1,10 +1,23 @@
 import { nameBytes, sleb, sleb64, uleb } from './encode.ts';
-import { FunctionBuilder, type FunctionRef, Global, type Local, type Signature } from './function.ts';
+import {
+  type FunctionBody,
+  FunctionBuilder,
+  type FunctionRef,
+  Global,
+  type Local,
+  type Signature,
+} from './function.ts';
 import { type I32, I64, type ValType } from './opcodes.ts';
 
 interface DefinedFunction {
   readonly ref: FunctionRef;
-  body: readonly (readonly number[])[] | undefined;
+  body: FunctionBody | undefined;
+}
+
+/** A table of functions with one signature, of a size that does not change. */
+export interface TableType {
+  readonly signature: Signature;
+  readonly size: number;
 }
 
 /** Emits a function's body; the parameters come behind the builder. */
@@ -22,6 +35,7 @@ export class ModuleBuilder {
   #importedFunctions = 0;
   #importedGlobals = 0;
   #importedTables = 0;
+  #ownTable: TableType | undefined;
   #elementsAt = 0;
   #reserved = 0;
 
@@ -50,10 +64,31 @@ export class ModuleBuilder {
   }
 
   /** Imports a table of functions; as table 0 it gets this module's elements, from `elementsAt` on. */
-  importTable(module: string, name: string, initial: number, elementsAt = 0): number {
+  importTable(module: string, name: string, type: TableType, elementsAt = 0): number {
     if (this.#importedTables === 0) this.#elementsAt = elementsAt;
-    this.#imports.push([...nameBytes(module), ...nameBytes(name), 0x01, 0x70, 0x00, ...uleb(initial)]);
+    this.#imports.push([...nameBytes(module), ...nameBytes(name), 0x01, ...this.#tableType(type)]);
     return this.#importedTables++;
+  }
+
+  /** The own table has elements of one signature and a size that stays: a call by it checks nothing but null. */
+  tableType(type: TableType): void {
+    this.#ownTable = type;
+  }
+
+  #tableType({ signature, size }: TableType): number[] {
+    return [...this.#reference(signature), 0x01, ...uleb(size), ...uleb(size)];
+  }
+
+  /** Of a function with a signature, or null. */
+  #reference(signature: Signature): number[] {
+    return [0x63, ...sleb(this.typeIndex(signature))];
+  }
+
+  /** A global of another module that does not change. */
+  importGlobal(module: string, name: string, type: typeof I32 | typeof I64): Global {
+    if (this.#globals.length > 0) throw new Error('imports come before globals');
+    this.#imports.push([...nameBytes(module), ...nameBytes(name), 0x03, type, 0x00]);
+    return new Global(type, this.#importedGlobals++);
   }
 
   /** A mutable global of this module. */
@@ -96,7 +131,7 @@ export class ModuleBuilder {
     this.#exports.push([...nameBytes(name), 0x00, ...uleb(ref.index)]);
   }
 
-  /** Appends to the elements of table 0; gives the slot. */
+  /** Appends to the elements of table 0, which all have one signature; gives the slot. */
   element(ref: FunctionRef): number {
     if (this.#reserved > 0) throw new Error('elements come before room for more');
     return this.#elementsAt + this.#elements.push(ref) - 1;
@@ -132,6 +167,9 @@ export class ModuleBuilder {
       if (!body) throw new Error(`${ref.name} was declared and never defined`);
       return body;
     });
+    const ownTable = this.#elements.length > 0 && this.#importedTables === 0;
+    const elementType = this.#elements[0] ? this.#reference(this.#elements[0]) : [];
+    const tableType = this.#ownTable && this.#tableType(this.#ownTable);
     const signatures = this.#functions.map(({ ref }) => uleb(this.typeIndex(ref)));
     const out: number[] = [0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00];
     const chunks: ArrayLike<number>[] = [out];
@@ -155,21 +193,24 @@ export class ModuleBuilder {
     );
     section(2, this.#imports);
     section(3, signatures);
-    const ownTable = this.#elements.length > 0 && this.#importedTables === 0;
     if (ownTable) {
-      section(4, [[0x70, 0x00, ...uleb(this.#elements.length + this.#reserved)]]);
+      const count = this.#elements.length + this.#reserved;
+      section(4, [tableType ?? [...elementType, 0x01, ...uleb(count), ...uleb(count)]]);
       this.#exports.push([...nameBytes('table'), 0x01, 0x00]);
     }
     section(6, this.#globals);
     section(7, this.#exports);
     if (this.#elements.length > 0) {
-      const indices = this.#elements.flatMap((ref) => uleb(ref.index));
-      section(9, [[0x00, 0x41, ...sleb(this.#elementsAt), 0x0b, ...uleb(this.#elements.length), ...indices]]);
+      const expressions = this.#elements.flatMap((ref) => [0xd2, ...uleb(ref.index), 0x0b]);
+      const at = [0x41, ...sleb(this.#elementsAt), 0x0b];
+      section(9, [[0x06, 0x00, ...at, ...elementType, ...uleb(this.#elements.length), ...expressions]]);
     }
+    const hints = this.#branchHints();
+    if (hints) chunks.push(hints);
     sectionOf(
       10,
       bodies.length,
-      bodies.flatMap((body) => [uleb(body.reduce((sum, part) => sum + part.length, 0)), ...body]),
+      bodies.flatMap(({ parts }) => [uleb(parts.reduce((sum, part) => sum + part.length, 0)), ...parts]),
     );
     if (options.names) chunks.push(this.#nameSection());
     const bytes = new Uint8Array(chunks.reduce((sum, chunk) => sum + chunk.length, 0));
@@ -179,6 +220,19 @@ export class ModuleBuilder {
       at += chunk.length;
     }
     return bytes;
+  }
+
+  /** The section of the branch hinting proposal; nothing when there are no hints. */
+  #branchHints(): Uint8Array | undefined {
+    const hinted = this.#functions.filter(({ body }) => (body?.hints.length ?? 0) > 0);
+    if (hinted.length === 0) return undefined;
+    const section = [...nameBytes('metadata.code.branch_hint'), ...uleb(hinted.length)];
+    for (const { ref, body } of hinted) {
+      const hints = body?.hints ?? [];
+      section.push(...uleb(ref.index), ...uleb(hints.length));
+      for (const [at, taken] of hints) section.push(...uleb(at), 1, taken ? 1 : 0);
+    }
+    return Uint8Array.from([0x00, ...uleb(section.length), ...section]);
   }
 
   #nameSection(): Uint8Array {

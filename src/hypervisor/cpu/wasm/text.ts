@@ -95,6 +95,9 @@ export function moduleText(bytes: Uint8Array, options: TextOptions = {}): string
   return new ModuleText(bytes, options).text();
 }
 
+/** (ref null …) in front of a heap type. */
+const REFERENCE = 0x63;
+
 class ModuleText {
   readonly #r: Reader;
   readonly #options: TextOptions;
@@ -148,10 +151,11 @@ class ModuleText {
         this.#imported += 1;
       } else if (kind === 3) r.take(2);
       else {
-        if (kind === 1) r.byte();
-        const limits = r.byte();
+        // A table of references to a type, or a memory: then limits, the maximum only where the flags say so.
+        if (kind === 1 && r.byte() === REFERENCE) r.unsigned();
+        const flags = r.byte();
         r.unsigned();
-        if (limits & 1) r.unsigned();
+        if ((flags & 1) !== 0) r.unsigned();
       }
     }
   }

@@ -1,0 +1,63 @@
+import { type MessagePort, workerData } from 'node:worker_threads';
+import { type DescribedInterpreter, reviveInterpreter } from '../interpret/generate.ts';
+import { RECORD } from '../layout.ts';
+import { RegionMaker, type RegionRequest } from './maker.ts';
+import type { Answer } from './maker-thread.ts';
+import { thisThreadStepsBack } from './priorities.ts';
+import { FIRST_SLOT } from './slots.ts';
+
+/** The thread that makes regions beside the processor: see maker-thread.ts. */
+
+export interface MakerSettings {
+  readonly memory: WebAssembly.Memory;
+  readonly ramBytes: number;
+  readonly count: boolean;
+  readonly description: DescribedInterpreter;
+  readonly port: MessagePort;
+}
+
+export interface Asked {
+  readonly epoch: number;
+  readonly request: RegionRequest;
+}
+
+/** Requests that are made into one module. */
+const BATCH = 16;
+
+thisThreadStepsBack();
+const { memory, ramBytes, count, description, port } = workerData as MakerSettings; // from startMakerThread
+const interpreter = reviveInterpreter(description, new Uint8Array());
+const maker = new RegionMaker({ memory, ramBytes, interpreter, count });
+const view = new DataView(memory.buffer);
+let epoch = 0;
+let waiting: RegionRequest[] = [];
+/** Records that regions were made for. */
+let made = new Set<number>();
+let scheduled = false;
+
+port.on('message', (asked: Asked) => {
+  if (asked.epoch !== epoch) {
+    epoch = asked.epoch;
+    waiting = [];
+    made = new Set();
+  }
+  waiting.push(asked.request);
+  if (scheduled) return;
+  scheduled = true;
+  // What else has come by then goes into the same module.
+  setImmediate(work);
+});
+
+function work(): void {
+  scheduled = false;
+  const requests = waiting.splice(0, BATCH);
+  if (waiting.length > 0) {
+    scheduled = true;
+    setImmediate(work);
+  }
+  const known = (record: number): boolean =>
+    made.has(record) || view.getUint16(record + RECORD.handler, true) >= FIRST_SLOT;
+  const answer: Answer = { epoch, made: maker.make(requests, known) };
+  for (const { record } of answer.made.made?.regions ?? []) made.add(record);
+  port.postMessage(answer);
+}
