@@ -60,6 +60,8 @@ export class MachineDoor implements Door {
   /** Machine time while paused. */
   #stopped: number | undefined = 0;
   #next: number | undefined | 'unknown' = 'unknown';
+  /** Machine time when the slice under way began, and whom to tell that it has come to a timer. */
+  #slice: { readonly began: number; readonly onDue: () => void } | undefined;
 
   constructor(host: HostSource) {
     this.#host = host;
@@ -83,7 +85,22 @@ export class MachineDoor implements Door {
     this.#names.add(name);
   }
 
+  /**
+   * Within a slice time stands still at the next timer until that is let in:
+   * a guest that looks at a clock never sees time go by without what ought to
+   * have happened meanwhile, however late the host lets this process run.
+   */
   #now(): number {
+    const now = this.#real();
+    const slice = this.#slice;
+    if (!slice) return now;
+    const { deadline } = this;
+    if (deadline === undefined || now < deadline) return now;
+    slice.onDue();
+    return Math.max(deadline, slice.began);
+  }
+
+  #real(): number {
     return this.#stopped ?? Math.max(0, Math.floor(this.#host.monotonic() - this.#origin));
   }
 
@@ -117,6 +134,15 @@ export class MachineDoor implements Door {
     this.#armed = listener;
   }
 
+  /** Guest code runs from now on; `onDue` is told, perhaps often, when it looks at a clock and a timer is due. */
+  beginSlice(onDue: () => void): void {
+    this.#slice = { began: this.#real(), onDue };
+  }
+
+  endSlice(): void {
+    this.#slice = undefined;
+  }
+
   /** Machine time goes on, from where it stopped. */
   resume(): void {
     if (this.#stopped === undefined) return;
@@ -125,7 +151,7 @@ export class MachineDoor implements Door {
   }
 
   pause(): void {
-    this.#stopped ??= this.#now();
+    this.#stopped ??= this.#real();
   }
 
   /** The earliest deadline, or undefined. */
@@ -151,7 +177,7 @@ export class MachineDoor implements Door {
       this.#arrivals = [];
       for (const { deliver, payload } of arrived) deliver(payload);
     }
-    const now = this.#now();
+    const now = this.#real();
     for (let fired = 0; fired < FIRINGS; fired++) {
       const due = this.deadline;
       if (due === undefined || due > now) return;

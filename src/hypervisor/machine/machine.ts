@@ -350,9 +350,13 @@ export class Machine {
   #about(budget: number): SliceEnd {
     const { door, engine } = this.#parts;
     this.#sliceEnds = door.clock.now() + (budget / this.#rate) * 1e6;
-    const end = engine.run(budget);
-    this.#sliceEnds = 0;
-    return end;
+    door.beginSlice(() => engine.requestStop());
+    try {
+      return engine.run(budget);
+    } finally {
+      door.endSlice();
+      this.#sliceEnds = 0;
+    }
   }
 
   /** Runs until the next timer's instruction, or where it is to pause, and not longer than `most` ticks. */
