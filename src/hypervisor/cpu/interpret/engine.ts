@@ -174,7 +174,10 @@ export class Interpreter implements CpuEngine, MemoryMapping {
         return address < DEVICE_CODE ? address : undefined;
       },
     });
-    this.#cache.onFlush = () => this.#tier?.flush();
+    this.#cache.onFlush = () => {
+      this.#untilSample = 0;
+      this.#tier?.flush();
+    };
     this.#bytes.fill(0xff, TLB.base, TLB.base + TLB.views * TLB_VIEW_BYTES + FETCH.views * FETCH_VIEW_BYTES);
     this.#bytes.fill(0xff, WATCH_VIEW, WATCH_VIEW + TLB_VIEW_BYTES);
     this.view.setBigInt64(S.a20Mask, -1n, true);
