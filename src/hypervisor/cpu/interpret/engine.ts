@@ -112,6 +112,8 @@ export class Interpreter implements CpuEngine, MemoryMapping {
   #running = false;
   /** How often code was overwritten since the module was entered. */
   #rewrites = 0;
+  /** That was too often for one slice. */
+  #slow = false;
   #stolen = 0;
   /** Exceptions of the current run of the module: each costs one of the budget, though it is no instruction. */
   #charged = 0;
@@ -255,6 +257,7 @@ export class Interpreter implements CpuEngine, MemoryMapping {
   #run(instructions: number, turn: (left: number) => number, end = Number.POSITIVE_INFINITY): SliceEnd {
     let last = this.#retired + instructions;
     this.#stopRequested = false;
+    this.#slow = false;
     this.#running = true;
     try {
       while (this.#retired < last && this.ticks < end) {
@@ -265,6 +268,8 @@ export class Interpreter implements CpuEngine, MemoryMapping {
         const code = this.#mustStep() ? this.#step() : turn(last - this.#retired);
         if (code === END.triple) return 'triple-fault';
         if (this.#stopRequested) return 'stopped';
+        // A slice that takes far longer than its instructions let expect ends, but where it ends at an instruction.
+        if (this.#slow && end === Number.POSITIVE_INFINITY) return 'budget';
         // Exceptions whose handlers raise the next one come to an end of the slice too.
         last -= this.#retired === before ? Math.max(1, this.#spent) : this.#spent;
         this.#spent = 0;
@@ -556,7 +561,10 @@ export class Interpreter implements CpuEngine, MemoryMapping {
     this.#cache.invalidate(physical, inPage);
     this.#tier?.invalidate(physical, inPage);
     this.#rewrites += 1;
-    if (this.#rewrites === REWRITES && this.#inModule) this.requestStop();
+    if (this.#rewrites === REWRITES && this.#inModule) {
+      this.#slow = true;
+      this.#leaveSoon();
+    }
   }
 
   /** A handler recorded an exception. */

@@ -34,7 +34,7 @@ describe('addresses that hang together', () => {
 
   /** Where the last instruction's operand lies, as seen from RSP before the first. */
   function operandFrom(...code: number[]): number | undefined {
-    const addresses = new Addresses();
+    const addresses = new Addresses(true);
     const first = addresses.stack(0);
     const instructions = decode(...code);
     for (const i of instructions.slice(0, -1)) addresses.step(i);
@@ -66,7 +66,7 @@ describe('addresses that hang together', () => {
 
   it('are told beforehand as they turn out, with what is stored and what is read', () => {
     const code = decode(0x55, 0x53, 0x48, 0x89, 0x44, 0x24, 0x08, ...LOAD_RSP, 0xc3);
-    const addresses = new Addresses();
+    const addresses = new Addresses(true);
     const ahead = lookAhead(addresses, code);
     const { root, offset } = addresses.stack(0);
     const seen = ahead.flat().map((a) => [a.root === root, a.offset - offset, a.bytes, a.write]);

@@ -27,12 +27,15 @@ const PAGE_ROOT = 0;
  */
 export class Addresses {
   readonly #registers: Place[];
+  readonly #long: boolean;
   #next: number;
 
-  constructor(from?: Addresses) {
-    this.#next = from ? from.#next : PAGE_ROOT + 1;
-    this.#registers = from ? [...from.#registers] : [];
-    if (!from) this.forget();
+  /** Of 64-bit code or, with flat segments, of 32-bit code; or a copy. */
+  constructor(from: boolean | Addresses) {
+    this.#long = from instanceof Addresses ? from.#long : from;
+    this.#next = from instanceof Addresses ? from.#next : PAGE_ROOT + 1;
+    this.#registers = from instanceof Addresses ? [...from.#registers] : [];
+    if (!(from instanceof Addresses)) this.forget();
   }
 
   /** Nothing is known of any register. */
@@ -55,13 +58,17 @@ export class Addresses {
     return { root, offset: offset + by };
   }
 
+  get #width(): 64 | 32 {
+    return this.#long ? 64 : 32;
+  }
+
   stack(delta: number): Place {
     return this.#moved(RSP, delta);
   }
 
   /** Of the instruction's memory operand, when it is a register or RIP and a number. */
   operand(i: GuestInstruction): Place | undefined {
-    if (i.form === FORM.register || i.addressSize !== 64 || i.index >= 0) return undefined;
+    if (i.form === FORM.register || i.addressSize !== this.#width || i.index >= 0) return undefined;
     if (i.segment !== FLAT && i.segment >= FS) return undefined;
     if (i.ripRelative) return { root: PAGE_ROOT, offset: i.at + i.displacement };
     return i.base >= 0 ? this.#moved(i.base, i.displacement) : undefined;
@@ -95,6 +102,12 @@ export class Addresses {
     }
   }
 
+  /** Whether the first operand is a whole register. */
+  #isWhole(i: GuestInstruction): boolean {
+    const [first] = i.encoding.operands;
+    return first !== undefined && operandBits(first, i.opsize) === this.#width;
+  }
+
   /** The registers that the instruction leaves a known distance from others. */
   #known(i: GuestInstruction): ReadonlyMap<number, Place> {
     const known = new Map<number, Place>();
@@ -104,7 +117,7 @@ export class Addresses {
     if (PUSHES.has(name)) known.set(RSP, this.stack(-bytes));
     else if (POPS.has(name)) {
       if (name !== 'pop' || to !== RSP) known.set(RSP, this.stack(bytes));
-    } else if (to === undefined || !isWhole(i)) return known;
+    } else if (to === undefined || !this.#isWhole(i)) return known;
     else if (name === 'mov' && from !== undefined) known.set(to, this.#moved(from, 0));
     else if (name === 'lea') {
       const place = this.operand(i);
@@ -115,12 +128,6 @@ export class Addresses {
     } else if (name === 'inc' || name === 'dec') known.set(to, this.#moved(to, name === 'inc' ? 1 : -1));
     return known;
   }
-}
-
-/** Whether the first operand is a register of 64 bits. */
-function isWhole(i: GuestInstruction): boolean {
-  const [first] = i.encoding.operands;
-  return first !== undefined && operandBits(first, i.opsize) === 64;
 }
 
 /** The general register whose state block entry lies at an address. */

@@ -52,7 +52,7 @@ export interface RegionFlow {
  */
 export class RegionBuilder implements Builder {
   readonly long: boolean;
-  environment = new Environment();
+  environment: Environment;
   readonly #f: FunctionBuilder;
   readonly #module: RegionModule;
   readonly #flow: RegionFlow;
@@ -95,7 +95,8 @@ export class RegionBuilder implements Builder {
     this.#view = locals.view;
     this.#registers = locals.registers;
     this.long = long;
-    this.#windows = long && windows;
+    this.#windows = windows;
+    this.environment = new Environment(long);
   }
 
   /** Begins with a block's instructions. */
@@ -505,7 +506,8 @@ export class RegionBuilder implements Builder {
     );
     if (known) return { at: known.host, offset: offset - known.from };
     const [from, to] = this.#reach(place, bytes, write);
-    const host = this.#look(this.let(linear.add(BigInt(from - offset))), to - from, write);
+    const first = linear.add(BigInt(from - offset));
+    const host = this.#look(this.let(this.long ? first : first.and(0xffff_ffffn)), to - from, write);
     environment.windows = [...environment.windows, { root, from, to, write, host }];
     return { at: host, offset: offset - from };
   }
@@ -711,12 +713,12 @@ export class RegionBuilder implements Builder {
     const arm =
       (body: (label: Label) => void) =>
       (label: Label): void => {
-        this.environment = new Environment(before);
+        this.environment = new Environment(this.long, before);
         body(label);
         arms.push(this.environment);
       };
     this.#f.if(condition, arm(then), otherwise ? arm(otherwise) : undefined);
-    if (!otherwise) arms.push(new Environment(before));
+    if (!otherwise) arms.push(new Environment(this.long, before));
     this.#depth -= 1;
     this.environment = this.#join(before, arms);
     if (this.#depth === 0) this.#closeConditional();
@@ -724,7 +726,7 @@ export class RegionBuilder implements Builder {
 
   #join(before: Environment, arms: readonly Environment[]): Environment {
     const alive = arms.filter((arm) => !arm.ended);
-    const joined = new Environment(before);
+    const joined = new Environment(this.long, before);
     if (alive.length === 0) joined.ended = true;
     for (const arm of alive) {
       joined.dirtyGprs |= arm.dirtyGprs;

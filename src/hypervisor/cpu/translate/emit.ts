@@ -112,7 +112,7 @@ class RegionEmitter implements RegionFlow {
     }
     this.#count('entries');
     if (this.#context.count) f.set(this.#entryBudget, this.#budget);
-    this.#builder.environment = new Environment();
+    this.#builder.environment = new Environment(this.#context.long);
     f.block((exit) => {
       this.#exit = exit;
       this.#tree(entry);
@@ -228,7 +228,7 @@ class RegionEmitter implements RegionFlow {
     const { returns } = block;
     const target = f.let(to);
     if (returns?.block) f.if(target.eq(this.#builder.rip(returns.at)), () => this.#behind(block, returns));
-    const environment = new Environment(this.#builder.environment);
+    const environment = new Environment(this.#context.long, this.#builder.environment);
     environment.retired += 1;
     this.#count('indirect');
     this.#leave(environment, target);
@@ -236,7 +236,7 @@ class RegionEmitter implements RegionFlow {
 
   /** Goes along an edge behind the current instruction, in the middle of its semantics. */
   #behind(block: Block, target: Target): void {
-    const environment = new Environment(this.#builder.environment);
+    const environment = new Environment(this.#context.long, this.#builder.environment);
     environment.retired += 1;
     const instruction = this.#instruction;
     if (instruction) environment.addresses.step(instruction);
@@ -338,7 +338,7 @@ class RegionEmitter implements RegionFlow {
     this.#count('handlers');
     const code = f.let(f.call(this.#module.core.invoke, this.#context.record(i)));
     f.unlikely(code.ne(LEAVE.resume), () => f.return(code));
-    const behind = new Environment();
+    const behind = new Environment(this.#context.long);
     behind.retired = environment.retired;
     behind.addresses.forgetBehind(environment.addresses);
     this.#builder.environment = behind;
@@ -351,7 +351,7 @@ class RegionEmitter implements RegionFlow {
     }
     // It may have written over what comes next.
     f.unlikely(f.load('i32.load', S.codeInvalidations).ne(invalidations), () => {
-      const leaving = new Environment(behind);
+      const leaving = new Environment(this.#context.long, behind);
       leaving.retired += 1;
       this.#leaveRarely(leaving, i.at + i.length);
     });
@@ -389,7 +389,7 @@ class RegionEmitter implements RegionFlow {
 
   /** What a block with several ways in finds. */
   #canonical(block: Block): Environment {
-    const environment = new Environment();
+    const environment = new Environment(this.#context.long);
     environment.dirtyGprs = block.dirtyGprs;
     environment.dirtyXmms = block.dirtyXmms;
     environment.flags = block.flagsLive

@@ -36,7 +36,8 @@ export class Environment {
   /** Nothing comes behind: control has left. */
   ended = false;
 
-  constructor(from?: Environment) {
+  /** What code of 64 or 32 bits finds that nothing is known of, or a copy. */
+  constructor(long: boolean, from?: Environment) {
     this.gprs = from ? [...from.gprs] : new Array(16).fill(undefined);
     this.xmms = from ? [...from.xmms] : new Array(16).fill(undefined);
     this.dirtyGprs = from?.dirtyGprs ?? 0;
@@ -44,7 +45,7 @@ export class Environment {
     this.flags = from?.flags ?? { kind: 'memory' };
     this.units = from?.units ?? 0;
     this.retired = from?.retired ?? 0;
-    this.addresses = new Addresses(from?.addresses);
+    this.addresses = new Addresses(from?.addresses ?? long);
     this.windows = from?.windows ?? [];
   }
 }
