@@ -3,7 +3,7 @@ import underPressure from '@fastify/under-pressure';
 import websocket from '@fastify/websocket';
 import { type FastifyBaseLogger, fastify } from 'fastify';
 import type { Config } from './config/index.ts';
-import { MAX_CONSOLE_MESSAGE_BYTES } from './contracts/console.ts';
+import { DISPLAY_SUBPROTOCOL, MAX_CONSOLE_MESSAGE_BYTES } from './contracts/console.ts';
 import { registerGateway } from './gateway/index.ts';
 import type { EventHub } from './infra/event-hub.ts';
 import { createImageStore } from './infra/image-store.ts';
@@ -20,6 +20,8 @@ import { createHostsService } from './modules/hosts/hosts.service.ts';
 import type { App } from './modules/http.ts';
 import { imageRoutes } from './modules/images/images.routes.ts';
 import { createImagesService } from './modules/images/images.service.ts';
+import { uploadRoutes } from './modules/images/uploads.routes.ts';
+import { createUploadsService } from './modules/images/uploads.service.ts';
 import { operationRoutes } from './modules/operations/operations.routes.ts';
 import { createOperationsService } from './modules/operations/operations.service.ts';
 import { createSeats } from './modules/seats.ts';
@@ -78,7 +80,9 @@ export async function buildApp(deps: AppDeps): Promise<App> {
   registerBodies(app);
   const limits = await registerRateLimits(app, { perMinute: deps.config.rateLimitPerMinute });
   await registerPressure(app);
-  await app.register(websocket, { options: { maxPayload: MAX_CONSOLE_MESSAGE_BYTES } });
+  await app.register(websocket, {
+    options: { maxPayload: MAX_CONSOLE_MESSAGE_BYTES, handleProtocols: chooseProtocol },
+  });
   await registerOpenApi(app, deps.version);
   countAddresses(app, limits);
   registerObservability(app, deps);
@@ -87,6 +91,11 @@ export async function buildApp(deps: AppDeps): Promise<App> {
   });
   await app.ready();
   return app;
+}
+
+/** Of the subprotocols that a WebSocket's client offers, the one that is taken; only displays know one. */
+function chooseProtocol(offered: Set<string>): string | false {
+  return offered.has(DISPLAY_SUBPROTOCOL) ? DISPLAY_SUBPROTOCOL : false;
 }
 
 /** Everything under /v1: authenticated, counted, idempotent. */
@@ -98,7 +107,8 @@ async function registerV1(v1: App, deps: AppDeps, limits: RateLimits): Promise<v
   registerIdempotency(v1, { db });
   const seats = createSeats();
   const store = createImageStore(deps.config.imagesDir);
-  const images = createImagesService({ db, store, maxImageMiB: deps.config.maxImageMiB });
+  const uploads = createUploadsService({ db, store, maxImageMiB: deps.config.maxImageMiB });
+  const images = createImagesService({ db, store, uploads });
   vmRoutes(v1, { vms: createVms(deps), metrics: createVmMetricsService({ redis }), tickets, seats });
   operationRoutes(v1, createOperationsService({ db, hub, closing }), seats);
   eventRoutes(v1, createEventsService({ db, hub, closing }), seats);
@@ -107,8 +117,9 @@ async function registerV1(v1: App, deps: AppDeps, limits: RateLimits): Promise<v
   operatorKeyRoutes(v1, tenants);
   hostRoutes(v1, createHostsService({ db }));
   await v1.register(async (scope) => imageRoutes(scope.withTypeProvider<TypeBoxTypeProvider>(), images));
+  await v1.register(async (scope) => uploadRoutes(scope.withTypeProvider<TypeBoxTypeProvider>(), uploads));
   await v1.register((scope) =>
-    registerGateway(scope.withTypeProvider<TypeBoxTypeProvider>(), { database: db }),
+    registerGateway(scope.withTypeProvider<TypeBoxTypeProvider>(), { database: db, seats }),
   );
 }
 

@@ -5,6 +5,7 @@ import closeWithGrace from 'close-with-grace';
 import { buildApp, createVms } from './app.ts';
 import { type Config, ConfigError, loadConfig } from './config/index.ts';
 import { createEventHub } from './infra/event-hub.ts';
+import { createImageStore } from './infra/image-store.ts';
 import { applyMigrations, MigrationError } from './infra/migrations.ts';
 import { createDatabase, isDatabaseOutage } from './infra/prisma.ts';
 import { createQueues } from './infra/queues.ts';
@@ -13,6 +14,7 @@ import { createLogger, type Logger } from './lib/log.ts';
 import { bootstrap } from './modules/bootstrap/bootstrap.ts';
 import { makeHello } from './modules/bootstrap/hello.ts';
 import { runHousekeeping } from './modules/housekeeping.ts';
+import { createUploadsService } from './modules/images/uploads.service.ts';
 
 /** How long PostgreSQL may take to come up at start. Milliseconds. */
 const DATABASE_WAIT_MS = 60_000;
@@ -62,7 +64,9 @@ async function main(): Promise<void> {
   await app.listen({ host: config.host, port: config.port });
   const url = addressOf(app.server.address(), config.host);
   process.stdout.write(`teremok ready on ${url}\n`);
-  background.push(runHousekeeping(deps));
+  const store = createImageStore(config.imagesDir);
+  const uploads = createUploadsService({ db, store, maxImageMiB: config.maxImageMiB });
+  background.push(runHousekeeping({ ...deps, uploads }));
   const made = (vm: { readonly name: string; readonly id: string }) => {
     process.stdout.write(
       `The virtual machine \`${vm.name}\` (${vm.id}) is starting. Its console: npx teremok vm console ${vm.name}\n`,

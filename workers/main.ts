@@ -24,7 +24,7 @@ import { VmRecords } from './agent/vm-records.ts';
 const REGISTER_RETRY_MS = 1000;
 const JOBS_AT_ONCE = 32;
 /** The engines of this version of the hypervisor. */
-const ENGINES = ['interpret'];
+const ENGINES = ['interpret', 'translate'];
 
 function readVersion(): string {
   const text = readFileSync(join(import.meta.dirname, '..', 'package.json'), 'utf8');
@@ -74,6 +74,7 @@ async function serve(
     redis,
     runDir,
     imagesDir: config.imagesDir,
+    firmwareDir: settings.firmwareDir,
     engine: config.engine,
     orphanSeconds: settings.orphanSeconds,
     cacheFolder: join(config.cacheDir, 'hypervisor'),

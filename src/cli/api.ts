@@ -36,6 +36,7 @@ export interface RequestOptions {
   readonly body?: Json;
   /** A body sent as it is, with its content type. */
   readonly raw?: { readonly type: string; readonly content: NonNullable<RequestInit['body']> };
+  readonly headers?: Readonly<Record<string, string>>;
   readonly query?: Readonly<Record<string, string | number | boolean | undefined>>;
 }
 
@@ -80,7 +81,7 @@ export class Api {
 
   /** Sends a request; rejects with an ApiError for a refusal, a CommandError when nobody answers. */
   async fetch(method: Method, path: string, options: RequestOptions = {}): Promise<Response> {
-    const headers: Record<string, string> = { authorization: `Bearer ${this.key}` };
+    const headers: Record<string, string> = { authorization: `Bearer ${this.key}`, ...options.headers };
     const init: RequestInit & { duplex?: 'half' } = { method, headers };
     if (options.body !== undefined) {
       headers['content-type'] = 'application/json';

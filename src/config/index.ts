@@ -77,7 +77,7 @@ export function loadConfig(env: Env = process.env): Config {
     },
     hostName: env['TEREMOK_HOST_NAME'] || os.hostname() || 'localhost',
     rateLimitPerMinute: integer('TEREMOK_RATE_LIMIT', 6000, 1, 10_000_000),
-    maxImageMiB: integer('TEREMOK_MAX_IMAGE_MIB', 1024, 1, 1024 * 1024),
+    maxImageMiB: integer('TEREMOK_MAX_IMAGE_MIB', 65_536, 1, 16 * 1024 * 1024),
   };
   if (problems.length > 0) throw new ConfigError(problems.join('\n'));
   return config;

@@ -1,7 +1,7 @@
 import { createHmac, randomUUID, timingSafeEqual } from 'node:crypto';
 
 /**
- * The pass by which the API reaches a VM's console at the worker that runs it:
+ * The pass by which the API reaches a VM's console, screen or tools at the worker that runs it:
  * what it is for, and until when, signed with a secret that the two share
  * through the host's row. HMAC-SHA-256 (RFC 2104), base64url (RFC 4648 §5).
  */
@@ -9,11 +9,14 @@ import { createHmac, randomUUID, timingSafeEqual } from 'node:crypto';
 /** A token is good for this long after it was made; long enough for two clocks that differ a little. */
 export const ATTACH_TOKEN_SECONDS = 30;
 
-export type AttachPurpose = 'serial' | 'log';
+const PURPOSES = ['serial', 'log', 'display', 'tool'] as const;
+export type AttachPurpose = (typeof PURPOSES)[number];
 
 export interface AttachGrant {
   readonly vmId: string;
   readonly purpose: AttachPurpose;
+  /** Of a display: without keyboard and mouse. */
+  readonly viewOnly?: true;
 }
 
 interface SignedGrant extends AttachGrant {
@@ -29,8 +32,7 @@ function sign(body: string, secret: string): Buffer {
 /** A token for `grant`, good for ATTACH_TOKEN_SECONDS. `now` is in milliseconds since the epoch. */
 export function makeAttachToken(grant: AttachGrant, secret: string, now = Date.now()): string {
   const signed: SignedGrant = {
-    vmId: grant.vmId,
-    purpose: grant.purpose,
+    ...grant,
     expires: Math.floor(now / 1000) + ATTACH_TOKEN_SECONDS,
     nonce: randomUUID(),
   };
@@ -43,7 +45,8 @@ function isSignedGrant(value: unknown): value is SignedGrant {
   const fields = value as Readonly<Record<string, unknown>>;
   return (
     typeof fields.vmId === 'string' &&
-    (fields.purpose === 'serial' || fields.purpose === 'log') &&
+    PURPOSES.some((purpose) => purpose === fields.purpose) &&
+    (fields.viewOnly === undefined || fields.viewOnly === true) &&
     typeof fields.expires === 'number' &&
     typeof fields.nonce === 'string'
   );
@@ -76,7 +79,8 @@ export class AttachTokenVerifier {
     }
     if (this.#used.has(grant.nonce)) return undefined;
     this.#used.set(grant.nonce, grant.expires);
-    return { vmId: grant.vmId, purpose: grant.purpose };
+    const { vmId, purpose, viewOnly } = grant;
+    return viewOnly === undefined ? { vmId, purpose } : { vmId, purpose, viewOnly };
   }
 }
 

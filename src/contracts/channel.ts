@@ -1,14 +1,18 @@
 /**
  * The channel between a VM process and whoever talks to it: the worker, which
- * controls it, and console viewers, which reach it through the worker.
+ * controls it, and those who reach it through the worker: viewers of its
+ * serial console and of its screen, and tools that look at the screen, type or
+ * wait for something to be said.
  *
  * A stream of frames, each a 32-bit big-endian length, a type byte and a
  * payload; the length counts type and payload. Control frames carry one JSON
- * object in UTF-8; console frames carry bytes of the serial line as they are.
- * Either side ends the connection at the first malformed frame, and nothing
- * else suffers from it.
+ * object in UTF-8. The others carry bytes as they are, from the VM (`output`)
+ * and to it (`input`): of a console the serial line's, of a display RFB's, and
+ * for a tool what its request asked for, before the reply. Either side ends
+ * the connection at the first malformed frame, and nothing else suffers from
+ * it.
  *
- * Input arrives once, even when the worker between a viewer and the VM dies
+ * A console's input arrives once, even when the worker between a viewer and the VM dies
  * with some of it under way. A viewer that wants this names its input session
  * as it attaches and numbers the bytes of its input from 0, over all its
  * connections. The VM process counts what it has taken of the session: it says
@@ -22,7 +26,7 @@
  */
 
 /** Raised when messages change meaning; both sides say theirs in `hello`. */
-export const CHANNEL_VERSION = 2;
+export const CHANNEL_VERSION = 3;
 
 /** The most that type byte and payload of one frame may take, in bytes. */
 export const MAX_FRAME_BYTES = 64 * 1024 + 1;
@@ -30,7 +34,7 @@ export const MAX_FRAME_BYTES = 64 * 1024 + 1;
 /** Bytes of serial output that a VM process keeps for viewers that come later. */
 export const BACKLOG_BYTES = 64 * 1024;
 
-export const FRAME_TYPES = { control: 1, consoleOutput: 2, consoleInput: 3 } as const;
+export const FRAME_TYPES = { control: 1, output: 2, input: 3 } as const;
 export type FrameType = (typeof FRAME_TYPES)[keyof typeof FRAME_TYPES];
 
 export interface Frame {
@@ -45,7 +49,27 @@ export type ChannelErrorCode =
   | 'not-running'
   | 'too-many'
   | 'too-slow'
+  | 'no-screen'
+  | 'no-text'
+  | 'no-device'
+  | 'invalid'
+  | 'timeout'
   | 'internal';
+
+const ERROR_CODES: readonly ChannelErrorCode[] = [
+  'malformed',
+  'version',
+  'denied',
+  'not-running',
+  'too-many',
+  'too-slow',
+  'no-screen',
+  'no-text',
+  'no-device',
+  'invalid',
+  'timeout',
+  'internal',
+];
 
 /** What was wrong with what the other side sent, or with what it asked for. */
 export class ChannelError extends Error {
@@ -81,9 +105,9 @@ export function encodeControl(message: ClientMessage | VmMessage): Buffer {
   return encodeFrame(FRAME_TYPES.control, Buffer.from(JSON.stringify(message)));
 }
 
-/** Console bytes as frames, as many as it takes. */
-export function encodeConsole(
-  type: typeof FRAME_TYPES.consoleOutput | typeof FRAME_TYPES.consoleInput,
+/** Bytes as frames, as many as it takes. */
+export function encodeBytes(
+  type: typeof FRAME_TYPES.output | typeof FRAME_TYPES.input,
   bytes: Uint8Array,
 ): Buffer[] {
   const frames: Buffer[] = [];
@@ -160,7 +184,7 @@ export type VmExit =
   | { readonly kind: 'error'; readonly message: string };
 
 /** What a connection to a VM process is for. The newest agent replaces the one before it. */
-export type ChannelRole = 'agent' | 'console' | 'log';
+export type ChannelRole = 'agent' | 'console' | 'log' | 'display' | 'tool';
 
 /** Where a viewer's picture of the output ended: byte `position` of launch `launchId`. */
 export interface ConsolePosition {
@@ -174,8 +198,22 @@ export interface InputPosition {
   readonly sent: number;
 }
 
-export const VM_OPERATIONS = ['status', 'stats', 'pause', 'resume', 'reset', 'powerButton', 'stop'] as const;
+/** What the agent may ask for. All but `stats` answer with the status. */
+export const VM_OPERATIONS = [
+  'status',
+  'stats',
+  'pause',
+  'resume',
+  'reset',
+  'powerButton',
+  'changeDisc',
+  'stop',
+] as const;
 export type VmOperation = (typeof VM_OPERATIONS)[number];
+
+/** What a tool may ask for: one request a connection. Its arguments and answers are those of contracts/screen.ts. */
+export const TOOL_OPERATIONS = ['screenshot', 'screenText', 'input', 'expect'] as const;
+export type ToolOperation = (typeof TOOL_OPERATIONS)[number];
 
 export interface VmStats {
   readonly wallSeconds: number;
@@ -195,6 +233,16 @@ export interface VmStatus {
   readonly engine: string;
   /** How often the guest has reset the machine in this launch. */
   readonly resets: number;
+  readonly cdrom?: CdromStatus;
+}
+
+export interface CdromStatus {
+  /** Of the last wish that was acted upon. */
+  readonly epoch: number;
+  /** The guest had locked the tray against it. The disc goes in when the machine is next reset. */
+  readonly refused: boolean;
+  /** The guest left the tray open when the machine was last reset, or ended: the disc stays out. */
+  readonly ejected: boolean;
 }
 
 /** What a client sends. `attach` is for the worker's endpoint, `hello` for a VM process itself. */
@@ -206,6 +254,8 @@ export type ClientMessage =
       readonly resume?: ConsolePosition;
       /** Of a console only. */
       readonly input?: InputPosition;
+      /** Of a display only: what it sends reaches neither keyboard nor mouse. */
+      readonly viewOnly?: boolean;
     }
   | {
       readonly type: 'attach';
@@ -214,7 +264,13 @@ export type ClientMessage =
       readonly resume?: ConsolePosition;
       readonly input?: InputPosition;
     }
-  | { readonly type: 'request'; readonly id: number; readonly operation: VmOperation };
+  | {
+      readonly type: 'request';
+      readonly id: number;
+      readonly operation: VmOperation | ToolOperation;
+      /** Checked by whoever does it. */
+      readonly arguments?: unknown;
+    };
 
 /** What a VM process sends; the worker's endpoint sends `error`, `hello` and `end` too. */
 export type VmMessage =
@@ -234,8 +290,15 @@ export type VmMessage =
     }
   /** All input of the session before byte `taken` is in the VM process's hands. */
   | { readonly type: 'taken'; readonly taken: number }
-  | { readonly type: 'reply'; readonly id: number; readonly ok: true; readonly value: VmStatus | VmStats }
-  | { readonly type: 'reply'; readonly id: number; readonly ok: false; readonly error: string }
+  /** `value` is checked by whoever asked. */
+  | { readonly type: 'reply'; readonly id: number; readonly ok: true; readonly value: unknown }
+  | {
+      readonly type: 'reply';
+      readonly id: number;
+      readonly ok: false;
+      readonly code: ChannelErrorCode;
+      readonly error: string;
+    }
   | { readonly type: 'status'; readonly status: VmStatus }
   | { readonly type: 'exited'; readonly exit: VmExit }
   | { readonly type: 'end' }
@@ -307,9 +370,10 @@ export function parseClientMessage(payload: Uint8Array): ClientMessage {
       return {
         type: 'hello',
         version: count(fields, 'version'),
-        role: oneOf(fields, 'role', ['agent', 'console', 'log'] as const),
+        role: oneOf(fields, 'role', ['agent', 'console', 'log', 'display', 'tool'] as const),
         ...position(fields),
         ...inputPosition(fields),
+        ...(fields.viewOnly === true ? { viewOnly: true } : {}),
       };
     case 'attach':
       return {
@@ -323,18 +387,45 @@ export function parseClientMessage(payload: Uint8Array): ClientMessage {
       return {
         type: 'request',
         id: count(fields, 'id'),
-        operation: oneOf(fields, 'operation', VM_OPERATIONS),
+        operation: oneOf(fields, 'operation', [...VM_OPERATIONS, ...TOOL_OPERATIONS]),
+        ...(fields.arguments === undefined ? {} : { arguments: fields.arguments }),
       };
     default:
       return wrong('type');
   }
 }
 
-function parseStatus(fields: Fields): VmStatus {
+/** Reads a status. Throws a ChannelError. */
+export function parseStatus(value: unknown): VmStatus {
+  const fields = isFields(value) ? value : wrong('status');
   return {
     state: oneOf(fields, 'state', ['starting', 'running', 'paused'] as const),
     engine: text(fields, 'engine', 64),
     resets: count(fields, 'resets'),
+    ...(fields.cdrom === undefined ? {} : { cdrom: parseCdrom(group(fields, 'cdrom')) }),
+  };
+}
+
+function parseCdrom(fields: Fields): CdromStatus {
+  return {
+    epoch: count(fields, 'epoch'),
+    refused: fields.refused === true,
+    ejected: fields.ejected === true,
+  };
+}
+
+/** Reads figures. Throws a ChannelError. */
+export function parseStats(value: unknown): VmStats {
+  const fields = isFields(value) ? value : wrong('stats');
+  return {
+    wallSeconds: measure(fields, 'wallSeconds'),
+    cpuSeconds: measure(fields, 'cpuSeconds'),
+    instructions: measure(fields, 'instructions'),
+    guestMiB: measure(fields, 'guestMiB'),
+    rssBytes: measure(fields, 'rssBytes'),
+    viewers: count(fields, 'viewers'),
+    serialSentBytes: measure(fields, 'serialSentBytes'),
+    serialReceivedBytes: measure(fields, 'serialReceivedBytes'),
   };
 }
 
@@ -360,24 +451,9 @@ export function parseExit(value: unknown): VmExit {
 
 function parseReply(fields: Fields): VmMessage {
   const id = count(fields, 'id');
-  if (fields.ok === false) return { type: 'reply', id, ok: false, error: text(fields, 'error') };
-  const value = group(fields, 'value');
-  if ('state' in value) return { type: 'reply', id, ok: true, value: parseStatus(value) };
-  return {
-    type: 'reply',
-    id,
-    ok: true,
-    value: {
-      wallSeconds: measure(value, 'wallSeconds'),
-      cpuSeconds: measure(value, 'cpuSeconds'),
-      instructions: measure(value, 'instructions'),
-      guestMiB: measure(value, 'guestMiB'),
-      rssBytes: measure(value, 'rssBytes'),
-      viewers: count(value, 'viewers'),
-      serialSentBytes: measure(value, 'serialSentBytes'),
-      serialReceivedBytes: measure(value, 'serialReceivedBytes'),
-    },
-  };
+  if (fields.ok === true) return { type: 'reply', id, ok: true, value: fields.value };
+  const code = oneOf(fields, 'code', ERROR_CODES);
+  return { type: 'reply', id, ok: false, code, error: text(fields, 'error') };
 }
 
 /** Reads a VM process's control frame. Throws a ChannelError when it is not one. */
@@ -394,14 +470,14 @@ export function parseVmMessage(payload: Uint8Array): VmMessage {
         startTicks: text(fields, 'startTicks', 32),
         position: count(fields, 'position'),
         ...(fields.taken === undefined ? {} : { taken: count(fields, 'taken') }),
-        status: parseStatus(group(fields, 'status')),
+        status: parseStatus(fields.status),
       };
     case 'taken':
       return { type: 'taken', taken: count(fields, 'taken') };
     case 'reply':
       return parseReply(fields);
     case 'status':
-      return { type: 'status', status: parseStatus(group(fields, 'status')) };
+      return { type: 'status', status: parseStatus(fields.status) };
     case 'exited':
       return { type: 'exited', exit: parseExit(fields.exit) };
     case 'end':
@@ -409,15 +485,7 @@ export function parseVmMessage(payload: Uint8Array): VmMessage {
     case 'error':
       return {
         type: 'error',
-        code: oneOf(fields, 'code', [
-          'malformed',
-          'version',
-          'denied',
-          'not-running',
-          'too-many',
-          'too-slow',
-          'internal',
-        ] as const),
+        code: oneOf(fields, 'code', ERROR_CODES),
         message: text(fields, 'message'),
       };
     default:

@@ -1,5 +1,5 @@
 /**
- * How `GET /v1/vms/{id}/serial` is closed by the service. Each comes with a
+ * How `GET /v1/vms/{id}/serial` and `…/display` are closed by the service. Each comes with a
  * reason in words. Codes from 4000 on are an application's own (RFC 6455 §7.4.2).
  */
 export const CONSOLE_CLOSE = {
@@ -11,7 +11,12 @@ export const CONSOLE_CLOSE = {
   deleted: 4004,
   /** The service, or the host's worker, went away; come back soon. */
   restart: 1012,
+  /** A text message came to a display. */
+  notBinary: 1003,
 } as const;
 
-/** The most that one message to a console may hold, in bytes; a larger one closes it with 1009. */
+/** The WebSocket subprotocol of displays, for viewers that offer it: noVNC once did. */
+export const DISPLAY_SUBPROTOCOL = 'binary';
+
+/** The most that one message to a console or a display may hold, in bytes; a larger one closes it with 1009. */
 export const MAX_CONSOLE_MESSAGE_BYTES = 64 * 1024;

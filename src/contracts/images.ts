@@ -2,12 +2,36 @@ import Type, { type Static } from 'typebox';
 import { Id, Name, Nullable, PRINTABLE, pageQuery, Timestamp } from './common.ts';
 import { Cmdline } from './vms.ts';
 
-export const ImageKind = Type.Union(
-  [Type.Literal('system'), Type.Literal('kernel'), Type.Literal('initrd')],
-  {
-    description: '`system` is a kernel with its initrd and command line; VMs name it as `image`.',
-  },
+const FILE_KINDS = [
+  Type.Literal('kernel'),
+  Type.Literal('initrd'),
+  Type.Literal('iso'),
+  Type.Literal('disk'),
+] as const;
+
+/** What a file that is uploaded can be. */
+export const FileKind = Type.Union([...FILE_KINDS], {
+  description: '`iso` is a disc for CD-ROM drives, `disk` what disks of VMs are made of.',
+});
+export type FileKind = Static<typeof FileKind>;
+
+export const ImageKind = Type.Union([Type.Literal('system'), ...FILE_KINDS], {
+  description:
+    '`system` is a kernel with its initrd and command line, which VMs name as `image`; `iso` is for their `cdrom`, `disk` for their `disks`.',
+});
+
+export type ImageKind = Static<typeof ImageKind>;
+
+export const DiskFormat = Type.Union([Type.Literal('raw'), Type.Literal('qcow2')], {
+  description: 'Of a `disk`. When it is not given, a file that begins as qcow2 does is one.',
+});
+export type DiskFormat = Static<typeof DiskFormat>;
+
+export const ImageState = Type.Union(
+  [Type.Literal('checking'), Type.Literal('ready'), Type.Literal('unusable')],
+  { description: 'A worker looks into discs and disks before VMs may use them; `problem` is what it found.' },
 );
+export type ImageState = Static<typeof ImageState>;
 
 export const ImageName = Type.String({
   minLength: 1,
@@ -41,7 +65,8 @@ export const CreateImage = Type.Union(
     Type.Object(
       {
         name: ImageName,
-        kind: Type.Union([Type.Literal('kernel'), Type.Literal('initrd')]),
+        kind: FileKind,
+        format: Type.Optional(DiskFormat),
         path: HostPath,
         sha256: Type.Optional(Sha256),
       },
@@ -60,7 +85,8 @@ export type CreateImage = Static<typeof CreateImage>;
 export const UploadQuery = Type.Object(
   {
     name: Type.Optional(ImageName),
-    kind: Type.Optional(Type.Union([Type.Literal('kernel'), Type.Literal('initrd')])),
+    kind: Type.Optional(FileKind),
+    format: Type.Optional(DiskFormat),
     sha256: Type.Optional(Sha256),
   },
   { additionalProperties: false },
@@ -76,8 +102,12 @@ export const Image = Type.Object(
     shared: Type.Boolean({ description: 'Everybody may use it; only an operator may delete it.' }),
     tenantId: Nullable(Type.String()),
     cmdline: Nullable(Type.String()),
-    sizeBytes: Type.Integer(),
+    format: Nullable(DiskFormat),
+    sizeBytes: Type.Integer({ description: 'Of its files.' }),
+    diskBytes: Nullable(Type.Integer({ description: 'Of a `disk`: what a guest sees, once that is known.' })),
     sha256: Sha256,
+    state: ImageState,
+    problem: Nullable(Type.String({ description: 'Why it is `unusable`.' })),
     packages: Nullable(Type.Unknown({ description: 'What it was made of, for a built-in image.' })),
     createdAt: Timestamp,
   },

@@ -34,6 +34,7 @@ export const OperationKind = Type.Union([
   Type.Literal('reset'),
   Type.Literal('pause'),
   Type.Literal('resume'),
+  Type.Literal('cdrom'),
   Type.Literal('delete'),
 ]);
 export type OperationKind = Static<typeof OperationKind>;

@@ -6,11 +6,12 @@ const quota = (description: string) => Type.Integer({ minimum: 0, maximum: 2_000
 const quotas = {
   vms: quota('Virtual machines, running or not.'),
   memoryMiB: quota('MiB of memory of all its virtual machines, running or not.'),
-  imageMiB: quota('MiB of uploaded images.'),
+  imageMiB: quota('MiB of uploaded images, and of uploads under way.'),
+  diskMiB: quota('MiB of the disks of its virtual machines, each counted as large as its guest sees it.'),
 };
 
 /** What a tenant gets when the operator says nothing. */
-export const DEFAULT_QUOTAS = { vms: 100, memoryMiB: 65_536, imageMiB: 10_240 } as const;
+export const DEFAULT_QUOTAS = { vms: 100, memoryMiB: 65_536, imageMiB: 10_240, diskMiB: 204_800 } as const;
 
 export const CreateTenant = Type.Object(
   {

@@ -28,19 +28,96 @@ const BootFile = Type.String({ minLength: 1, maxLength: 1024, pattern: PRINTABLE
 /** Printable ASCII, as the Linux boot protocol's command line of at most 2047 bytes and a NUL. */
 export const Cmdline = Type.String({ maxLength: 2047, pattern: '^[\\x20-\\x7e]*$' });
 
+/** Where firmware looks for something to start. */
+export const BootDevice = Type.Union([Type.Literal('cdrom'), Type.Literal('disk')]);
+export type BootDevice = Static<typeof BootDevice>;
+
 export const Boot = Type.Object(
   {
-    kernel: BootFile,
+    kernel: Type.Optional(BootFile),
     initrd: Type.Optional(BootFile),
     cmdline: Type.Optional(Cmdline),
+    order: Type.Optional(
+      Type.Array(BootDevice, {
+        minItems: 1,
+        maxItems: 2,
+        uniqueItems: true,
+        description:
+          'Without a kernel: where the firmware looks, first to last; disc before disk by default.',
+      }),
+    ),
   },
   {
     additionalProperties: false,
     description:
       '`kernel` and `initrd` name images of these kinds by id or name. An operator’s key may also give an ' +
-      'absolute path on the host that runs the VM.',
+      'absolute path on the host that runs the VM. Without a kernel the VM starts from its firmware.',
   },
 );
+
+/** An image by id or name. */
+const ImageReference = Type.String({ minLength: 1, maxLength: 63, pattern: PRINTABLE });
+
+export const DiskBus = Type.Union([Type.Literal('virtio'), Type.Literal('ide')]);
+export type DiskBus = Static<typeof DiskBus>;
+
+/** The most disks a VM may have, and how many of them on IDE, where its CD-ROM drive has the fourth place. */
+export const MAX_DISKS = 8;
+export const MAX_IDE_DISKS = 3;
+
+/** 2 TiB: what a partition table of the BIOS's days can name. */
+const MAX_DISK_MIB = 2 * 1024 * 1024;
+
+export const DiskSpec = Type.Object(
+  {
+    image: Type.Optional(ImageReference),
+    mode: Type.Optional(
+      Type.Union([Type.Literal('overlay'), Type.Literal('throw-away')], {
+        description:
+          'Of an image, which itself never changes: `overlay` keeps what the guest writes for as long as the VM ' +
+          'is there, `throw-away` until it is stopped. `overlay` by default.',
+      }),
+    ),
+    readonly: Type.Optional(
+      Type.Boolean({ description: 'The guest cannot write to the image’s disk at all.' }),
+    ),
+    bus: Type.Optional(DiskBus),
+    sizeMiB: Type.Optional(
+      Type.Integer({
+        minimum: 1,
+        maximum: MAX_DISK_MIB,
+        description: 'Of an empty disk, without `image`; or to make a copy larger than its image.',
+      }),
+    ),
+  },
+  { title: 'DiskSpec', additionalProperties: false },
+);
+export type DiskSpec = Static<typeof DiskSpec>;
+
+export const CdromSpec = Type.Object(
+  {
+    image: Type.Optional(Nullable(ImageReference)),
+  },
+  {
+    title: 'CdromSpec',
+    additionalProperties: false,
+    description: 'A CD-ROM drive with an image of kind `iso` in it or, without one, empty.',
+  },
+);
+export type CdromSpec = Static<typeof CdromSpec>;
+
+export const ChangeCdrom = Type.Object(
+  {
+    image: Nullable(ImageReference),
+    force: Type.Optional(Type.Boolean({ description: 'Even when the guest has locked the tray.' })),
+  },
+  {
+    title: 'ChangeCdrom',
+    additionalProperties: false,
+    description: 'The disc to lie in the drive from now on, or null: none.',
+  },
+);
+export type ChangeCdrom = Static<typeof ChangeCdrom>;
 
 const later = (what: string) =>
   Type.Optional(
@@ -66,6 +143,8 @@ export const CreateVm = Type.Object(
       }),
     ),
     boot: Type.Optional(Boot),
+    cdrom: Type.Optional(CdromSpec),
+    disks: Type.Optional(Type.Array(DiskSpec, { maxItems: MAX_DISKS })),
     volumes: later('Volumes'),
     networks: later('Networks'),
     labels: Type.Optional(Labels),
@@ -75,7 +154,9 @@ export const CreateVm = Type.Object(
   {
     title: 'CreateVm',
     additionalProperties: false,
-    description: 'Exactly one of `image` and `boot` says what to boot.',
+    description:
+      'One of `image` and `boot.kernel` says what to boot; without either, the firmware starts what is on `cdrom` ' +
+      'or `disks`.',
   },
 );
 export type CreateVm = Static<typeof CreateVm>;
@@ -118,6 +199,23 @@ export const Vm = Type.Object(
         kernel: Nullable(Type.String()),
         initrd: Nullable(Type.String()),
         cmdline: Nullable(Type.String()),
+        order: Type.Array(Type.String()),
+      }),
+    ),
+    cdrom: Nullable(
+      Type.Object({
+        image: Nullable(Type.String({ description: 'The name of what lies in the drive.' })),
+        imageId: Nullable(Type.String()),
+      }),
+    ),
+    disks: Type.Array(
+      Type.Object({
+        id: Id('dsk'),
+        image: Nullable(Type.String()),
+        imageId: Nullable(Type.String()),
+        mode: Type.String({ description: 'overlay, throw-away, readonly, or own: a disk without an image.' }),
+        bus: DiskBus,
+        sizeBytes: Type.Integer(),
       }),
     ),
     labels: Type.Record(Type.String(), Type.String()),
@@ -170,7 +268,12 @@ export const WaitVmQuery = Type.Object(
 );
 
 export const CreateTicket = Type.Object(
-  { for: Type.Union([Type.Literal('serial'), Type.Literal('display')]) },
+  {
+    for: Type.Union([Type.Literal('serial'), Type.Literal('display')]),
+    viewOnly: Type.Optional(
+      Type.Boolean({ description: 'Of a `display`: it shows the screen and takes no input.' }),
+    ),
+  },
   { title: 'CreateTicket', additionalProperties: false },
 );
 
@@ -183,26 +286,3 @@ export const VmMetricsAnswer = Type.Object(
   { vmId: Type.String(), state: VmState, ...VmMetrics.properties },
   { title: 'VmMetricsAnswer', description: 'Zeros while the VM has no process.' },
 );
-
-export const VmInput = Type.Union([
-  Type.Object(
-    { type: Type.Literal('text'), text: Type.String({ maxLength: 4096 }) },
-    { additionalProperties: false },
-  ),
-  Type.Object(
-    {
-      type: Type.Literal('keys'),
-      keys: Type.Array(Type.String({ maxLength: 32 }), { minItems: 1, maxItems: 8 }),
-    },
-    { additionalProperties: false },
-  ),
-  Type.Object(
-    {
-      type: Type.Literal('pointer'),
-      x: Type.Integer({ minimum: 0, maximum: 65535 }),
-      y: Type.Integer({ minimum: 0, maximum: 65535 }),
-      buttons: Type.Integer({ minimum: 0, maximum: 255 }),
-    },
-    { additionalProperties: false },
-  ),
-]);

@@ -1,10 +1,17 @@
 import type { Socket } from 'node:net';
 import { connect } from 'node:net';
-import type { ConsolePosition, Frame, InputPosition, VmExit, VmMessage } from '../contracts/channel.ts';
+import type {
+  ConsolePosition,
+  Frame,
+  InputPosition,
+  ToolOperation,
+  VmExit,
+  VmMessage,
+} from '../contracts/channel.ts';
 import {
   CHANNEL_VERSION,
   ChannelError,
-  encodeConsole,
+  encodeBytes,
   encodeControl,
   FRAME_TYPES,
   FrameDecoder,
@@ -25,13 +32,20 @@ export interface AttachTarget extends ViewerPosition {
   readonly token: string;
 }
 
-/** How the bytes of a console ended: with the machine, as asked (a log), or by a broken connection. */
+/** How the bytes of an attachment ended: with the machine, as asked (a log), or by a broken connection. */
 export type AttachmentEnd =
   | { readonly kind: 'exited'; readonly exit: VmExit }
   | { readonly kind: 'end' }
   | { readonly kind: 'lost' };
 
-/** One console of a VM, through the worker that runs it. */
+/** What a tool answered. */
+export interface ToolAnswer {
+  readonly value: unknown;
+  /** What it sent ahead of that. */
+  readonly bytes: Buffer;
+}
+
+/** One console or screen of a VM, or a tool that is used on it, through the worker that runs it. */
 export class Attachment {
   readonly #socket: Socket;
   readonly #decoder = new FrameDecoder();
@@ -49,14 +63,19 @@ export class Attachment {
   #taken = 0;
   #sent: number;
   #onTaken: (taken: number) => void = () => {};
+  readonly #reply = Promise.withResolvers<unknown>();
 
   private constructor(target: AttachTarget) {
     const { hostname, port } = new URL(`tcp://${target.endpoint}`);
     this.#socket = connect({ host: hostname.replace(/^\[|\]$/g, ''), port: Number(port), noDelay: true });
     this.#socket.setTimeout(ATTACH_TIMEOUT_MS, () => this.#socket.destroy(new Error('no answer in time')));
     this.#socket.on('error', (error) => this.#opened.reject(error));
+    // Only a tool waits for its reply.
+    this.#reply.promise.catch(() => {});
     this.#socket.once('close', () => {
-      this.#opened.reject(new Error('the worker closed the connection'));
+      const lost = new Error('the worker closed the connection');
+      this.#opened.reject(lost);
+      this.#reply.reject(lost);
       this.#ended.resolve(this.#end);
     });
     this.#socket.on('data', (chunk: Buffer) => this.#read(chunk));
@@ -70,7 +89,7 @@ export class Attachment {
   }
 
   /**
-   * Opens a VM's console. Rejects with a ChannelError (`not-running`,
+   * Opens what the token is for. Rejects with a ChannelError (`not-running`,
    * `denied` …) when the worker refuses, and with the system's error when it
    * cannot be reached.
    */
@@ -112,10 +131,41 @@ export class Attachment {
     this.#onTaken = listener;
   }
 
-  /** Sends what was typed. The sender bounds what is under way by `taken`. */
-  send(bytes: Uint8Array): void {
+  /**
+   * Sends what was typed. The sender of a console bounds what is under way by `taken`; that of a display, by waiting
+   * for `onDrained` when this gives false.
+   */
+  send(bytes: Uint8Array): boolean {
     this.#sent += bytes.length;
-    for (const frame of encodeConsole(FRAME_TYPES.consoleInput, bytes)) this.#socket.write(frame);
+    let room = true;
+    for (const frame of encodeBytes(FRAME_TYPES.input, bytes)) room = this.#socket.write(frame);
+    return room;
+  }
+
+  /** Calls back whenever all that was sent is on its way. */
+  onDrained(listener: () => void): void {
+    this.#socket.on('drain', listener);
+  }
+
+  /**
+   * Uses a tool, and closes. Rejects with a ChannelError when the VM refuses, with another when it is lost, and when
+   * it sends more than `mostBytes`.
+   */
+  async useTool(operation: ToolOperation, args: unknown, mostBytes: number): Promise<ToolAnswer> {
+    const parts: Uint8Array[] = [];
+    let size = 0;
+    this.listen((bytes) => {
+      size += bytes.length;
+      if (size > mostBytes) this.#socket.destroy();
+      else parts.push(bytes);
+    });
+    this.#socket.write(encodeControl({ type: 'request', id: 1, operation, arguments: args }));
+    try {
+      const value = await this.#reply.promise;
+      return { value, bytes: Buffer.concat(parts) };
+    } finally {
+      this.close();
+    }
   }
 
   pause(): void {
@@ -141,11 +191,11 @@ export class Attachment {
 
   #receive(frame: Frame): void {
     if (frame.type === FRAME_TYPES.control) this.#control(parseVmMessage(frame.payload));
-    else if (frame.type === FRAME_TYPES.consoleInput) throw new ChannelError('malformed', 'input came back');
+    else if (frame.type === FRAME_TYPES.input) throw new ChannelError('malformed', 'input came back');
     else if (this.#listener === undefined) this.#early.push(frame.payload);
     else this.#hand(this.#listener, frame.payload);
     // The saved log of a VM that does not run comes without a hello.
-    if (frame.type === FRAME_TYPES.consoleOutput) this.#open();
+    if (frame.type === FRAME_TYPES.output) this.#open();
   }
 
   #hand(listener: (bytes: Uint8Array) => void, bytes: Uint8Array): void {
@@ -171,6 +221,9 @@ export class Attachment {
       this.#open();
     } else if (message.type === 'error') {
       this.#opened.reject(new ChannelError(message.code, message.message));
+    } else if (message.type === 'reply') {
+      if (message.ok) this.#reply.resolve(message.value);
+      else this.#reply.reject(new ChannelError(message.code, message.error));
     }
   }
 

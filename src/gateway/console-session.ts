@@ -1,6 +1,7 @@
 import type { WebSocket } from 'ws';
 import type { ConsolePosition } from '../contracts/channel.ts';
 import type { Attachment } from './attachment.ts';
+import { closeSocket } from './close-socket.ts';
 import type { ConsoleOpener } from './console-opener.ts';
 import type { PendingInput } from './pending-input.ts';
 
@@ -40,12 +41,7 @@ export class ConsoleSession {
   }
 
   close(code: number, reason: string): void {
-    // A close frame holds 125 bytes: two of code, the rest of UTF-8 (RFC 6455 §5.5).
-    let words = reason;
-    while (Buffer.byteLength(words) > 123) words = words.slice(0, -1);
-    this.#socket.close(code, words);
-    // A socket that rests cannot see the answer to its close.
-    this.#socket.resume();
+    closeSocket(this.#socket, code, reason);
   }
 
   /** Bytes flow until the attachment ends. Resolves with the next one, if there is to be one. */
@@ -71,7 +67,7 @@ export class ConsoleSession {
 
   async #next(position: ConsolePosition): Promise<Attachment | undefined> {
     const viewer = { resume: position, input: this.#input.position };
-    const next = await this.#opener.reopen(this.#vmId, viewer, this.#gone.signal);
+    const next = await this.#opener.reopen(this.#vmId, { purpose: 'serial' }, viewer, this.#gone.signal);
     if (!('code' in next)) return next;
     this.close(next.code, next.reason);
     return undefined;

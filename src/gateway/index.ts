@@ -6,25 +6,29 @@ import type { Database, Vm } from '../infra/prisma.ts';
 import { notFound, Problem } from '../lib/errors.ts';
 import { ownedBy } from '../modules/access/principal.ts';
 import type { App } from '../modules/http.ts';
-import { problems, scopeOf } from '../modules/http.ts';
+import { clientLeft, problems, scopeOf } from '../modules/http.ts';
+import type { Seats } from '../modules/seats.ts';
 import type { Attachment } from './attachment.ts';
-import type { ConsoleClose } from './console-opener.ts';
-import { ConsoleOpener, notRunning, restOf } from './console-opener.ts';
+import { ConsoleOpener } from './console-opener.ts';
 import { ConsoleSession } from './console-session.ts';
+import { displayRoute } from './display.ts';
 import { PendingInput } from './pending-input.ts';
+import { screenRoutes } from './screen-tools.ts';
 
 export interface GatewayDeps {
   readonly database: Database;
+  readonly seats: Seats;
 }
 
 /**
- * The serial consoles: `GET /v1/vms/{id}/serial`, a WebSocket, and
- * `/serial/log`. Register it under /v1, where requests have been
- * authenticated and @fastify/websocket is registered (app.ts).
+ * What reaches into a VM that runs: its serial console and its screen, both
+ * WebSockets, and the tools that look at them and type. Register it under /v1,
+ * where requests have been authenticated and @fastify/websocket is registered
+ * (app.ts).
  */
-export async function registerGateway(app: App, { database }: GatewayDeps): Promise<void> {
+export async function registerGateway(app: App, { database, seats }: GatewayDeps): Promise<void> {
   const opener = new ConsoleOpener(database);
-  const sessions = new Set<ConsoleSession>();
+  const sessions = new Set<{ close(code: number, reason: string): void }>();
   /** Consoles opened before the upgrade, so that a refusal is an HTTP answer. */
   const opened = new WeakMap<FastifyRequest, { attachment: Attachment; input: PendingInput }>();
   app.addHook('preClose', async () => {
@@ -38,6 +42,9 @@ export async function registerGateway(app: App, { database }: GatewayDeps): Prom
     if (vm === null) throw notFound('VM', id);
     return vm;
   };
+
+  displayRoute(app, { database, opener, sessions, findVm });
+  screenRoutes(app, { opener, seats, findVm });
 
   app.route({
     method: 'GET',
@@ -63,7 +70,8 @@ export async function registerGateway(app: App, { database }: GatewayDeps): Prom
         });
       }
       const input = new PendingInput();
-      const attachment = await openConsole(opener, vm, request, input);
+      const viewer = { input: input.position };
+      const attachment = await opener.openSoon(vm, { purpose: 'serial' }, viewer, clientLeft(request));
       opened.set(request, { attachment, input });
       request.raw.socket.once('close', () => attachment.close());
     },
@@ -98,27 +106,11 @@ export async function registerGateway(app: App, { database }: GatewayDeps): Prom
     async (request, reply) => {
       const vm = await findVm(request);
       // A VM that no host has taken has never said anything.
-      const log = vm.hostId === null ? Buffer.alloc(0) : await readLog(await opener.open(vm, 'log'));
+      const log =
+        vm.hostId === null ? Buffer.alloc(0) : await readLog(await opener.open(vm, { purpose: 'log' }));
       return reply.type('text/plain; charset=utf-8').header('x-content-type-options', 'nosniff').send(log);
     },
   );
-}
-
-/** Opens the console of a VM that runs, or is being started: that is waited for. */
-async function openConsole(
-  opener: ConsoleOpener,
-  vm: Vm,
-  request: FastifyRequest,
-  input: PendingInput,
-): Promise<Attachment> {
-  const viewer = { input: input.position };
-  if (restOf(vm) !== undefined) throw notRunning(vm);
-  if (vm.state === 'running' || vm.state === 'paused') return opener.open(vm, 'serial', viewer);
-  const gone = new AbortController();
-  request.raw.socket.once('close', () => gone.abort());
-  const console: Attachment | ConsoleClose = await opener.reopen(vm.id, viewer, gone.signal);
-  if ('code' in console) throw notRunning(vm);
-  return console;
 }
 
 async function readLog(attachment: Attachment): Promise<Buffer> {

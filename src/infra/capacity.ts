@@ -9,6 +9,8 @@ export interface Demand {
   readonly engine: string;
   /** The host to prefer, such as the one the VM ran on before. */
   readonly preferHostId?: string | null;
+  /** No other host will do. */
+  readonly onlyPreferred?: boolean;
 }
 
 /**
@@ -22,6 +24,8 @@ export interface Demand {
  * @returns the host's id, or null when no host has room.
  */
 export async function reserveCapacity(tx: Transaction, demand: Demand): Promise<string | null> {
+  const preferred = demand.preferHostId ?? '';
+  const anyHost = demand.onlyPreferred !== true;
   for (;;) {
     const taken = await tx.$queryRaw<{ id: string }[]>`
       UPDATE hosts SET memory_mib_reserved = memory_mib_reserved + ${demand.memoryMiB}::int,
@@ -32,7 +36,8 @@ export async function reserveCapacity(tx: Transaction, demand: Demand): Promise<
           AND memory_mib_total - memory_mib_reserved >= ${demand.memoryMiB}::int
           AND vcpus_total - vcpus_reserved >= ${demand.vcpus}::int
           AND (${demand.engine} = 'auto' OR ${demand.engine} = ANY (engines))
-        ORDER BY (id = ${demand.preferHostId ?? ''}) DESC, memory_mib_total - memory_mib_reserved DESC, id
+          AND (${anyHost} OR id = ${preferred})
+        ORDER BY (id = ${preferred}) DESC, memory_mib_total - memory_mib_reserved DESC, id
         LIMIT 1 FOR NO KEY UPDATE)
       RETURNING id`;
     const host = taken[0];
@@ -43,7 +48,8 @@ export async function reserveCapacity(tx: Transaction, demand: Demand): Promise<
         WHERE state = 'up' AND last_heartbeat_at > now() - ${HEARTBEAT_FRESH_MS}::int * interval '1 millisecond'
           AND memory_mib_total - memory_mib_reserved >= ${demand.memoryMiB}::int
           AND vcpus_total - vcpus_reserved >= ${demand.vcpus}::int
-          AND (${demand.engine} = 'auto' OR ${demand.engine} = ANY (engines))) AS room`;
+          AND (${demand.engine} = 'auto' OR ${demand.engine} = ANY (engines))
+          AND (${anyHost} OR id = ${preferred})) AS room`;
     if (candidates[0]?.room !== true) return null;
   }
 }

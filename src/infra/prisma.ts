@@ -12,6 +12,7 @@ export type {
   Image,
   Operation,
   Tenant,
+  Upload,
   Vm,
 } from './generated/client.ts';
 export { Prisma };

@@ -1,7 +1,19 @@
 import { randomBytes } from 'node:crypto';
 
 /** What an id can name. The prefix tells a reader, and a log, what kind of object it is. */
-export type IdPrefix = 'vm' | 'op' | 'img' | 'vol' | 'snap' | 'net' | 'ten' | 'key' | 'host' | 'req';
+export type IdPrefix =
+  | 'vm'
+  | 'op'
+  | 'img'
+  | 'upl'
+  | 'dsk'
+  | 'vol'
+  | 'snap'
+  | 'net'
+  | 'ten'
+  | 'key'
+  | 'host'
+  | 'req';
 
 let lastMs = 0;
 let counter = 0;

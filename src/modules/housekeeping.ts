@@ -5,6 +5,7 @@ import { publishEvents } from '../infra/events.ts';
 import { type Database, isDatabaseOutage } from '../infra/prisma.ts';
 import type { Redis } from '../infra/redis.ts';
 import type { Logger } from '../lib/log.ts';
+import type { UploadsService } from './images/uploads.service.ts';
 import { operationEvent } from './vms/vms.repository.ts';
 
 /** How long events are kept. Milliseconds. */
@@ -12,23 +13,30 @@ const KEEP_EVENTS_MS = 7 * 24 * 3_600_000;
 /** How often overdue operations are looked for, and how often old rows are. Milliseconds. */
 const OVERDUE_EVERY_MS = 5_000;
 const PRUNE_EVERY_MS = 10 * 60_000;
+const EXPIRE_EVERY_MS = 60_000;
 
 export interface HousekeepingDeps {
   readonly db: Database;
   readonly redis: Redis;
   readonly log: Logger;
   readonly closing: AbortSignal;
+  readonly uploads: Pick<UploadsService, 'expire'>;
 }
 
 /**
  * What time alone brings about, until `closing` fires: operations past their deadline fail, power buttons that a
- * guest has ignored are let go, old events and idempotency records go. Any number of processes may do this.
+ * guest has ignored are let go, uploads that nobody completes, old events and idempotency records go. Any number of processes may do this.
  */
 export async function runHousekeeping(deps: HousekeepingDeps): Promise<void> {
   let pruned = 0;
+  let expired = 0;
   while (!deps.closing.aborted) {
     try {
       await failOverdue(deps);
+      if (Date.now() - expired > EXPIRE_EVERY_MS) {
+        await deps.uploads.expire();
+        expired = Date.now();
+      }
       if (Date.now() - pruned > PRUNE_EVERY_MS) {
         await prune(deps.db);
         pruned = Date.now();

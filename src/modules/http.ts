@@ -86,6 +86,13 @@ export function clientGone(reply: FastifyReply): AbortSignal {
   return controller.signal;
 }
 
+/** The same for a request that may become a WebSocket: fires when its connection is closed. */
+export function clientLeft(request: FastifyRequest): AbortSignal {
+  const controller = new AbortController();
+  request.raw.socket.once('close', () => controller.abort());
+  return controller.signal;
+}
+
 /** A list's place, as clients see it: opaque, and checked when it comes back. */
 export function encodeCursor(id: string): string {
   return Buffer.from(`after:${id}`).toString('base64url');

@@ -13,7 +13,10 @@ const PROBLEM_TYPE = 'application/problem+json';
 const FROM_FASTIFY: Readonly<Record<string, readonly [ProblemCode, hint?: string]>> = {
   FST_ERR_CTP_INVALID_JSON_BODY: ['malformed_json'],
   FST_ERR_CTP_BODY_TOO_LARGE: ['body_too_large', 'a JSON body has at most 1 MiB'],
-  FST_ERR_CTP_INVALID_MEDIA_TYPE: ['unsupported_media_type', 'send application/json'],
+  FST_ERR_CTP_INVALID_MEDIA_TYPE: [
+    'unsupported_media_type',
+    'send application/json or, where a file is taken, application/octet-stream',
+  ],
   FST_ERR_CTP_INVALID_CONTENT_LENGTH: ['malformed_request'],
   FST_ERR_CTP_INVALID_TYPE: ['unsupported_media_type', 'send application/json'],
   FST_ERR_BAD_URL: ['malformed_request'],

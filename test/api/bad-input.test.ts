@@ -11,6 +11,7 @@ import {
   type Client,
   clientOf,
   makeTenant,
+  OCTETS,
   type Servers,
   startApi,
   startServers,
@@ -51,6 +52,9 @@ const CONTRACT = [
   'GET /v1/vms/{id}/serial/log',
   'GET /v1/vms/{id}/display',
   'GET /v1/vms/{id}/screenshot',
+  'GET /v1/vms/{id}/screen/text',
+  'POST /v1/vms/{id}/expect',
+  'POST /v1/vms/{id}/cdrom',
   'POST /v1/vms/{id}/input',
   'POST /v1/vms/{id}/tickets',
   'GET /v1/vms/{id}/metrics',
@@ -59,6 +63,11 @@ const CONTRACT = [
   'POST /v1/images',
   'GET /v1/images/{id}',
   'DELETE /v1/images/{id}',
+  'GET /v1/uploads',
+  'POST /v1/uploads',
+  'GET /v1/uploads/{id}',
+  'PATCH /v1/uploads/{id}',
+  'DELETE /v1/uploads/{id}',
   'GET /v1/tenants',
   'POST /v1/tenants',
   'GET /v1/tenants/{id}',
@@ -101,7 +110,9 @@ describe('bad input', () => {
         ? 'op'
         : path.includes('/images/')
           ? 'img'
-          : 'ten';
+          : path.includes('/uploads/')
+            ? 'upl'
+            : 'ten';
     const url = path.replace('{id}', id || newId(prefix)).replace('{keyId}', newId('key'));
     return path.endsWith('/vms/{id}/wait') ? `${url}?state=running&timeout=0` : url;
   };
@@ -175,7 +186,12 @@ describe('bad input', () => {
     for (const endpoint of v1().filter(({ path }) => path.includes('{id}'))) {
       const caller = isOperators(endpoint) ? operator : call;
       for (const id of ['', ...nonsense]) {
-        const answer = await caller(endpoint.method, urlOf(endpoint, id), bodyFor(endpoint));
+        const answer = await caller(
+          endpoint.method,
+          urlOf(endpoint, id),
+          bodyFor(endpoint),
+          headersFor(endpoint),
+        );
         assertProblem(answer, 404, answer.body.code === 'route_not_found' ? 'route_not_found' : 'not_found');
       }
     }
@@ -185,7 +201,9 @@ describe('bad input', () => {
     const id = (await call('POST', '/v1/vms', { name: 'a', image: 'tiny', memoryMiB: 64, start: false })).body
       .vm.id;
     const bodies: unknown[] = [{ zzz: 1 }, [], 'text', 1, null, true, { __proto__x: {} }, { constructor: 1 }];
-    for (const endpoint of v1().filter(({ method }) => method === 'POST' || method === 'PATCH')) {
+    for (const endpoint of v1().filter(
+      (each) => (each.method === 'POST' || each.method === 'PATCH') && !takesFilesOnly(each),
+    )) {
       const tenant = endpoint.path.startsWith('/v1/tenants/') ? (await makeTenant(api)).id : '';
       const caller = isOperators(endpoint) ? operator : call;
       for (const body of bodies) {
@@ -204,7 +222,7 @@ describe('bad input', () => {
 
   it('refuses bodies that are not JSON, too large, or of another type', async () => {
     const json = { 'content-type': 'application/json' };
-    for (const endpoint of v1().filter(({ operation }) => operation.requestBody)) {
+    for (const endpoint of v1().filter((each) => each.operation.requestBody && !takesFilesOnly(each))) {
       const caller = isOperators(endpoint) ? operator : call;
       const url = urlOf(endpoint);
       for (const text of [
@@ -385,11 +403,22 @@ async function describedEndpoints(api: TestApi): Promise<Endpoint[]> {
   );
 }
 
+const takesFilesOnly = ({ operation }: Endpoint): boolean =>
+  operation.requestBody !== undefined && !('application/json' in operation.requestBody.content);
+
+/** What each endpoint asks for beside a body of JSON. */
+function headersFor(endpoint: Endpoint): Record<string, string> {
+  return takesFilesOnly(endpoint) ? { ...OCTETS, 'upload-offset': '0' } : {};
+}
+
 /** A body that each endpoint would take. */
 function bodyFor({ method, path }: Endpoint): object | undefined {
-  if (method === 'PATCH') return { name: 'x' };
+  if (method === 'PATCH') return path === '/v1/uploads/{id}' ? Buffer.from('x') : { name: 'x' };
   if (method !== 'POST') return undefined;
+  if (path === '/v1/uploads') return { name: 'x', kind: 'disk', sizeBytes: 1 };
   if (path.endsWith('/tickets')) return { for: 'serial' };
+  if (path.endsWith('/cdrom')) return { image: null };
+  if (path.endsWith('/expect')) return { on: 'serial', pattern: 'x', timeoutSeconds: 0 };
   if (path.endsWith('/input')) return { type: 'text', text: 'x' };
   if (path === '/v1/images') return { name: 'x', kind: 'system', kernel: 'tiny-kernel' };
   if (path === '/v1/vms') return { name: 'x', image: 'tiny', memoryMiB: 64 };

@@ -1,15 +1,13 @@
 import assert from 'node:assert/strict';
-import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
+import type { ChildProcess } from 'node:child_process';
 import { mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { temporaryHome } from '../../src/cli/setup/temporary-home.ts';
 import { createDatabase, type Database } from '../../src/infra/prisma.ts';
 import { createLogger } from '../../src/lib/log.ts';
+import { startApiProcess } from './api-process.ts';
 import { addHost, elfKernel, type Servers, startServers } from './support.ts';
-
-const MAIN = new URL('../../src/main.ts', import.meta.url).pathname;
 
 describe('the API process', () => {
   let servers: Servers;
@@ -37,37 +35,9 @@ describe('the API process', () => {
   });
 
   const start = (environment: Record<string, string> = {}) => {
-    const env = {
-      PATH: process.env['PATH'] ?? '',
-      TEREMOK_HOME: home,
-      DATABASE_URL: servers.databaseUrl,
-      REDIS_URL: servers.redisUrl,
-      PORT: '0',
-      ...environment,
-    };
-    const child = spawn(process.execPath, [MAIN], { env, stdio: ['ignore', 'pipe', 'pipe'] });
-    children.add(child);
-    let output = '';
-    const changed = new Set<() => void>();
-    for (const stream of [child.stdout, child.stderr]) {
-      stream.setEncoding('utf8').on('data', (text: string) => {
-        output += text;
-        for (const wake of changed) wake();
-      });
-    }
-    const until = async (pattern: RegExp): Promise<string> => {
-      for (;;) {
-        const found = pattern.exec(output);
-        if (found !== null) return found[1] ?? found[0];
-        if (child.exitCode !== null) assert.fail(`it ended without ${pattern}: ${output}`);
-        await new Promise<void>((resolve) => {
-          changed.add(resolve);
-          child.once('close', () => resolve());
-        });
-      }
-    };
-    const ended = once(child, 'close').then(([code]) => code as number | null);
-    return { child, until, ended, output: () => output };
+    const service = startApiProcess(home, servers, environment);
+    children.add(service.child);
+    return service;
   };
 
   it('comes up on an empty database, makes `hello` once there is room, and goes down in order', async () => {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -62,13 +62,15 @@ describe('the database schema', () => {
     const directory = await mkdtemp(path.join(tmpdir(), 'teremok-migrations-'));
     try {
       await assert.rejects(apply(directory), MigrationError); // knows less than the database has
-      const first = '0001_control_plane.sql';
-      const sql = await readFile(new URL(`../../prisma/migrations/${first}`, import.meta.url), 'utf8');
-      await writeFile(path.join(directory, first), `${sql}\n-- changed`);
+      const folder = new URL('../../prisma/migrations/', import.meta.url);
+      await cp(folder, directory, { recursive: true });
+      const first = path.join(directory, '0001_control_plane.sql');
+      const sql = await readFile(first, 'utf8');
+      await writeFile(first, `${sql}\n-- changed`);
       await assert.rejects(apply(directory), /was changed after/);
-      await writeFile(path.join(directory, first), sql);
-      await writeFile(path.join(directory, '0002_half.sql'), 'CREATE TABLE half (a int); SELECT nonsense;');
-      await assert.rejects(apply(directory), /0002_half/);
+      await writeFile(first, sql);
+      await writeFile(path.join(directory, '9999_half.sql'), 'CREATE TABLE half (a int); SELECT nonsense;');
+      await assert.rejects(apply(directory), /9999_half/);
       const { rows } = await client.query("SELECT to_regclass('half') AS half");
       assert.equal(rows[0].half, null);
     } finally {

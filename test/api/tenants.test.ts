@@ -36,12 +36,12 @@ describe('tenants and keys', () => {
     assert.equal(made.status, 201, made.text);
     const { id } = made.body;
     assert.match(id, /^ten_/);
-    assert.deepEqual(made.body.quotas, { vms: 3, memoryMiB: 65_536, imageMiB: 10_240 });
+    assert.deepEqual(made.body.quotas, { vms: 3, memoryMiB: 65_536, imageMiB: 10_240, diskMiB: 204_800 });
     assertProblem(await operator('POST', '/v1/tenants', { name: 'red' }), 409, 'name_taken');
     const changed = await operator('PATCH', `/v1/tenants/${id}`, { name: 'blue', quotas: { memoryMiB: 1 } });
     assert.deepEqual(
       [changed.body.name, changed.body.quotas],
-      ['blue', { vms: 3, memoryMiB: 1, imageMiB: 10_240 }],
+      ['blue', { vms: 3, memoryMiB: 1, imageMiB: 10_240, diskMiB: 204_800 }],
     );
     assertProblem(await operator('PATCH', `/v1/tenants/${id}`, { name: 'default' }), 409, 'name_taken');
     assert.equal((await operator('DELETE', `/v1/tenants/${id}`)).status, 204);

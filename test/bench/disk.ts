@@ -22,6 +22,7 @@ const USAGE = `npm run bench -- disk [OPTION …]
   --engine ENGINE      Teremok's engine: auto, interpret or translate (translate)
   --runs N             how often; the machines take turns, figures are medians (1)
   --scale FACTOR       for the number of requests (1)
+  --clock wall|cpu     what is told: time that passed, or processor time of the process (wall)
   --skip-qemu          without QEMU`;
 
 interface Job {
@@ -48,6 +49,7 @@ interface DiskOptions {
   readonly engine: string;
   readonly runs: number;
   readonly jobs: readonly Job[];
+  readonly clock: 'wall' | 'cpu';
   readonly skipQemu: boolean;
 }
 
@@ -59,6 +61,7 @@ function readOptions(): DiskOptions | undefined {
       engine: { type: 'string', default: 'translate' },
       runs: { type: 'string', short: 'n', default: '1' },
       scale: { type: 'string', default: '1' },
+      clock: { type: 'string', default: 'wall' },
       'skip-qemu': { type: 'boolean', default: false },
       help: { type: 'boolean', default: false },
     },
@@ -80,6 +83,7 @@ function readOptions(): DiskOptions | undefined {
     engine: values.engine,
     runs,
     jobs: JOBS.map(({ name, count }) => ({ name, count: Math.max(1, Math.round(count * scale)) })),
+    clock: list('clock', values.clock, ['wall', 'cpu'])[0] ?? 'wall',
     skipQemu: values['skip-qemu'],
   };
 }
@@ -139,13 +143,15 @@ type Figures = Map<string, Result[]>;
 
 function printFigures(
   title: string,
-  jobs: readonly Job[],
+  { jobs, clock }: DiskOptions,
   own: Figures,
   theirs: Figures | undefined,
 ): boolean {
   let sound = true;
   const seconds = (results: readonly Result[] | undefined): number | undefined => {
-    const figures = (results ?? []).flatMap((result) => result.seconds ?? []);
+    const figures = (results ?? []).flatMap(
+      (result) => (clock === 'cpu' ? result.cpuSeconds : result.seconds) ?? [],
+    );
     return figures.length > 0 ? median(figures) : undefined;
   };
   const told = (count: number, time: number | undefined): string[] =>
@@ -184,7 +190,7 @@ function printFigures(
 
 async function run(options: DiskOptions): Promise<void> {
   const version = options.skipQemu ? undefined : qemuVersion();
-  process.stdout.write(`${aboutThisMachine()}, engine ${options.engine}\n`);
+  process.stdout.write(`${aboutThisMachine()}, engine ${options.engine}, ${options.clock} time\n`);
   if (version !== undefined) process.stdout.write(`beside it QEMU ${version}, -accel tcg -cpu max\n`);
   else if (!options.skipQemu) process.stdout.write(`no ${QEMU} here to compare with\n`);
   await mkdir(workFolder(), { recursive: true });
@@ -212,7 +218,7 @@ async function run(options: DiskOptions): Promise<void> {
               figures.set(result.name, [...(figures.get(result.name) ?? []), result]);
           }
         }
-        if (!printFigures(`${format} on ${bus}`, options.jobs, own, theirs)) process.exitCode = 1;
+        if (!printFigures(`${format} on ${bus}`, options, own, theirs)) process.exitCode = 1;
       }
     }
   } finally {

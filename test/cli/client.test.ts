@@ -149,7 +149,14 @@ test('operators’ commands use the operator’s key', async () => {
 
 test('what is wrong is one line, with a status of its own', async () => {
   for (const [args, status, says] of [
-    ['vm create x', 2, /either --image or --kernel/],
+    ['vm create x', 2, /--image, --kernel, --cdrom or --disk/],
+    ['vm create x --image a --kernel b', 2, /either --image or --kernel/],
+    ['vm create x --disk a,bus=scsi', 2, /--disk takes/],
+    ['vm create x --disk a --boot floppy', 2, /--boot takes/],
+    ['image upload /none', 2, /--kind/],
+    ['image upload /none.iso', 2, /cannot be read/],
+    ['vm cdrom x', 2, /IMAGE or --eject/],
+    ['vm expect x y --on tape', 2, /--on takes/],
     ['vm create x --image echo --memory 1', 2, /--memory/],
     ['vm create x --image nothing', 1, /nothing/],
     ['vm create x --image echo --console --no-start', 2, /--console/],

@@ -61,7 +61,7 @@ export async function writeBootDisk(path: string, sector: Uint8Array): Promise<v
  * "El Torito" Bootable CD-ROM Format 1.0): descriptors from block 16 on, the
  * boot catalogue in block 19, the sector in block 20.
  */
-export async function writeBootDisc(path: string, text: string): Promise<void> {
+export function bootDisc(text: string): Uint8Array<ArrayBuffer> {
   const disc = new Uint8Array(32 * BLOCK);
   const put = (block: number, at: number, bytes: ArrayLike<number> | string): void =>
     disc.set(typeof bytes === 'string' ? new TextEncoder().encode(bytes) : bytes, block * BLOCK + at);
@@ -80,5 +80,9 @@ export async function writeBootDisc(path: string, text: string): Promise<void> {
   // Bootable, no emulation, one sector of 512 bytes.
   put(19, 32, [0x88, 0, 0, 0, 0, 0, 1, 0, 20]);
   put(20, 0, bootSector(text));
-  await writeFile(path, disc);
+  return disc;
+}
+
+export async function writeBootDisc(path: string, text: string): Promise<void> {
+  await writeFile(path, bootDisc(text));
 }

@@ -11,7 +11,7 @@ import type { Frame, VmMessage } from '../../src/contracts/channel.ts';
 import {
   BACKLOG_BYTES,
   CHANNEL_VERSION,
-  encodeConsole,
+  encodeBytes,
   encodeControl,
   encodeFrame,
   FRAME_TYPES,
@@ -40,6 +40,8 @@ before(async () => {
       return room;
     },
     perform: async () => status,
+    display: () => undefined,
+    useTool: async () => ({}),
     agentPresent: () => {},
   });
   await server.listen(path);
@@ -70,7 +72,7 @@ class Peer {
   }
 
   type(bytes: string | Buffer): void {
-    for (const frame of encodeConsole(FRAME_TYPES.consoleInput, Buffer.from(bytes))) this.socket.write(frame);
+    for (const frame of encodeBytes(FRAME_TYPES.input, Buffer.from(bytes))) this.socket.write(frame);
   }
 
   /** How much input the VM said last that it has. */
@@ -147,7 +149,7 @@ test('a frame is at most MAX_FRAME_BYTES, in both directions', () => {
     header.writeUInt32BE(length, 0);
     assert.throws(() => new FrameDecoder().push(header, () => {}), { code: 'malformed' });
   }
-  assert.equal(encodeConsole(FRAME_TYPES.consoleInput, new Uint8Array(3 * MAX_FRAME_BYTES)).length, 4);
+  assert.equal(encodeBytes(FRAME_TYPES.input, new Uint8Array(3 * MAX_FRAME_BYTES)).length, 4);
 });
 
 test('control messages that are none are refused, never thrown at', () => {
@@ -188,8 +190,8 @@ test('malformed frames end only the connection that they came on', async () => {
     }),
     control({ type: 'hello', version: CHANNEL_VERSION, role: 'log', input: { session: 'x', sent: 0 } }),
     control({ type: 'request', id: 1, operation: 'stop' }),
-    encodeFrame(FRAME_TYPES.consoleInput, Buffer.from('too early')),
-    encodeFrame(FRAME_TYPES.consoleOutput, Buffer.from('not yours')),
+    encodeFrame(FRAME_TYPES.input, Buffer.from('too early')),
+    encodeFrame(FRAME_TYPES.output, Buffer.from('not yours')),
   ];
   for (const bytes of bad) {
     const peer = new Peer();
@@ -273,7 +275,7 @@ test('a viewer that types faster than the guest reads is held up until there is 
   const peer = new Peer().hello('console');
   await peer.until(() => peer.messages.length > 0);
   const typed = Buffer.alloc(8 * 1024 * 1024, 'z');
-  for (const frame of encodeConsole(FRAME_TYPES.consoleInput, typed)) peer.socket.write(frame);
+  for (const frame of encodeBytes(FRAME_TYPES.input, typed)) peer.socket.write(frame);
   await assertServes();
   assert.ok(received.length < 1024 * 1024, `${received.length} bytes were taken`);
   room = true;
@@ -310,7 +312,7 @@ test('input is counted over the connections of a session, and the newest cuts of
 test('an acknowledgement stands for all input of a turn, however small its frames', async () => {
   const peer = new Peer().session('two', 0);
   await peer.until(() => peer.taken === 0);
-  const frames = Array.from({ length: 5000 }, () => encodeFrame(FRAME_TYPES.consoleInput, Buffer.from('x')));
+  const frames = Array.from({ length: 5000 }, () => encodeFrame(FRAME_TYPES.input, Buffer.from('x')));
   peer.socket.write(Buffer.concat(frames));
   await peer.until(() => peer.taken === 5000);
   assert.ok(peer.messages.length < 500, `${peer.messages.length} messages`);

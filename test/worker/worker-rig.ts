@@ -116,6 +116,7 @@ export class WorkerRig {
         TEREMOK_HOME: this.home,
         DATABASE_URL: String(this.services.databaseUrl),
         REDIS_URL: String(this.services.redisUrl),
+        TEREMOK_CACHE: cacheDirectory(),
         TEREMOK_HOST_NAME: 'rig',
         TEREMOK_ORPHAN_SECONDS: '20',
         ...extra,

@@ -5,6 +5,7 @@ import type { Redis } from '../../src/infra/redis.ts';
 import type { Logger } from '../../src/lib/log.ts';
 import { isAlive } from '../../src/lib/process-identity.ts';
 import type { HostRow } from './host.ts';
+import { ImageChecker } from './image-checker.ts';
 import { Semaphore } from './semaphore.ts';
 import { listVmDirectories, VmDirectory } from './vm-directory.ts';
 import type { VmHandle } from './vm-handle.ts';
@@ -12,6 +13,7 @@ import { VmKeeper } from './vm-keeper.ts';
 import type { VmRecords } from './vm-records.ts';
 
 const METRICS_INTERVAL_MS = 5_000;
+const IMAGES_INTERVAL_MS = 1_000;
 const LAUNCHES_AT_ONCE = 4;
 
 export interface AgentDeps {
@@ -20,6 +22,7 @@ export interface AgentDeps {
   readonly redis: Redis;
   readonly runDir: string;
   readonly imagesDir: string;
+  readonly firmwareDir: string;
   readonly engine: string;
   readonly orphanSeconds: number;
   /** See VmProcessConfig. */
@@ -45,6 +48,9 @@ export class Agent {
     await this.sweep();
     this.#every(HEARTBEAT_INTERVAL_MS, 'heartbeat', () => this.#deps.host.heartbeat());
     this.#every(SWEEP_INTERVAL_MS, 'sweep', () => this.sweep());
+    const { records, imagesDir, log } = this.#deps;
+    const images = new ImageChecker({ database: records.database, imagesDir, log });
+    this.#every(IMAGES_INTERVAL_MS, 'looking into images', () => images.look());
     this.#every(METRICS_INTERVAL_MS, 'metrics', () => this.#publishMetrics());
   }
 

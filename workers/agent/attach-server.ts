@@ -5,7 +5,7 @@ import type { ClientMessage, Frame } from '../../src/contracts/channel.ts';
 import {
   CHANNEL_VERSION,
   ChannelError,
-  encodeConsole,
+  encodeBytes,
   encodeControl,
   FRAME_TYPES,
   FrameDecoder,
@@ -19,7 +19,7 @@ const MAX_CONNECTIONS = 4096;
 
 type Attach = ClientMessage & { readonly type: 'attach' };
 
-/** Where the API reaches the consoles of this host's VMs: a token opens one, and the bytes are handed through. */
+/** Where the API reaches the consoles and screens of this host's VMs: a token opens one, and the bytes are handed through. */
 export class AttachServer {
   readonly #runDir: string;
   readonly #verifier: AttachTokenVerifier;
@@ -84,14 +84,17 @@ export class AttachServer {
     const grant = this.#verifier.verify(message.token);
     if (grant === undefined) throw new ChannelError('denied', 'the token is not valid');
     const directory = new VmDirectory(this.#runDir, grant.vmId);
-    const role = grant.purpose === 'log' ? 'log' : 'console';
+    const role = grant.purpose === 'serial' ? 'console' : grant.purpose;
     const vm = connectUnix(directory.socketPath);
     let connected = false;
     vm.once('connect', () => {
       connected = true;
       const resume = message.resume === undefined ? {} : { resume: message.resume };
       const input = message.input === undefined ? {} : { input: message.input };
-      vm.write(encodeControl({ type: 'hello', version: CHANNEL_VERSION, role, ...resume, ...input }));
+      const view = grant.viewOnly === undefined ? {} : { viewOnly: true };
+      vm.write(
+        encodeControl({ type: 'hello', version: CHANNEL_VERSION, role, ...resume, ...input, ...view }),
+      );
       socket.setTimeout(0);
       socket.pipe(vm);
       vm.pipe(socket);
@@ -108,8 +111,7 @@ export class AttachServer {
 
 /** The last bytes of a VM that does not run, as its process saved them. */
 async function sendSaved(socket: Socket, directory: VmDirectory): Promise<void> {
-  for (const frame of encodeConsole(FRAME_TYPES.consoleOutput, await directory.readConsole()))
-    socket.write(frame);
+  for (const frame of encodeBytes(FRAME_TYPES.output, await directory.readConsole())) socket.write(frame);
   socket.end(encodeControl({ type: 'end' }));
 }
 

@@ -6,6 +6,8 @@ import {
   encodeControl,
   FRAME_TYPES,
   FrameDecoder,
+  parseStats,
+  parseStatus,
   parseVmMessage,
 } from '../../src/contracts/channel.ts';
 import { withTimeout } from '../../src/lib/time.ts';
@@ -24,7 +26,7 @@ export class VmClient {
   /** Settles when the connection is over, with the farewell if there was one. */
   readonly closed: Promise<VmExit | undefined>;
   readonly #socket: Socket;
-  readonly #pending = new Map<number, PromiseWithResolvers<VmStatus | VmStats>>();
+  readonly #pending = new Map<number, PromiseWithResolvers<unknown>>();
   readonly #started = Promise.withResolvers<void>();
   #nextId = 1;
   #status: VmStatus;
@@ -96,29 +98,26 @@ export class VmClient {
   }
 
   /** Asks for something to be done. Rejects when it was refused, the process is gone or it hangs. */
-  async request(operation: Exclude<VmOperation, 'stats'>): Promise<VmStatus> {
-    const value = await this.#ask(operation);
-    if (!('state' in value)) throw new ChannelError('malformed', 'a status was expected');
-    this.#setStatus(value);
-    return value;
+  async request(operation: Exclude<VmOperation, 'stats'>, args?: unknown): Promise<VmStatus> {
+    const status = parseStatus(await this.#ask(operation, args));
+    this.#setStatus(status);
+    return status;
   }
 
   async stats(): Promise<VmStats> {
-    const value = await this.#ask('stats');
-    if ('state' in value) throw new ChannelError('malformed', 'figures were expected');
-    return value;
+    return parseStats(await this.#ask('stats'));
   }
 
   close(): void {
     this.#socket.destroy();
   }
 
-  async #ask(operation: VmOperation): Promise<VmStatus | VmStats> {
+  async #ask(operation: VmOperation, args?: unknown): Promise<unknown> {
     if (this.#socket.destroyed) throw new Error('the VM process has gone');
     const id = this.#nextId++;
-    const answer = Promise.withResolvers<VmStatus | VmStats>();
+    const answer = Promise.withResolvers<unknown>();
     this.#pending.set(id, answer);
-    this.#socket.write(encodeControl({ type: 'request', id, operation }));
+    this.#socket.write(encodeControl({ type: 'request', id, operation, arguments: args }));
     try {
       return await withTimeout(answer.promise, REQUEST_TIMEOUT_MS, `the VM process’s answer to ${operation}`);
     } finally {
@@ -134,7 +133,7 @@ export class VmClient {
   #settle(message: VmMessage & { type: 'reply' }): void {
     const pending = this.#pending.get(message.id);
     if (message.ok) pending?.resolve(message.value);
-    else pending?.reject(new Error(message.error));
+    else pending?.reject(new ChannelError(message.code, message.error));
   }
 }
 

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { VmExit, VmStats, VmStatus } from '../../src/contracts/channel.ts';
-import type { VmProcessRecord } from '../../src/contracts/vm-process.ts';
+import type { DiscChange, VmProcessRecord } from '../../src/contracts/vm-process.ts';
 import { isAlive, signalProcess } from '../../src/lib/process-identity.ts';
 import { VmClient } from './vm-client.ts';
 import type { VmDirectory } from './vm-directory.ts';
@@ -58,6 +58,11 @@ export class VmHandle {
 
   async request(operation: 'pause' | 'resume' | 'reset' | 'powerButton'): Promise<VmStatus> {
     return this.#client.request(operation);
+  }
+
+  /** Changes the disc in the CD-ROM drive. Rejects with a ChannelError when it cannot be read. */
+  async changeDisc(change: DiscChange): Promise<VmStatus> {
+    return this.#client.request('changeDisc', change);
   }
 
   /** The process's figures. One that does not answer in time hangs, and is killed. */

@@ -1,10 +1,12 @@
 import { randomUUID } from 'node:crypto';
+import type { VmStatus } from '../../src/contracts/channel.ts';
+import { ChannelError } from '../../src/contracts/channel.ts';
 import { MAX_RESTARTS, RESTART_RESET_MS, restartDelayMs } from '../../src/contracts/reconcile.ts';
 import type { StoredError, VmState } from '../../src/contracts/states.ts';
 import type { VmProcessConfig } from '../../src/contracts/vm-process.ts';
-import { findBootFiles } from '../../src/infra/boot-files.ts';
 import type { Vm } from '../../src/infra/prisma.ts';
 import { isDatabaseOutage, Prisma } from '../../src/infra/prisma.ts';
+import { findDisc, findVmFiles } from '../../src/infra/vm-files.ts';
 import type { Logger } from '../../src/lib/log.ts';
 import { isAlive, signalProcess } from '../../src/lib/process-identity.ts';
 import { launch } from './launcher.ts';
@@ -22,6 +24,7 @@ export interface KeeperDeps {
   /** Where the VMs' directories are. */
   readonly runDir: string;
   readonly imagesDir: string;
+  readonly firmwareDir: string;
   /** The engine of a VM that asks for `auto`. */
   readonly engine: string;
   readonly orphanSeconds: number;
@@ -43,6 +46,8 @@ export class VmKeeper {
   #handle: VmHandle | undefined;
   /** How the last process ended, until that is written down. */
   #unrecorded: VmEnd | undefined;
+  /** What it said last. */
+  #lastStatus: VmStatus | undefined;
   #looking: Promise<void> | undefined;
   #again = false;
   #closing = false;
@@ -114,6 +119,8 @@ export class VmKeeper {
     await this.#adopt();
     const row = await this.#deps.records.find(this.#vmId);
     if (row === null) return this.#abandon();
+    await this.#noteEjection(row, this.#lastStatus);
+    this.#lastStatus = undefined;
     if (row.desired === 'deleted') return this.#remove(row);
     if (row.desired === 'stopped') return this.#settleStopped(row);
     if (this.#handle === undefined) {
@@ -147,6 +154,7 @@ export class VmKeeper {
       if (this.#handle !== handle) return;
       this.#handle = undefined;
       this.#unrecorded = end;
+      this.#lastStatus = handle.status;
       this.#log.info({ end }, 'VM process ended');
       if (!this.#closing) void this.look();
     });
@@ -158,6 +166,7 @@ export class VmKeeper {
     this.#handle = undefined;
     this.#unrecorded = undefined;
     if (handle !== undefined) await handle.stop();
+    this.#lastStatus = handle?.status;
   }
 
   /** The row is gone, or is another host's now: nothing of it stays here. */
@@ -182,6 +191,7 @@ export class VmKeeper {
     const wasRunning = this.#handle !== undefined;
     if (wasRunning) await this.#write(row, 'stopping', {});
     await this.#end();
+    await this.#noteEjection(row, this.#lastStatus);
     // A VM that was given up stays failed until its owner asks for something else.
     if (!wasRunning && !newWish && !row.reserved && (row.state === 'stopped' || row.state === 'failed'))
       return;
@@ -308,7 +318,7 @@ export class VmKeeper {
   }
 
   async #configure(row: Vm): Promise<VmProcessConfig | undefined> {
-    const files = await findBootFiles(this.#deps.records.database, row, this.#deps.imagesDir);
+    const files = await findVmFiles(this.#deps.records.database, row, this.#deps);
     if (files === null) return undefined;
     return {
       vmId: row.id,
@@ -317,11 +327,7 @@ export class VmKeeper {
       memoryMiB: row.memoryMiB,
       engine: row.engineRequested === 'auto' ? this.#deps.engine : row.engineRequested,
       cpu: row.cpuProfile,
-      boot: {
-        kernel: files.kernel,
-        ...(files.initrd === null ? {} : { initrd: files.initrd }),
-        cmdline: files.cmdline,
-      },
+      ...files,
       paused: row.desired === 'paused',
       orphanSeconds: this.#deps.orphanSeconds,
       cacheFolder: this.#deps.cacheFolder,
@@ -334,6 +340,7 @@ export class VmKeeper {
     if (handle === undefined || !(await handle.started())) return;
     const startedNow = row.pid !== handle.process.pid || row.startedAt === null;
     if (row.bootEpoch > row.observedBootEpoch && !startedNow) await handle.request('reset');
+    await this.#changeDisc(row, handle);
     await this.#pressButton(row, handle);
     const target = row.desired === 'paused' ? 'paused' : 'running';
     if (handle.status.state !== target) await handle.request(target === 'paused' ? 'pause' : 'resume');
@@ -355,6 +362,34 @@ export class VmKeeper {
       },
       reached: target,
     });
+  }
+
+  /** Brings the disc that the row names into the drive, or learns that the guest has taken it out. */
+  async #changeDisc(row: Vm, handle: VmHandle): Promise<void> {
+    const { cdrom } = handle.status;
+    if (cdrom === undefined) return;
+    if (cdrom.epoch === row.cdromEpoch) return this.#noteEjection(row, handle.status);
+    await this.#deps.records.begin(row);
+    const disc = await findDisc(this.#deps.records.database, row, this.#deps.imagesDir);
+    let error: StoredError | undefined;
+    try {
+      const status = await handle.changeDisc({ ...disc, force: row.cdromForce });
+      if (status.cdrom?.refused === true)
+        error = errorAt(
+          'tray-locked',
+          'the guest has locked the tray; the disc changes when it is next reset',
+        );
+    } catch (cause) {
+      if (!(cause instanceof ChannelError)) throw cause;
+      error = errorAt('disc-unusable', cause.message);
+    }
+    if (error !== undefined) await this.#deps.records.fail(row, 'cdrom', error);
+  }
+
+  /** A guest that leaves its tray open at a reset or at the end has no disc in it any more. */
+  async #noteEjection(row: Vm, status: VmStatus | undefined): Promise<void> {
+    if (status?.cdrom?.ejected !== true || row.cdromImageId === null) return;
+    await this.#deps.records.ejectDisc(row, status.cdrom.epoch);
   }
 
   async #pressButton(row: Vm, handle: VmHandle): Promise<void> {

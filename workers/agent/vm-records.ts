@@ -1,6 +1,6 @@
 import type { EventMessage, EventType } from '../../src/contracts/events.ts';
 import type { OperationTarget } from '../../src/contracts/reconcile.ts';
-import type { StoredError } from '../../src/contracts/states.ts';
+import type { OperationKind, StoredError } from '../../src/contracts/states.ts';
 import { releaseCapacity } from '../../src/infra/capacity.ts';
 import { publishEvents, recordEvent } from '../../src/infra/events.ts';
 import type { Database, Operation, Prisma, Transaction, Vm } from '../../src/infra/prisma.ts';
@@ -103,16 +103,34 @@ export class VmRecords {
       if (change.releaseCapacity === true) await releaseCapacity(tx, row.id);
       const events = await recordState(tx, row, change);
       if (change.reached !== undefined) {
-        events.push(...(await finish(tx, row, [change.reached], { state: 'succeeded' })));
+        events.push(...(await finish(tx, row, { targets: [change.reached] }, { state: 'succeeded' })));
       }
       if (change.failed !== undefined) {
         events.push(
-          ...(await finish(tx, row, ['running', 'paused'], { state: 'failed', error: change.failed })),
+          ...(await finish(
+            tx,
+            row,
+            { targets: ['running', 'paused'] },
+            { state: 'failed', error: change.failed },
+          )),
         );
       }
       return events;
     });
     return written;
+  }
+
+  /** Fails the unfinished operations of a kind, up to the row's generation. */
+  async fail(row: Vm, kind: OperationKind, error: StoredError): Promise<void> {
+    await this.#commit((tx) => finish(tx, row, { kind }, { state: 'failed', error }));
+  }
+
+  /** The guest has taken the disc of this epoch out of its drive. */
+  async ejectDisc(row: Vm, epoch: number): Promise<void> {
+    await this.#database.vm.updateMany({
+      where: { id: row.id, hostId: this.#hostId, cdromEpoch: epoch },
+      data: { cdromImageId: null },
+    });
   }
 
   /** Deletes the row of a VM of which nothing is left, with all that its deletion entails. */
@@ -121,8 +139,10 @@ export class VmRecords {
       await releaseCapacity(tx, row.id);
       const { count } = await tx.vm.deleteMany({ where: { id: row.id, desired: 'deleted' } });
       if (count === 0) return [];
-      const events = await finish(tx, row, ['deleted'], { state: 'succeeded' });
-      events.push(...(await finish(tx, row, ['running', 'paused', 'stopped'], { state: 'cancelled' })));
+      const events = await finish(tx, row, { targets: ['deleted'] }, { state: 'succeeded' });
+      events.push(
+        ...(await finish(tx, row, { targets: ['running', 'paused', 'stopped'] }, { state: 'cancelled' })),
+      );
       const deleted = {
         tenantId: row.tenantId,
         vmId: row.id,
@@ -217,14 +237,14 @@ function isError(value: unknown): value is StoredError {
 async function finish(
   tx: Transaction,
   row: Vm,
-  targets: readonly OperationTarget[],
+  which: { readonly targets: readonly OperationTarget[] } | { readonly kind: OperationKind },
   outcome: { readonly state: 'succeeded' | 'failed' | 'cancelled'; readonly error?: StoredError },
 ): Promise<EventMessage[]> {
   const operations = await tx.operation.findMany({
     where: {
       vmId: row.id,
       state: { in: UNFINISHED },
-      target: { in: [...targets] },
+      ...('kind' in which ? { kind: which.kind } : { target: { in: [...which.targets] } }),
       generation: { lte: row.generation },
     },
   });

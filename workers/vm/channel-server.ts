@@ -1,10 +1,13 @@
 import type { Server, Socket } from 'node:net';
 import { createServer } from 'node:net';
+import type { Duplex } from 'node:stream';
 import type {
+  ChannelRole,
   ClientMessage,
   ConsolePosition,
   Frame,
   InputPosition,
+  ToolOperation,
   VmExit,
   VmOperation,
   VmStats,
@@ -13,20 +16,24 @@ import type {
 import {
   CHANNEL_VERSION,
   ChannelError,
-  encodeConsole,
+  encodeBytes,
   encodeControl,
   encodeFrame,
   FRAME_TYPES,
   FrameDecoder,
   parseClientMessage,
+  TOOL_OPERATIONS,
 } from '../../src/contracts/channel.ts';
 import type { VmProcessRecord } from '../../src/contracts/vm-process.ts';
 import { Backlog } from './backlog.ts';
+import { FramedStream } from './framed-stream.ts';
 import type { InputSession } from './input-sessions.ts';
 import { InputSessions } from './input-sessions.ts';
 
 /** How many connections of all kinds a VM process takes at once. */
 const MAX_CONNECTIONS = 128;
+/** How many of them may show the screen: each has buffers of its own. */
+const MAX_DISPLAYS = 16;
 /** A viewer that leaves this much unread is dropped; it may come back and go on from its position. */
 const MAX_UNREAD_BYTES = 1024 * 1024;
 /** How long a connection may stay silent before its hello. */
@@ -38,15 +45,31 @@ export interface ChannelHandlers {
   status(): VmStatus;
   /** Takes what a viewer typed; false when no more is to come before `inputHasRoom`. */
   input(bytes: Uint8Array): boolean;
-  perform(operation: VmOperation): Promise<VmStatus | VmStats>;
+  perform(operation: VmOperation, args: unknown): Promise<VmStatus | VmStats>;
+  /** What shows the screen to a viewer; undefined without a screen. */
+  display(): ((stream: Duplex, viewOnly: boolean) => void) | undefined;
+  /** Does what a tool asks for. Rejects with a ChannelError fit for whoever asked. */
+  useTool(operation: ToolOperation, args: unknown, asker: Asker): Promise<unknown>;
   /** The worker came, or went. */
   agentPresent(present: boolean): void;
+}
+
+/** Who uses a tool. */
+export interface Asker {
+  /** Fires when nobody waits for the answer any more. */
+  readonly gone: AbortSignal;
+  /** Sends bytes ahead of the answer. */
+  send(bytes: Uint8Array): void;
 }
 
 type Connection = {
   readonly socket: Socket;
   readonly decoder: FrameDecoder;
-  role: 'new' | 'agent' | 'console' | 'log';
+  role: 'new' | ChannelRole;
+  /** A display's bytes. */
+  stream: FramedStream | undefined;
+  /** A tool has asked: it does so once. */
+  asked: boolean;
   /** What is counted of a console's input, if its viewer wants to know. */
   input: InputSession | undefined;
   takenDue: boolean;
@@ -105,7 +128,9 @@ export class ChannelServer {
 
   /** The machine takes input again: viewers that were held up go on. */
   inputHasRoom(): void {
-    for (const { socket } of this.#connections) if (socket.isPaused()) socket.resume();
+    for (const { socket, role } of this.#connections) {
+      if (role === 'console' && socket.isPaused()) socket.resume();
+    }
   }
 
   statusChanged(): void {
@@ -122,8 +147,8 @@ export class ChannelServer {
       ({ socket, role }) =>
         new Promise<void>((resolve) => {
           socket.once('close', () => resolve());
-          if (role === 'agent' || role === 'console') socket.end(farewell);
-          else socket.destroy();
+          if (role === 'new' || role === 'log') socket.destroy();
+          else socket.end(farewell);
         }),
     );
     this.#server.close();
@@ -138,6 +163,8 @@ export class ChannelServer {
       socket,
       decoder: new FrameDecoder(),
       role: 'new',
+      stream: undefined,
+      asked: false,
       input: undefined,
       takenDue: false,
     };
@@ -176,9 +203,13 @@ export class ChannelServer {
 
   #receive(connection: Connection, frame: Frame): void {
     if (connection.socket.writableEnded) return;
-    if (frame.type === FRAME_TYPES.consoleInput && connection.role === 'console') {
+    if (frame.type === FRAME_TYPES.input && connection.role === 'console') {
       if (!this.#handlers.input(frame.payload)) connection.socket.pause();
       this.#took(connection, frame.payload.length);
+      return;
+    }
+    if (frame.type === FRAME_TYPES.input && connection.stream !== undefined) {
+      connection.stream.feed(frame.payload);
       return;
     }
     if (frame.type !== FRAME_TYPES.control) {
@@ -186,7 +217,7 @@ export class ChannelServer {
     }
     const message = parseClientMessage(frame.payload);
     if (message.type === 'hello' && connection.role === 'new') this.#hello(connection, message);
-    else if (message.type === 'request' && connection.role === 'agent') this.#request(connection, message);
+    else if (message.type === 'request' && isAsker(connection)) this.#request(connection, message);
     else throw new ChannelError('malformed', `no ${message.type} was expected here`);
   }
 
@@ -198,10 +229,12 @@ export class ChannelServer {
       throw new ChannelError('malformed', `a connection as ${message.role} has no input`);
     }
     const { socket } = connection;
+    const show = message.role === 'display' ? this.#displayFor() : undefined;
     socket.setTimeout(0);
     // What has gathered goes to those who were here; the newcomer gets it as backlog.
     this.#flush();
-    const from = message.role === 'agent' ? this.#backlog.end : this.#startFor(message.resume);
+    const listens = message.role === 'console' || message.role === 'log';
+    const from = listens ? this.#startFor(message.resume) : this.#backlog.end;
     const { position, bytes } = this.#backlog.since(from);
     const status = this.#handlers.status();
     if (message.input !== undefined) connection.input = this.#openSession(message.input);
@@ -216,9 +249,14 @@ export class ChannelServer {
         status,
       }),
     );
-    for (const part of encodeConsole(FRAME_TYPES.consoleOutput, bytes)) socket.write(part);
+    for (const part of encodeBytes(FRAME_TYPES.output, bytes)) socket.write(part);
     if (message.role === 'log') socket.end(encodeControl({ type: 'end' }));
     connection.role = message.role;
+    if (show !== undefined) {
+      connection.stream = new FramedStream(socket);
+      connection.stream.on('error', () => socket.destroy());
+      show(connection.stream, message.viewOnly === true);
+    }
     if (message.role === 'agent') {
       const former = this.#agent;
       this.#agent = connection;
@@ -258,14 +296,47 @@ export class ChannelServer {
     return resume !== undefined && resume.launchId === this.#identity.launchId ? resume.position : 0;
   }
 
-  #request({ socket }: Connection, { id, operation }: ClientMessage & { type: 'request' }): void {
-    this.#handlers.perform(operation).then(
+  #displayFor(): (stream: Duplex, viewOnly: boolean) => void {
+    const show = this.#handlers.display();
+    if (show === undefined) throw new ChannelError('no-screen', 'this VM has no screen');
+    let displays = 0;
+    for (const { role } of this.#connections) if (role === 'display') displays++;
+    if (displays < MAX_DISPLAYS) return show;
+    throw new ChannelError('too-many', `${displays} viewers look at this screen already`);
+  }
+
+  #request(connection: Connection, message: ClientMessage & { type: 'request' }): void {
+    const { socket } = connection;
+    const { id, operation } = message;
+    this.#answer(connection, operation, message.arguments).then(
       (value) => socket.write(encodeControl({ type: 'reply', id, ok: true, value })),
       (error: unknown) => {
+        const code = error instanceof ChannelError ? error.code : 'internal';
         const reason = error instanceof Error ? error.message : String(error);
-        socket.write(encodeControl({ type: 'reply', id, ok: false, error: reason.slice(0, 1000) }));
+        socket.write(encodeControl({ type: 'reply', id, ok: false, code, error: reason.slice(0, 1000) }));
       },
     );
+  }
+
+  async #answer(
+    connection: Connection,
+    operation: VmOperation | ToolOperation,
+    args: unknown,
+  ): Promise<unknown> {
+    const { socket, role } = connection;
+    if (!isTool(operation)) {
+      if (role === 'agent') return this.#handlers.perform(operation, args);
+      throw new ChannelError('malformed', `a ${role} cannot ask for ${operation}`);
+    }
+    connection.asked = true;
+    const gone = new AbortController();
+    socket.once('close', () => gone.abort());
+    return this.#handlers.useTool(operation, args, {
+      gone: gone.signal,
+      send: (bytes) => {
+        for (const frame of encodeBytes(FRAME_TYPES.output, bytes)) socket.write(frame);
+      },
+    });
   }
 
   #flush(): void {
@@ -273,11 +344,19 @@ export class ChannelServer {
     const { bytes } = this.#backlog.since(this.#flushed);
     this.#flushed = this.#backlog.end;
     if (bytes.length === 0) return;
-    const frame = encodeFrame(FRAME_TYPES.consoleOutput, bytes);
+    const frame = encodeFrame(FRAME_TYPES.output, bytes);
     for (const { socket, role } of this.#connections) {
       if (role !== 'console' || socket.writableEnded) continue;
       if (socket.writableLength > MAX_UNREAD_BYTES) socket.destroy();
       else socket.write(frame);
     }
   }
+}
+
+function isAsker({ role, asked }: Connection): boolean {
+  return role === 'agent' || (role === 'tool' && !asked);
+}
+
+function isTool(operation: VmOperation | ToolOperation): operation is ToolOperation {
+  return (TOOL_OPERATIONS as readonly string[]).includes(operation);
 }

@@ -1,11 +1,22 @@
 import { renameSync, writeFileSync } from 'node:fs';
 import type { VmExit, VmOperation, VmStats, VmStatus } from '../../src/contracts/channel.ts';
-import type { VmExitRecord, VmProcessConfig, VmProcessRecord } from '../../src/contracts/vm-process.ts';
-import { VM_FILES } from '../../src/contracts/vm-process.ts';
+import { ChannelError } from '../../src/contracts/channel.ts';
+import type {
+  DiscChange,
+  DiscConfig,
+  VmExitRecord,
+  VmProcessConfig,
+  VmProcessRecord,
+} from '../../src/contracts/vm-process.ts';
+import { parseDiscChange, VM_FILES } from '../../src/contracts/vm-process.ts';
 import { ownIdentity } from '../../src/lib/process-identity.ts';
 import { ChannelServer } from './channel-server.ts';
+import { throwAway } from './disks.ts';
 import type { VmMachine } from './machine.ts';
 import { openMachine } from './machine.ts';
+import { SerialLine } from './serial-line.ts';
+import { Sides } from './sides.ts';
+import { Tools } from './tools.ts';
 
 /** How soon after it was written output is on the disk, for those who ask when the process is gone. */
 const CONSOLE_SAVE_MS = 1000;
@@ -18,7 +29,17 @@ export class VmProcess {
   readonly #log: (message: string) => void;
   readonly #attended = Promise.withResolvers<void>();
   readonly #ended = Promise.withResolvers<VmExit>();
+  /** What outlives a reset: the screen, the keyboard, the mouse and who looks at them. */
+  readonly #sides: Sides;
+  readonly #serial: SerialLine;
+  readonly #tools: Tools;
   #machine: VmMachine | undefined;
+  /** What should lie in the CD-ROM drive. */
+  #cdrom: DiscConfig | undefined;
+  /** The guest had locked the tray against it. */
+  #refused = false;
+  /** The guest left the tray open at the last reset, or the end. */
+  #ejected = false;
   #paused: boolean;
   #resets = 0;
   #ending = false;
@@ -36,15 +57,21 @@ export class VmProcess {
     this.#log = log;
     this.#paused = config.paused;
     this.#record = { vmId: config.vmId, launchId: config.launchId, ...ownIdentity() };
+    this.#cdrom = config.cdrom;
+    this.#sides = new Sides(config.vmId, 'firmware' in config.boot, log);
     this.#channel = new ChannelServer(this.#record, {
       status: () => this.#status(),
       input: (bytes) => this.#input(bytes),
-      perform: (operation) => this.#perform(operation),
+      perform: (operation, args) => this.#perform(operation, args),
+      display: () => this.#sides.display,
+      useTool: (operation, args, asker) => this.#tools.use(operation, args, asker),
       agentPresent: (present) => {
         if (present) this.#attended.resolve();
         this.#watchForOrphan(present);
       },
     });
+    this.#serial = new SerialLine(this.#channel.backlog);
+    this.#tools = new Tools(this.#sides, this.#serial);
   }
 
   /** Settles when the machine has ended and its last words are written down. */
@@ -55,6 +82,7 @@ export class VmProcess {
   /** Opens the socket. Rejects when it cannot be had. */
   async start(): Promise<void> {
     this.#save(VM_FILES.process, JSON.stringify(this.#record));
+    await throwAway(this.#config.disks);
     await this.#channel.listen(VM_FILES.socket);
     this.#watchForOrphan(false);
   }
@@ -84,15 +112,25 @@ export class VmProcess {
     const record: VmExitRecord = { launchId: this.#config.launchId, exit };
     this.#save(VM_FILES.console, this.#channel.backlog.since(0).bytes);
     this.#save(VM_FILES.exit, JSON.stringify(record));
+    this.#lookAtTray();
     await this.#channel.close(exit);
+    void this.#sides.close();
     await this.#machine?.dispose();
+    await throwAway(this.#config.disks);
     this.#ended.resolve(exit);
   }
 
   async #build(): Promise<void> {
-    const machine = await openMachine(this.#config, (bytes) => this.#output(bytes), this.#log);
+    const machine = await openMachine({
+      config: this.#config,
+      disc: this.#ejected ? null : (this.#cdrom?.path ?? null),
+      output: (bytes) => this.#output(bytes),
+      log: this.#log,
+    });
     if (this.#ending) return machine.dispose();
     this.#machine = machine;
+    this.#refused = false;
+    this.#sides.use(machine);
     machine.onInputDrained(() => this.#offerInput());
     this.#offerInput();
     machine.exited.then(
@@ -112,6 +150,7 @@ export class VmProcess {
       cpuSeconds: this.#usedBefore.cpuSeconds + cpuSeconds,
       instructions: this.#usedBefore.instructions + instructions,
     };
+    this.#lookAtTray();
     this.#machine = undefined;
     this.#resets++;
     await old.dispose();
@@ -123,7 +162,36 @@ export class VmProcess {
       state: this.#machine === undefined ? 'starting' : this.#paused ? 'paused' : 'running',
       engine: this.#machine?.engine ?? 'none',
       resets: this.#resets,
+      ...(this.#cdrom === undefined
+        ? {}
+        : { cdrom: { epoch: this.#cdrom.epoch, refused: this.#refused, ejected: this.#ejected } }),
     };
+  }
+
+  /** A tray that the guest leaves open has no disc in it for what comes next. */
+  #lookAtTray(): void {
+    if (this.#ejected || this.#cdrom?.path == null || this.#machine?.cdrom?.isOpen !== true) return;
+    this.#ejected = true;
+    this.#channel.statusChanged();
+  }
+
+  async #changeDisc(change: DiscChange): Promise<void> {
+    if (this.#cdrom === undefined) throw new ChannelError('no-device', 'this VM has no CD-ROM drive');
+    const { epoch, path, force } = change;
+    this.#cdrom = { epoch, path };
+    this.#ejected = false;
+    this.#refused = false;
+    // A machine that is being built will have it. One that is paused sees it when it goes on.
+    const changing = this.#machine?.cdrom?.change(path, force).then(
+      (done) => {
+        if (this.#cdrom?.epoch === epoch) this.#refused = !done;
+      },
+      (error: unknown) => {
+        throw new ChannelError('invalid', error instanceof Error ? error.message : String(error));
+      },
+    );
+    if (!this.#paused) return changing;
+    changing?.catch((error: unknown) => this.#log(`the disc was not changed: ${String(error)}`));
   }
 
   #stats(): VmStats {
@@ -140,7 +208,7 @@ export class VmProcess {
     };
   }
 
-  async #perform(operation: VmOperation): Promise<VmStatus | VmStats> {
+  async #perform(operation: VmOperation, args: unknown): Promise<VmStatus | VmStats> {
     if (operation === 'stats') return this.#stats();
     if (operation === 'stop') {
       // The answer goes out before the farewell.
@@ -158,6 +226,8 @@ export class VmProcess {
       machine?.reset();
     } else if (operation === 'powerButton') {
       machine?.powerButton();
+    } else if (operation === 'changeDisc') {
+      await this.#changeDisc(parseDiscChange(args));
     }
     return this.#status();
   }
@@ -186,6 +256,7 @@ export class VmProcess {
 
   #output(bytes: Uint8Array): void {
     this.#channel.output(bytes);
+    this.#serial.push(bytes);
     this.#saveTimer ??= setTimeout(() => this.#saveConsole(), CONSOLE_SAVE_MS);
   }
 

@@ -7,6 +7,7 @@ import type { Command, Invocation, OptionSpecs } from '../command.ts';
 import { CommandError, EXIT, UsageError } from '../command.ts';
 import { age, bytes, fields, print, printJson, table } from '../output.ts';
 import { findByName, objectOf, pathOf, textOf, waitForOperation } from '../resources.ts';
+import { imageUpload } from './image-upload.ts';
 
 type Row = (item: Json) => string[];
 
@@ -90,6 +91,7 @@ async function composeImage(invocation: Invocation, name: string): Promise<Json>
 }
 
 const imageCommands: readonly Command[] = [
+  imageUpload,
   {
     name: 'image create',
     summary: 'Upload a kernel or an initrd, or make a bootable image out of two that are there.',
@@ -121,10 +123,11 @@ const imageCommands: readonly Command[] = [
     'List the images.',
     'tenant',
     () => 'images',
-    ['NAME', 'KIND', 'SIZE', 'BUILT IN', 'AGE', 'ID'],
+    ['NAME', 'KIND', 'STATE', 'SIZE', 'BUILT IN', 'AGE', 'ID'],
     (image) => [
       textOf(image, 'name'),
       textOf(image, 'kind'),
+      textOf(image, 'state'),
       bytes(Number(image.sizeBytes ?? 0)),
       image.builtin === true ? 'yes' : 'no',
       ageOf(image, 'createdAt'),
@@ -171,6 +174,7 @@ const tenantCommands: readonly Command[] = [
       vms: { value: 'COUNT', description: 'the most VMs it may have' },
       memory: { value: 'MIB', description: 'the most memory its VMs may have together' },
       images: { value: 'MIB', description: 'the most that its images may take' },
+      disks: { value: 'MIB', description: 'the most that the disks of its VMs may have together' },
     },
     async run(invocation) {
       const { options } = invocation;
@@ -178,6 +182,7 @@ const tenantCommands: readonly Command[] = [
         vms: options.number('vms', 0, 2e9),
         memoryMiB: options.number('memory', 0, 2e9),
         imageMiB: options.number('images', 0, 2e9),
+        diskMiB: options.number('disks', 0, 2e9),
       }).filter(([, value]) => value !== undefined);
       const body = {
         name: invocation.positionals[0],

@@ -4,8 +4,9 @@ import { connectApi } from '../api.ts';
 import type { Command, Invocation, OptionSpecs, Options } from '../command.ts';
 import { EXIT, UsageError } from '../command.ts';
 import { attachConsole } from '../console.ts';
-import { age, fields, print, printJson, table } from '../output.ts';
+import { age, bytes, fields, print, printJson, table } from '../output.ts';
 import { findByName, objectOf, pathOf, textOf, waitForOperation, waitForVm } from '../resources.ts';
+import { screenCommands } from './vm-screen.ts';
 
 const DEFAULT_MEMORY_MIB = 256;
 const VM_STATES = ['stopped', 'starting', 'running', 'paused', 'stopping', 'failed'] as const;
@@ -24,6 +25,8 @@ function describe(vm: Json): string {
     ['state', textOf(vm, 'state')],
     ['desired', textOf(vm, 'desired')],
     ['image', textOf(vm, 'image')],
+    ['cdrom', vm.cdrom === null ? '-' : textOf(objectOf(vm, 'cdrom'), 'image', 'empty')],
+    ['disks', describeDisks(vm)],
     ['memory', `${textOf(vm, 'memoryMiB')} MiB`],
     ['vcpus', textOf(vm, 'vcpus')],
     ['engine', `${textOf(engine, 'requested')} (runs on: ${textOf(engine, 'actual')})`],
@@ -39,6 +42,15 @@ function describe(vm: Json): string {
     ['started', textOf(vm, 'startedAt')],
     ['last error', vm.lastError === null ? '-' : textOf(error, 'message')],
   ]);
+}
+
+function describeDisks(vm: Json): string {
+  const disks = Array.isArray(vm.disks) ? (vm.disks as Json[]) : [];
+  const shown = disks.map((disk) => {
+    const size = bytes(Number(disk.sizeBytes ?? 0));
+    return `${textOf(disk, 'image', 'empty')} (${textOf(disk, 'mode')}, ${textOf(disk, 'bus')}, ${size})`;
+  });
+  return shown.join(', ') || '-';
 }
 
 /** Shows a VM after something was done to it. */
@@ -79,21 +91,60 @@ function parseLabels(labels: readonly string[]): Record<string, string> {
   );
 }
 
+/** Where firmware looks, as `--boot cdrom,disk` says. */
+function bootOrder(options: Options): string[] | undefined {
+  const text = options.text('boot');
+  if (text === undefined) return undefined;
+  const order = text.split(',');
+  const known = order.every((device) => device === 'cdrom' || device === 'disk');
+  if (!known || new Set(order).size < order.length) {
+    throw new UsageError(`--boot takes cdrom, disk or both, with a comma, not ‘${text}’`);
+  }
+  return order;
+}
+
+/** A disk as `--disk` names it: an image, and what is to be different. */
+function parseDisk(text: string): Json {
+  const disk: Record<string, unknown> = {};
+  for (const part of text.split(',')) {
+    const at = part.indexOf('=');
+    const name = at < 0 ? part : part.slice(0, at);
+    const value = at < 0 ? undefined : part.slice(at + 1);
+    if (value === undefined && name === 'readonly') disk.readonly = true;
+    else if (value === undefined && disk.image === undefined && name !== '') disk.image = name;
+    else if (name === 'size' && value !== undefined && /^\d+$/.test(value)) disk.sizeMiB = Number(value);
+    else if (name === 'mode' && (value === 'overlay' || value === 'throw-away')) disk.mode = value;
+    else if (name === 'bus' && (value === 'virtio' || value === 'ide')) disk.bus = value;
+    else
+      throw new UsageError(
+        `--disk takes IMAGE, size=MIB, mode=, bus= and readonly, not ‘${part}’ in ‘${text}’`,
+      );
+  }
+  return disk;
+}
+
 function createBody({ positionals, options }: Invocation): Json {
   const image = options.text('image');
   const kernel = options.text('kernel');
   const initrd = options.text('initrd');
   const cmdline = options.text('append');
-  if ((image === undefined) === (kernel === undefined)) {
-    throw new UsageError('vm create needs either --image or --kernel');
+  const cdrom = options.text('cdrom');
+  const disks = options.list('disk').map(parseDisk);
+  if (image !== undefined && kernel !== undefined) {
+    throw new UsageError('vm create takes either --image or --kernel');
+  }
+  if (image === undefined && kernel === undefined && cdrom === undefined && disks.length === 0) {
+    throw new UsageError('vm create needs --image, --kernel, --cdrom or --disk: something to boot');
   }
   if (kernel === undefined && (initrd !== undefined || cmdline !== undefined)) {
     throw new UsageError('--initrd and --append go with --kernel');
   }
+  const order = bootOrder(options);
   const boot = {
-    kernel,
+    ...(kernel === undefined ? {} : { kernel }),
     ...(initrd === undefined ? {} : { initrd }),
     ...(cmdline === undefined ? {} : { cmdline }),
+    ...(order === undefined ? {} : { order }),
   };
   const optional = {
     vcpus: options.number('vcpus', 1, 256),
@@ -105,7 +156,10 @@ function createBody({ positionals, options }: Invocation): Json {
   return {
     name: positionals[0] ?? `vm-${randomUUID().slice(0, 8)}`,
     memoryMiB: options.number('memory', 16, 3072) ?? DEFAULT_MEMORY_MIB,
-    ...(image === undefined ? { boot } : { image }),
+    ...(image === undefined ? {} : { image }),
+    ...(Object.keys(boot).length === 0 ? {} : { boot }),
+    ...(cdrom === undefined ? {} : { cdrom: cdrom === 'none' ? {} : { image: cdrom } }),
+    ...(disks.length === 0 ? {} : { disks }),
     ...Object.fromEntries(Object.entries(optional).filter(([, value]) => value !== undefined)),
     ...(labels.length === 0 ? {} : { labels: parseLabels(labels) }),
     start: !options.has('no-start'),
@@ -122,6 +176,14 @@ const create: Command = {
     kernel: { value: 'IMAGE', description: 'a kernel image to boot instead' },
     initrd: { value: 'IMAGE', description: 'an initrd image to go with --kernel' },
     append: { value: 'STRING', description: 'the command line of --kernel' },
+    cdrom: { value: 'IMAGE', description: 'a disc in its CD-ROM drive; none for an empty drive' },
+    disk: {
+      value: 'DISK',
+      multiple: true,
+      description:
+        'IMAGE or size=MIB, with mode=throw-away, readonly, bus=ide, size=MIB; several times for several',
+    },
+    boot: { value: 'ORDER', description: 'where firmware looks: cdrom, disk or both (cdrom,disk)' },
     memory: { value: 'MIB', description: `memory, 16 to 3072 MiB (${DEFAULT_MEMORY_MIB})` },
     vcpus: { value: 'COUNT', description: 'virtual processors (1)' },
     engine: { value: 'ENGINE', description: 'auto, interpret, translate or kvm (auto)' },
@@ -295,4 +357,5 @@ export const vmCommands: readonly Command[] = [
   wait,
   console,
   log,
+  ...screenCommands,
 ];

@@ -58,6 +58,11 @@ export interface MachineDisk extends Omit<OpenDiskOptions, 'readOnly' | 'log'> {
   readonly bus?: 'virtio' | 'ide';
 }
 
+/** A disk that is open already. It is closed with the machine, which is the only one to use it. */
+interface OpenMachineDisk extends Pick<MachineDisk, 'bus'> {
+  readonly backend: DiskBackend;
+}
+
 export interface MachineConfig {
   /** 1 to 3072; at least 4 with firmware. */
   readonly memoryMiB: number;
@@ -70,9 +75,9 @@ export interface MachineConfig {
     readonly initrd?: string;
     readonly cmdline?: string;
   };
-  readonly disks?: readonly MachineDisk[];
-  /** Path of the disc in a CD-ROM drive, an image or a drive of the host's; null for a drive without a disc. */
-  readonly cdrom?: string | null;
+  readonly disks?: readonly (MachineDisk | OpenMachineDisk)[];
+  /** Path of the disc in a CD-ROM drive, an image or a drive of the host's, or the disc itself; null for a drive without. */
+  readonly cdrom?: string | DiskBackend | null;
   readonly engine?: 'auto' | 'interpret' | 'translate';
   /** Have translated code count its instructions and exits, for statistics; it costs a few per cent. */
   readonly countRegions?: boolean;
@@ -147,14 +152,17 @@ async function bootRequest(boot: NonNullable<MachineConfig['boot']>): Promise<Bo
 }
 
 /**
- * How V8 compiles WebAssembly, for the whole process. What is translated is hot already, so its optimizing compiler gets
- * it early; peeled and unrolled loops cost more time to compile than they save, and `matrix` ran slower by half with them.
+ * Settings of V8's, for the whole process. What is translated is hot already, so the optimizing compiler gets it early;
+ * peeled and unrolled loops cost more time to compile than they save, and `matrix` ran slower by half with them. Young
+ * garbage is collected by the thread whose it is: others, which step back behind the guest (cpu/translate/priorities.ts),
+ * would be waited for.
  */
-function tuneCompiler(): void {
-  setFlagsFromString('--wasm-tiering-budget=1000000');
-  setFlagsFromString('--no-wasm-loop-peeling');
-  setFlagsFromString('--no-wasm-loop-unrolling');
-}
+const V8_FLAGS = [
+  '--wasm-tiering-budget=1000000',
+  '--no-wasm-loop-peeling',
+  '--no-wasm-loop-unrolling',
+  '--no-parallel-scavenge',
+];
 
 interface FirmwareImages {
   readonly bios: Uint8Array;
@@ -178,6 +186,10 @@ async function readStart({ boot, firmware }: MachineConfig): Promise<FirmwareIma
   if (firmware && !boot) return readFirmware(firmware);
   if (boot && !firmware) return bootRequest(boot);
   throw new MachineConfigError('a machine starts either from a kernel or from firmware');
+}
+
+function discOf(disc: string | DiskBackend): OpenDiskOptions | DiskBackend {
+  return typeof disc === 'string' ? { path: disc, readOnly: true, format: 'raw' } : disc;
 }
 
 function allocate(ramBytes: number): WebAssembly.Memory {
@@ -256,7 +268,7 @@ function checkConfig(config: MachineConfig): void {
  */
 export async function createMachine(config: MachineConfig, backends: MachineBackends = {}): Promise<Machine> {
   checkConfig(config);
-  tuneCompiler();
+  for (const flag of V8_FLAGS) setFlagsFromString(flag);
   const ramBytes = config.memoryMiB * MIB;
   const memory = allocate(ramBytes);
   const ram = new Ram(memory.buffer, RAM, ramBytes);
@@ -276,19 +288,19 @@ export async function createMachine(config: MachineConfig, backends: MachineBack
   const disks: DiskBackend[] = [];
   const sinkOf = (sink: ByteSink): ByteSink => own?.io.sink(sink) ?? sink;
   try {
-    const open = async (options: OpenDiskOptions): Promise<DiskBackend> => {
-      const disk = await openDisk({ ...options, log: (line) => log.host(line) });
+    const open = async (given: OpenDiskOptions | DiskBackend): Promise<DiskBackend> => {
+      const disk = 'path' in given ? await openDisk({ ...given, log: (line) => log.host(line) }) : given;
       disks.push(disk);
       return own ? own.io.disk(disk) : disk;
     };
     const plugged: PcDisk[] = [];
-    for (const { readonly: readOnly = false, bus = 'virtio', ...disk } of config.disks ?? [])
-      plugged.push({ backend: await open({ ...disk, readOnly }), bus });
+    for (const { bus = 'virtio', ...disk } of config.disks ?? []) {
+      const given = 'backend' in disk ? disk.backend : { ...disk, readOnly: disk.readonly ?? false };
+      plugged.push({ backend: await open(given), bus });
+    }
     const { cdrom } = config;
     const drive =
-      cdrom === undefined
-        ? undefined
-        : { medium: cdrom === null ? undefined : await open({ path: cdrom, readOnly: true, format: 'raw' }) };
+      cdrom === undefined ? undefined : { medium: cdrom === null ? undefined : await open(discOf(cdrom)) };
     let machine: Machine | undefined;
     let shadow: ShadowRam | undefined;
     const platform = { keyboard: true, vga: 'bios' in source };
@@ -362,7 +374,7 @@ export async function createMachine(config: MachineConfig, backends: MachineBack
       interrupts: pc.lapic,
       cacheFolder: backends.cacheFolder,
       platform: cpuPlatform(pc, door, tsc, clock, cpuid),
-      ...(config.engine === 'translate' && {
+      ...(config.engine !== 'interpret' && {
         tier: (host) =>
           new Translator(
             host,

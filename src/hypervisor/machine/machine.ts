@@ -73,6 +73,8 @@ export class Machine {
   readonly screen: Screen | undefined;
   readonly keyboard: KeyboardInput;
   readonly pointer: PointerInput;
+  /** The CD-ROM drive's; undefined without a drive. The disc in it is closed with the machine. */
+  readonly tray: Tray | undefined;
   readonly #parts: MachineParts;
   readonly #resolveExit: (exit: MachineExit) => void;
   #exit: MachineExit | undefined;
@@ -102,6 +104,7 @@ export class Machine {
     this.screen = parts.pc.screen;
     this.keyboard = parts.pc.keyboard;
     this.pointer = parts.pc.pointer;
+    this.tray = parts.pc.tray;
     const { promise, resolve } = Promise.withResolvers<MachineExit>();
     this.exited = promise;
     this.#resolveExit = resolve;
@@ -165,11 +168,6 @@ export class Machine {
   /** The reset button. */
   reset(): void {
     this.end({ kind: 'reset' });
-  }
-
-  /** The CD-ROM drive's tray; undefined without a drive. The disc in it is closed with the machine. */
-  get tray(): Tray | undefined {
-    return this.#parts.pc.tray;
   }
 
   /** Presses the ACPI power button: a guest that listens shuts down. */

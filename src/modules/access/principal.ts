@@ -10,6 +10,8 @@ export interface Principal {
   readonly scopes: readonly Scope[];
   /** What names this caller in rate limits and idempotency records. */
   readonly owner: string;
+  /** Of a ticket for a screen: it may be looked at, no more. */
+  readonly viewOnly?: boolean;
 }
 
 /** Whose objects a request sees: one tenant's or, for an operator who names none, everybody's. */

@@ -6,6 +6,7 @@ import type { Database, Transaction } from '../../infra/prisma.ts';
 import { makeApiKey, parseApiKey, secretMatches } from '../../lib/api-keys.ts';
 import { newId } from '../../lib/ids.ts';
 import type { Logger } from '../../lib/log.ts';
+import { filesOf } from '../images/images.repository.ts';
 import { readBuiltinImages } from './builtin-images.ts';
 
 /** Any number, the same in every process of this project: held while keys and images are set up. */
@@ -49,14 +50,17 @@ export async function bootstrap(options: BootstrapOptions): Promise<void> {
 }
 
 async function knownFiles(db: Database): Promise<Set<string>> {
-  const images = await db.image.findMany({ select: { kernelPath: true, initrdPath: true } });
-  return new Set(images.flatMap(({ kernelPath, initrdPath }) => [kernelPath ?? '', initrdPath ?? '']));
+  const images = await db.image.findMany({
+    select: { kernelPath: true, initrdPath: true, mediaPath: true },
+  });
+  const uploads = await db.upload.findMany({ select: { path: true } });
+  return new Set([...images.flatMap(filesOf), ...uploads.map(({ path: file }) => file)]);
 }
 
 async function ensureDefaultTenant(tx: Transaction): Promise<string> {
   const existing = await tx.tenant.findUnique({ where: { name: 'default' } });
   if (existing !== null) return existing.id;
-  const { vms, memoryMiB, imageMiB } = DEFAULT_QUOTAS;
+  const { vms, memoryMiB, imageMiB, diskMiB } = DEFAULT_QUOTAS;
   const made = await tx.tenant.create({
     data: {
       id: newId('ten'),
@@ -64,6 +68,7 @@ async function ensureDefaultTenant(tx: Transaction): Promise<string> {
       quotaVms: vms,
       quotaMemoryMiB: memoryMiB,
       quotaImageMiB: imageMiB,
+      quotaDiskMiB: diskMiB,
     },
   });
   return made.id;

@@ -1,9 +1,11 @@
+import type { ImageKind } from '../../contracts/images.ts';
 import type { ImageStore } from '../../infra/image-store.ts';
 import type { Image, Prisma, Transaction } from '../../infra/prisma.ts';
 import { Problem } from '../../lib/errors.ts';
-import type { TenantScope } from '../access/principal.ts';
+import { ownedBy, type TenantScope } from '../access/principal.ts';
 
-export type ImageKindName = 'system' | 'kernel' | 'initrd';
+/** How many of an image's users are named. */
+const SHOWN_USERS = 10;
 
 /** The images that a scope may see: its own and everybody's. */
 export function visibleTo(scope: TenantScope): Prisma.ImageWhereInput {
@@ -19,7 +21,7 @@ export async function findImage(
   tx: Transaction,
   tenantId: string | null,
   reference: string,
-  kind: ImageKindName,
+  kind: ImageKind,
 ): Promise<Image> {
   const owners = tenantId === null ? [{ tenantId: null }] : [{ tenantId }, { tenantId: null }];
   const found = await tx.image.findMany({
@@ -47,17 +49,69 @@ export async function findImage(
 }
 
 /**
+ * The disc or disk that a tenant means by an id or a name, once a worker has found it good.
+ * @throws {Problem} as findImage does; image_not_ready, image_unusable
+ */
+export async function findMedia(
+  tx: Transaction,
+  tenantId: string | null,
+  reference: string,
+  kind: 'iso' | 'disk',
+): Promise<Image> {
+  const image = await findImage(tx, tenantId, reference, kind);
+  if (image.state === 'unusable') {
+    throw new Problem('image_unusable', `the image ${image.name} cannot be used: ${image.problem ?? ''}`, {
+      hint: 'delete it and upload a good one',
+    });
+  }
+  if (image.state !== 'ready') {
+    throw new Problem('image_not_ready', `the image ${image.name} has not been looked into yet`, {
+      hint: `a host's worker does that within seconds: GET /v1/images/${image.id} shows its \`state\``,
+      headers: { 'retry-after': '2' },
+    });
+  }
+  return image;
+}
+
+/** The virtual machines of a scope that have an image, by name and id, a few of them. */
+export async function usersOf(tx: Transaction, scope: TenantScope, imageId: string): Promise<string[]> {
+  const vms = await tx.vm.findMany({
+    where: {
+      ...ownedBy(scope),
+      OR: [
+        { imageId },
+        { kernelImageId: imageId },
+        { initrdImageId: imageId },
+        { cdromImageId: imageId },
+        { disks: { some: { imageId } } },
+      ],
+    },
+    select: { id: true, name: true },
+    orderBy: { id: 'asc' },
+    take: SHOWN_USERS + 1,
+  });
+  const shown = vms.slice(0, SHOWN_USERS).map(({ id, name }) => `${name} (${id})`);
+  return vms.length > SHOWN_USERS ? [...shown, 'others'] : shown;
+}
+
+/**
  * Removes the files of images whose rows are gone. A composed image shares the files of its parts: a file goes with
  * the last row that names it.
  */
 export async function removeUnreferenced(
   tx: Transaction,
   store: ImageStore,
-  images: readonly Pick<Image, 'kernelPath' | 'initrdPath'>[],
+  images: readonly Pick<Image, 'kernelPath' | 'initrdPath' | 'mediaPath'>[],
 ): Promise<void> {
-  for (const file of images.flatMap(({ kernelPath, initrdPath }) => [kernelPath, initrdPath])) {
-    if (file === null) continue;
-    const others = await tx.image.count({ where: { OR: [{ kernelPath: file }, { initrdPath: file }] } });
+  for (const file of images.flatMap(filesOf)) {
+    const others = await tx.image.count({
+      where: { OR: [{ kernelPath: file }, { initrdPath: file }, { mediaPath: file }] },
+    });
     if (others === 0) await store.remove(file);
   }
+}
+
+/** The files that an image has. */
+export function filesOf(image: Pick<Image, 'kernelPath' | 'initrdPath' | 'mediaPath'>): string[] {
+  return [image.kernelPath, image.initrdPath, image.mediaPath].filter((file) => file !== null);
 }

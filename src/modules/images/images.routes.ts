@@ -37,7 +37,7 @@ export function imageRoutes(app: App, images: ImagesService): void {
     {
       schema: {
         tags,
-        summary: 'Uploads a kernel or initrd, or makes a bootable image of what was uploaded',
+        summary: 'Uploads a file in one go, or makes a bootable image of what was uploaded',
         description:
           'As application/octet-stream the body is the file, and the query names it; `sha256` has it checked. As ' +
           'application/json the body composes a `system` image or, with an operator’s key, imports a file of the host. ' +
@@ -51,13 +51,18 @@ export function imageRoutes(app: App, images: ImagesService): void {
             },
           },
         },
-        response: { 201: Image, ...problems(400, 401, 403, 404, 409, 413, 415, 422, 507) },
+        response: { 201: Image, ...problems(400, 401, 403, 404, 409, 413, 415, 422, 429, 507) },
       },
     },
     async (request, reply) => {
       const image =
         request.body instanceof Readable
-          ? await images.upload(scopeOf(request), request.query, request.body, sealOf(request))
+          ? await images.upload(
+              scopeOf(request),
+              request.query,
+              bodyOf(request, request.body),
+              sealOf(request),
+            )
           : await images.create(scopeOf(request), jsonBody(request), sealOf(request));
       return reply.code(201).header('location', `/v1/images/${image.id}`).send(image);
     },
@@ -68,7 +73,7 @@ export function imageRoutes(app: App, images: ImagesService): void {
     {
       schema: {
         tags,
-        summary: 'Deletes an image that no VM boots from',
+        summary: 'Deletes an image that no VM uses',
         params,
         response: { 204: Type.Null({ description: 'It is gone.' }), ...problems(401, 403, 404, 409) },
       },
@@ -78,6 +83,15 @@ export function imageRoutes(app: App, images: ImagesService): void {
       return reply.code(204).send(null);
     },
   );
+}
+
+/** The file in a request's body; its length is known unless it comes in chunks (RFC 9112 §6.3). */
+function bodyOf(
+  { headers }: { readonly headers: { readonly 'content-length'?: string | undefined } },
+  source: Readable,
+): { source: Readable; sizeBytes?: number } {
+  const length = headers['content-length'];
+  return length === undefined ? { source } : { source, sizeBytes: Number(length) };
 }
 
 /** The body that the route's schema for application/json has let through; its query belongs to uploads. */

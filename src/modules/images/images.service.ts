@@ -7,7 +7,7 @@ import type {
   ListImagesQuery,
   UploadQuery,
 } from '../../contracts/images.ts';
-import type { ImageStore, StoredFile } from '../../infra/image-store.ts';
+import type { ImageStore } from '../../infra/image-store.ts';
 import {
   type Database,
   type Image,
@@ -20,9 +20,9 @@ import { notFound, Problem } from '../../lib/errors.ts';
 import { newId } from '../../lib/ids.ts';
 import type { TenantScope } from '../access/principal.ts';
 import { decodeCursor, type Seal, toPage } from '../http.ts';
-import { findImage, type ImageKindName, removeUnreferenced, visibleTo } from './images.repository.ts';
-
-const MIB = 1024 * 1024;
+import { findImage, removeUnreferenced, usersOf, visibleTo } from './images.repository.ts';
+import { nameTaken, toImage } from './images.view.ts';
+import type { UploadsService } from './uploads.service.ts';
 
 export interface ImagesService {
   list(
@@ -32,7 +32,13 @@ export interface ImagesService {
   get(scope: TenantScope, id: string): Promise<ImageView>;
   /** Makes a system image of others, or copies a file of the host. */
   create(scope: TenantScope, body: CreateImage, seal: Seal): Promise<ImageView>;
-  upload(scope: TenantScope, query: UploadQuery, source: Readable, seal: Seal): Promise<ImageView>;
+  /** `sizeBytes` when the body's length is known beforehand. */
+  upload(
+    scope: TenantScope,
+    query: UploadQuery,
+    body: { readonly source: Readable; readonly sizeBytes?: number },
+    seal: Seal,
+  ): Promise<ImageView>;
   remove(scope: TenantScope, id: string): Promise<void>;
 }
 
@@ -41,9 +47,9 @@ type NewImage = Omit<Prisma.ImageUncheckedCreateInput, 'id' | 'tenantId' | 'pack
 export function createImagesService(deps: {
   readonly db: Database;
   readonly store: ImageStore;
-  readonly maxImageMiB: number;
+  readonly uploads: UploadsService;
 }): ImagesService {
-  const { db, store } = deps;
+  const { db, store, uploads } = deps;
 
   const find = async (tx: Transaction, scope: TenantScope, id: string): Promise<Image> => {
     const row = await tx.image.findFirst({ where: { AND: [{ id }, visibleTo(scope)] } });
@@ -61,46 +67,6 @@ export function createImagesService(deps: {
     const view = toImage(row);
     await seal(tx, { status: 201, headers: { location: `/v1/images/${row.id}` }, body: view });
     return view;
-  };
-
-  /** Bytes that the tenant may still store; an operator's shared images have the service's limit alone. */
-  const room = async (tx: Transaction, tenantId: string | null): Promise<number> => {
-    const limit = deps.maxImageMiB * MIB;
-    if (tenantId === null) return limit;
-    const tenant = await tx.tenant.findUniqueOrThrow({ where: { id: tenantId } });
-    const used = await tx.image.aggregate({
-      where: { tenantId, kind: { not: 'system' } },
-      _sum: { sizeBytes: true },
-    });
-    const left = tenant.quotaImageMiB * MIB - Number(used._sum.sizeBytes ?? 0n);
-    if (left > 0) return Math.min(limit, left);
-    throw new Problem('quota_exceeded', `the tenant’s ${tenant.quotaImageMiB} MiB of images are used up`, {
-      hint: 'delete an image, or ask the operator for a larger quota',
-    });
-  };
-
-  const keep = async (
-    tenantId: string | null,
-    image: { readonly name: string; readonly kind: 'kernel' | 'initrd'; readonly sha256?: string },
-    source: Readable,
-    seal: Seal,
-  ): Promise<ImageView> => {
-    const { name, kind } = image;
-    if ((await db.image.findFirst({ where: { tenantId, name } })) !== null) throw nameTaken(name);
-    const file = await store.put(source, { maxBytes: await room(db, tenantId), kind, ...pick(image.sha256) });
-    try {
-      return await db.$transaction(async (tx) => {
-        if (tenantId !== null)
-          await tx.$queryRaw`SELECT 1 FROM tenants WHERE id = ${tenantId} FOR NO KEY UPDATE`;
-        if ((await room(tx, tenantId)) < file.sizeBytes) {
-          throw new Problem('quota_exceeded', 'other uploads have used up the tenant’s quota meanwhile');
-        }
-        return insert(tx, tenantId, columnsOf(name, kind, file), seal);
-      });
-    } catch (err) {
-      await store.remove(file.path);
-      throw isUniqueViolation(err) ? nameTaken(name) : err;
-    }
   };
 
   return {
@@ -133,13 +99,8 @@ export function createImagesService(deps: {
             hint: 'upload the file itself as application/octet-stream',
           });
         }
-        const { sha256 } = body;
-        return keep(
-          tenantId,
-          { name: body.name, kind: body.kind, ...pick(sha256) },
-          await openHostFile(body.path),
-          seal,
-        );
+        const { path, ...file } = body;
+        return uploads.receive(tenantId, { ...file, ...(await openHostFile(path)) }, seal);
       }
       const { name, kernel, initrd, cmdline } = body;
       try {
@@ -162,14 +123,14 @@ export function createImagesService(deps: {
       }
     },
 
-    async upload(scope, query, source, seal) {
-      const { name, kind, sha256 } = query;
+    async upload(scope, query, body, seal) {
+      const { name, kind, ...rest } = query;
       if (name === undefined || kind === undefined) {
         throw new Problem('invalid_request', 'an upload needs a name and a kind', {
           hint: 'POST /v1/images?name=my-kernel&kind=kernel with the file as the body',
         });
       }
-      return keep(scope.tenantId, { name, kind, ...pick(sha256) }, source, seal);
+      return uploads.receive(scope.tenantId, { name, kind, ...rest, ...body }, seal);
     },
 
     async remove(scope, id) {
@@ -182,9 +143,7 @@ export function createImagesService(deps: {
         await db.image.delete({ where: { id } });
       } catch (err) {
         if (isForeignKeyViolation(err)) {
-          throw new Problem('image_in_use', `virtual machines boot from ${image.name}`, {
-            hint: 'delete them first',
-          });
+          throw inUse(image, await usersOf(db, scope, id));
         }
         if (isGone(err)) throw notFound('image', id);
         throw err;
@@ -194,53 +153,24 @@ export function createImagesService(deps: {
   };
 }
 
-function columnsOf(name: string, kind: 'kernel' | 'initrd', file: StoredFile): NewImage {
-  const { sha256, sizeBytes } = file;
-  return {
-    name,
-    kind,
-    sha256,
-    sizeBytes,
-    ...(kind === 'kernel' ? { kernelPath: file.path } : { initrdPath: file.path }),
-  };
-}
-
-async function openHostFile(file: string): Promise<Readable> {
+async function openHostFile(file: string): Promise<{ source: Readable; sizeBytes: number }> {
   const info = await stat(file).catch(() => null);
   if (info === null || !info.isFile()) {
     throw new Problem('unusable_file', `${file} is not a file that the service can read`, {
       hint: 'the path is one on the machine that runs the API',
     });
   }
-  return createReadStream(file);
+  return { source: createReadStream(file), sizeBytes: info.size };
 }
 
-const pick = (sha256: string | undefined) => (sha256 === undefined ? {} : { sha256 });
-
-function nameTaken(name: string): Problem {
-  return new Problem('name_taken', `there is an image ${name} already`, {
-    hint: 'delete it first, or take another name',
+function inUse(image: Image, users: readonly string[]): Problem {
+  const who = users.length === 0 ? 'virtual machines of other tenants' : users.join(', ');
+  return new Problem('image_in_use', `${image.name} is used by ${who}`, {
+    hint: 'delete them first, or eject the disc from their drives',
   });
 }
 
 /** Prisma's P2025: the row to delete was not there any more. */
 function isGone(err: unknown): boolean {
   return err instanceof Prisma.PrismaClientKnownRequestError && err.code === 'P2025';
-}
-
-/** The row as clients see it. */
-export function toImage(row: Image): ImageView {
-  return {
-    id: row.id,
-    name: row.name,
-    kind: row.kind as ImageKindName, // the database checks this column
-    builtin: row.builtin,
-    shared: row.tenantId === null,
-    tenantId: row.tenantId,
-    cmdline: row.cmdline,
-    sizeBytes: Number(row.sizeBytes),
-    sha256: row.sha256,
-    packages: row.packages,
-    createdAt: row.createdAt.toISOString(),
-  };
 }

@@ -76,6 +76,7 @@ export function createTenantsService(deps: {
               quotaVms: quotas.vms,
               quotaMemoryMiB: quotas.memoryMiB,
               quotaImageMiB: quotas.imageMiB,
+              quotaDiskMiB: quotas.diskMiB,
             },
           });
           const answer = toTenant(row);
@@ -105,9 +106,11 @@ export function createTenantsService(deps: {
     async remove(id) {
       try {
         const images = await db.image.findMany({ where: { tenantId: id } });
+        const uploads = await db.upload.findMany({ where: { tenantId: id, imageId: null } });
         const { count } = await db.tenant.deleteMany({ where: { id } });
         if (count === 0) throw notFound('tenant', id);
         await removeUnreferenced(db, deps.store, images);
+        for (const { path } of uploads) await deps.store.remove(path);
       } catch (err) {
         if (!isForeignKeyViolation(err)) throw err;
         throw new Problem('tenant_in_use', `${id} still has virtual machines`, { hint: 'delete them first' });
@@ -177,6 +180,7 @@ function quotaColumns(quotas: Partial<TenantView['quotas']>) {
     ...(quotas.vms === undefined ? {} : { quotaVms: quotas.vms }),
     ...(quotas.memoryMiB === undefined ? {} : { quotaMemoryMiB: quotas.memoryMiB }),
     ...(quotas.imageMiB === undefined ? {} : { quotaImageMiB: quotas.imageMiB }),
+    ...(quotas.diskMiB === undefined ? {} : { quotaDiskMiB: quotas.diskMiB }),
   };
 }
 
@@ -188,7 +192,12 @@ function toTenant(row: Tenant): TenantView {
   return {
     id: row.id,
     name: row.name,
-    quotas: { vms: row.quotaVms, memoryMiB: row.quotaMemoryMiB, imageMiB: row.quotaImageMiB },
+    quotas: {
+      vms: row.quotaVms,
+      memoryMiB: row.quotaMemoryMiB,
+      imageMiB: row.quotaImageMiB,
+      diskMiB: row.quotaDiskMiB,
+    },
     createdAt: row.createdAt.toISOString(),
   };
 }

@@ -14,6 +14,7 @@ export interface TicketsService {
     principal: Principal,
     vm: { readonly id: string; readonly tenantId: string },
     purpose: TicketPurpose,
+    viewOnly: boolean,
   ): Promise<{ ticket: string; for: string; expiresAt: string }>;
   /** Uses a ticket up. @throws {Problem} invalid_ticket */
   redeem(ticket: string, vmId: string, purpose: TicketPurpose): Promise<Principal>;
@@ -24,15 +25,17 @@ interface StoredTicket {
   readonly tenantId: string;
   readonly purpose: string;
   readonly keyId: string;
+  readonly viewOnly: boolean;
 }
 
 /** Tickets live in Redis under the hash of their text, so that a reader of Redis cannot use them. */
 export function createTicketsService(deps: { readonly redis: Redis }): TicketsService {
   const keyOf = (ticket: string) => `ticket:${createHash('sha256').update(ticket).digest('hex')}`;
   return {
-    async issue(principal, vm, purpose) {
+    async issue(principal, vm, purpose, viewOnly) {
       const ticket = `tkt_${randomBytes(32).toString('base64url')}`;
-      const stored: StoredTicket = { vmId: vm.id, tenantId: vm.tenantId, purpose, keyId: principal.keyId };
+      const { id: vmId, tenantId } = vm;
+      const stored: StoredTicket = { vmId, tenantId, purpose, keyId: principal.keyId, viewOnly };
       const expiresAt = new Date(Date.now() + TICKET_SECONDS * 1000).toISOString();
       await deps.redis.set(keyOf(ticket), JSON.stringify(stored), 'EX', TICKET_SECONDS);
       return { ticket, for: purpose, expiresAt };
@@ -53,6 +56,7 @@ export function createTicketsService(deps: { readonly redis: Redis }): TicketsSe
         tenantId: stored.tenantId,
         scopes: ['read', 'write'],
         owner: stored.tenantId,
+        viewOnly: stored.viewOnly,
       };
     },
   };

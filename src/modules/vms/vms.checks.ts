@@ -1,9 +1,11 @@
 import { isCpuProfileName } from '../../contracts/cpu-profiles.ts';
-import type { CreateVm, PatchVm } from '../../contracts/vms.ts';
-import type { Transaction } from '../../infra/prisma.ts';
+import { type CreateVm, type DiskSpec, MAX_IDE_DISKS, type PatchVm } from '../../contracts/vms.ts';
+import type { Prisma, Transaction } from '../../infra/prisma.ts';
 import { Problem } from '../../lib/errors.ts';
 import type { TenantScope } from '../access/principal.ts';
-import { findImage } from '../images/images.repository.ts';
+import { findImage, findMedia } from '../images/images.repository.ts';
+
+const MIB = 1024 * 1024;
 
 /** The columns that say what a VM boots. */
 export interface BootColumns {
@@ -13,6 +15,7 @@ export interface BootColumns {
   readonly kernelPath: string | null;
   readonly initrdPath: string | null;
   readonly cmdline: string | null;
+  readonly bootOrder: string[];
 }
 
 type Hardware = Pick<PatchVm, 'vcpus' | 'cpu'> & Pick<CreateVm, 'volumes' | 'networks'>;
@@ -46,20 +49,20 @@ export async function requireEngine(tx: Transaction, engine: string): Promise<vo
   });
   if (host !== null) return;
   throw new Problem('engine_unavailable', `no host has the engine \`${engine}\``, {
-    hint: 'use `auto` or `interpret`',
+    hint: 'use `auto`; GET /v1/hosts tells an operator what each host has',
   });
 }
 
 /**
  * Finds what a new VM boots.
- * @throws {Problem} invalid_request when not exactly one of `image` and `boot` is given; not_found for an image
+ * @throws {Problem} invalid_request when nothing, or more than one thing, says what to boot; not_found for an image
  *   that is not there; forbidden for a path given with a tenant's key.
  */
 export async function resolveBoot(
   tx: Transaction,
   scope: TenantScope,
   tenantId: string,
-  body: Pick<CreateVm, 'image' | 'boot'>,
+  body: Pick<CreateVm, 'image' | 'boot' | 'cdrom' | 'disks'>,
 ): Promise<BootColumns> {
   const nothing = {
     imageId: null,
@@ -68,17 +71,28 @@ export async function resolveBoot(
     kernelPath: null,
     initrdPath: null,
     cmdline: null,
+    bootOrder: [],
   };
-  if ((body.image === undefined) === (body.boot === undefined)) {
-    throw new Problem('invalid_request', 'exactly one of `image` and `boot` must say what to boot', {
-      hint: 'for example "image": "debian-busybox"',
+  const { image: reference, boot = {} } = body;
+  if (reference !== undefined && body.boot !== undefined) {
+    throw new Problem('invalid_request', '`image` and `boot` both say what to boot', {
+      hint: 'a `system` image brings its kernel: leave `boot` out',
     });
   }
-  if (body.image !== undefined) {
-    const image = await findImage(tx, tenantId, body.image, 'system');
+  if (reference !== undefined) {
+    const image = await findImage(tx, tenantId, reference, 'system');
     return { ...nothing, imageId: image.id };
   }
-  const boot = body.boot ?? { kernel: '' };
+  if (boot.kernel === undefined) return { ...nothing, bootOrder: firmwareOrder(body, boot) };
+  if (boot.order !== undefined) {
+    throw new Problem(
+      'invalid_request',
+      '`boot.order` is for firmware, and `boot.kernel` is started without',
+      {
+        hint: 'leave one of the two out',
+      },
+    );
+  }
   const refer = async (kind: 'kernel' | 'initrd', reference: string) => {
     if (!reference.startsWith('/'))
       return { imageId: (await findImage(tx, tenantId, reference, kind)).id, path: null };
@@ -101,14 +115,93 @@ export async function resolveBoot(
     initrdImageId: initrd.imageId,
     initrdPath: initrd.path,
     cmdline: boot.cmdline ?? '',
+    bootOrder: [],
   };
+}
+
+/** Where the firmware of a VM without a kernel looks. @throws {Problem} invalid_request when there is nothing to look at. */
+function firmwareOrder(
+  body: Pick<CreateVm, 'cdrom' | 'disks'>,
+  boot: NonNullable<CreateVm['boot']>,
+): string[] {
+  if (boot.initrd !== undefined || boot.cmdline !== undefined) {
+    throw new Problem('invalid_request', '`boot.initrd` and `boot.cmdline` go with `boot.kernel`');
+  }
+  if (body.cdrom === undefined && (body.disks ?? []).length === 0) {
+    throw new Problem(
+      'invalid_request',
+      'nothing says what to boot: `image`, `boot.kernel`, `cdrom` or `disks`',
+      {
+        hint: 'for example "image": "debian-busybox", or "cdrom": {"image": "my-iso"}',
+      },
+    );
+  }
+  return boot.order ?? ['cdrom', 'disk'];
+}
+
+/** Finds the disc of a drive. @throws {Problem} as findMedia does */
+export async function resolveDisc(
+  tx: Transaction,
+  tenantId: string,
+  reference: string | null | undefined,
+): Promise<string | null> {
+  return reference ? (await findMedia(tx, tenantId, reference, 'iso')).id : null;
+}
+
+/** A disk as its row will say. */
+export type DiskColumns = Omit<Prisma.VmDiskCreateManyInput, 'id' | 'vmId'> & { readonly sizeBytes: number };
+
+/** Finds the disks of a new VM. @throws {Problem} invalid_request; and as findMedia does */
+export async function resolveDisks(
+  tx: Transaction,
+  tenantId: string,
+  disks: readonly DiskSpec[],
+): Promise<DiskColumns[]> {
+  if (disks.filter(({ bus }) => bus === 'ide').length > MAX_IDE_DISKS) {
+    throw new Problem('invalid_request', `a virtual machine has at most ${MAX_IDE_DISKS} disks on \`ide\``, {
+      hint: 'put the others on `virtio`',
+    });
+  }
+  const columns: DiskColumns[] = [];
+  for (const [position, disk] of disks.entries()) {
+    const wrong = (detail: string): never => {
+      throw new Problem('invalid_request', `\`disks[${position}]\`: ${detail}`, {
+        errors: [{ path: `/disks/${position}`, message: detail }],
+      });
+    };
+    const bus = disk.bus ?? 'virtio';
+    if (disk.image === undefined) {
+      if (disk.sizeMiB === undefined)
+        return wrong('an `image` or, for an empty disk, its `sizeMiB` is missing');
+      if (disk.mode !== undefined || disk.readonly !== undefined)
+        return wrong('`mode` and `readonly` are for disks of an `image`');
+      columns.push({ position, bus, mode: 'own', imageId: null, sizeBytes: disk.sizeMiB * MIB });
+      continue;
+    }
+    const readonly = disk.readonly ?? false;
+    if (readonly && (disk.mode !== undefined || disk.sizeMiB !== undefined))
+      return wrong('a `readonly` disk has neither a `mode` nor another size than its image');
+    const image = await findMedia(tx, tenantId, disk.image, 'disk');
+    const imageBytes = Number(image.diskBytes ?? 0n);
+    const sizeBytes = disk.sizeMiB === undefined ? imageBytes : disk.sizeMiB * MIB;
+    if (sizeBytes < imageBytes)
+      return wrong(`${disk.sizeMiB} MiB are less than the ${imageBytes} bytes of ${image.name}`);
+    const mode = readonly ? 'readonly' : (disk.mode ?? 'overlay');
+    columns.push({ position, bus, mode, imageId: image.id, sizeBytes });
+  }
+  return columns;
+}
+
+/** Bytes of disks that count against a tenant's quota: those that a guest can write to. */
+export function writableBytes(disks: readonly { mode: string; sizeBytes: number | bigint }[]): number {
+  return disks.reduce((sum, disk) => sum + (disk.mode === 'readonly' ? 0 : Number(disk.sizeBytes)), 0);
 }
 
 /** Refuses what would take a tenant over its quota. Call it with the tenant locked. @throws {Problem} quota_exceeded */
 export async function requireQuota(
   tx: Transaction,
   tenantId: string,
-  more: { vms: number; memoryMiB: number },
+  more: { vms: number; memoryMiB: number; diskBytes?: number },
 ): Promise<void> {
   const tenant = await tx.tenant.findUniqueOrThrow({ where: { id: tenantId } });
   const used = await tx.vm.aggregate({ where: { tenantId }, _count: true, _sum: { memoryMiB: true } });
@@ -130,5 +223,17 @@ export async function requireQuota(
         hint: 'use less memory, delete a virtual machine, or ask the operator for a larger quota',
       },
     );
+  }
+  const { diskBytes = 0 } = more;
+  if (diskBytes === 0) return;
+  const disks = await tx.vmDisk.aggregate({
+    where: { vm: { tenantId }, mode: { not: 'readonly' } },
+    _sum: { sizeBytes: true },
+  });
+  const diskMiB = Math.ceil((Number(disks._sum.sizeBytes ?? 0n) + diskBytes) / MIB);
+  if (diskMiB > tenant.quotaDiskMiB) {
+    throw new Problem('quota_exceeded', `this would make ${diskMiB} of ${tenant.quotaDiskMiB} MiB of disks`, {
+      hint: 'use smaller disks, delete a virtual machine, or ask the operator for a larger quota',
+    });
   }
 }

@@ -1,5 +1,6 @@
 import { IdParams, NoQuery, Page } from '../../contracts/common.ts';
 import {
+  ChangeCdrom,
   CreateTicket,
   CreateVm,
   DeleteVmQuery,
@@ -8,7 +9,6 @@ import {
   Ticket,
   Vm,
   VmAndOperation,
-  VmInput,
   VmMetricsAnswer,
   WaitVmQuery,
 } from '../../contracts/vms.ts';
@@ -43,6 +43,7 @@ export function vmRoutes(app: App, deps: VmRoutesDeps): void {
   collectionRoutes(app, deps.vms);
   objectRoutes(app, deps.vms, deps.seats);
   actionRoutes(app, deps.vms);
+  cdromRoute(app, deps.vms);
   consoleRoutes(app, deps);
 }
 
@@ -160,6 +161,28 @@ function actionRoutes(app: App, vms: VmsService): void {
   }
 }
 
+function cdromRoute(app: App, vms: VmsService): void {
+  app.post(
+    '/vms/:id/cdrom',
+    {
+      schema: {
+        tags,
+        summary: 'Puts a disc into the CD-ROM drive, or takes it out',
+        description:
+          'While the VM runs its guest sees the medium change. A guest that ejects the disc by itself leaves the ' +
+          'drive empty. The operation fails when the guest has locked the tray and `force` is not given.',
+        params,
+        body: ChangeCdrom,
+        response: { 202: VmAndOperation, ...problems(400, 401, 403, 404, 409) },
+      },
+    },
+    async (request, reply) => {
+      const answer = await vms.changeDisc(scopeOf(request), request.params.id, request.body, sealOf(request));
+      return reply.code(202).header('location', operationPath(answer.operation.id)).send(answer);
+    },
+  );
+}
+
 function consoleRoutes(app: App, deps: VmRoutesDeps): void {
   app.post(
     '/vms/:id/tickets',
@@ -169,14 +192,18 @@ function consoleRoutes(app: App, deps: VmRoutesDeps): void {
         summary: 'A ticket for a browser’s WebSocket, which cannot send a key',
         params,
         body: CreateTicket,
-        response: { 201: Ticket, ...problems(400, 401, 403, 404, 501, 503) },
+        response: { 201: Ticket, ...problems(400, 401, 403, 404, 503) },
       },
       config: { secretAnswer: true },
     },
     async (request, reply) => {
       const vm = await deps.vms.get(scopeOf(request), request.params.id);
-      if (request.body.for === 'display') throw noDisplay();
-      return reply.code(201).send(await deps.tickets.issue(principalOf(request), vm, request.body.for));
+      const { for: purpose, viewOnly = false } = request.body;
+      if (viewOnly && purpose !== 'display') {
+        throw new Problem('invalid_request', '`viewOnly` is for a `display`');
+      }
+      const ticket = await deps.tickets.issue(principalOf(request), vm, purpose, viewOnly);
+      return reply.code(201).send(ticket);
     },
   );
 
@@ -192,45 +219,4 @@ function consoleRoutes(app: App, deps: VmRoutesDeps): void {
     },
     async (request) => deps.metrics.of(await deps.vms.get(scopeOf(request), request.params.id)),
   );
-
-  for (const what of ['display', 'screenshot'] as const) {
-    app.get(
-      `/vms/:id/${what}`,
-      {
-        schema: {
-          tags,
-          summary: 'Not available yet: VMs have no screen',
-          params,
-          response: problems(401, 404, 501),
-        },
-      },
-      async (request) => {
-        await deps.vms.get(scopeOf(request), request.params.id);
-        throw noDisplay();
-      },
-    );
-  }
-
-  app.post(
-    '/vms/:id/input',
-    {
-      schema: {
-        tags,
-        summary: 'Not available yet: VMs have no keyboard',
-        params,
-        body: VmInput,
-        response: problems(400, 401, 403, 404, 501),
-      },
-    },
-    async (request) => {
-      await deps.vms.get(scopeOf(request), request.params.id);
-      throw noDisplay();
-    },
-  );
-}
-
-function noDisplay(): Problem {
-  return new Problem('not_available', 'virtual machines have no screen and no keyboard yet', {
-    hint: 'use the serial console: GET /v1/vms/{id}/serial as a WebSocket',
-  });
 }

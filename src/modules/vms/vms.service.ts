@@ -1,7 +1,14 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { EventMessage } from '../../contracts/events.ts';
 import type { VmState } from '../../contracts/states.ts';
-import type { CreateVm, ListVmsQuery, PatchVm, VmAndOperation, Vm as VmView } from '../../contracts/vms.ts';
+import type {
+  ChangeCdrom,
+  CreateVm,
+  ListVmsQuery,
+  PatchVm,
+  VmAndOperation,
+  Vm as VmView,
+} from '../../contracts/vms.ts';
 import { anyHostUp, releaseCapacity, reserveCapacity } from '../../infra/capacity.ts';
 import { type EventHub, waitUntil } from '../../infra/event-hub.ts';
 import { publishEvents, recordEvent } from '../../infra/events.ts';
@@ -14,7 +21,15 @@ import type { AccessService } from '../access/access.service.ts';
 import { ownedBy, type TenantScope } from '../access/principal.ts';
 import { decodeCursor, type Seal, toPage } from '../http.ts';
 import { toOperation } from '../operations/operations.view.ts';
-import { refuseUnsupported, requireEngine, requireQuota, resolveBoot } from './vms.checks.ts';
+import {
+  refuseUnsupported,
+  requireEngine,
+  requireQuota,
+  resolveBoot,
+  resolveDisc,
+  resolveDisks,
+  writableBytes,
+} from './vms.checks.ts';
 import {
   findVm,
   hostIsAlive,
@@ -44,6 +59,8 @@ export interface VmsService {
   list(scope: TenantScope, query: ListVmsQuery): Promise<{ items: VmView[]; nextCursor: string | null }>;
   patch(scope: TenantScope, id: string, body: PatchVm): Promise<VmView>;
   act(scope: TenantScope, id: string, action: VmAction, seal: Seal): Promise<VmAndOperation>;
+  /** Changes what lies in the CD-ROM drive, while the VM runs too. */
+  changeDisc(scope: TenantScope, id: string, body: ChangeCdrom, seal: Seal): Promise<VmAndOperation>;
   remove(scope: TenantScope, id: string, force: boolean): Promise<VmAndOperation>;
   wait(
     scope: TenantScope,
@@ -135,6 +152,10 @@ export function createVmsService(deps: VmsDeps): VmsService {
       return placed((tx) => actOnVm(tx, scope, id, action, seal));
     },
 
+    async changeDisc(scope, id, body, seal) {
+      return commit((tx) => changeDiscOfVm(tx, scope, id, body, seal));
+    },
+
     async remove(scope, id, force) {
       return commit((tx) => removeVm(tx, scope, id, force));
     },
@@ -173,7 +194,10 @@ async function createVm(
   await requireEngine(tx, engine);
   await lockTenant(tx, tenantId);
   const boot = await resolveBoot(tx, scope, tenantId, body);
-  await requireQuota(tx, tenantId, { vms: 1, memoryMiB: body.memoryMiB });
+  const disks = await resolveDisks(tx, tenantId, body.disks ?? []);
+  const cdromImageId = await resolveDisc(tx, tenantId, body.cdrom?.image);
+  const diskBytes = writableBytes(disks);
+  await requireQuota(tx, tenantId, { vms: 1, memoryMiB: body.memoryMiB, diskBytes });
   const start = body.start ?? true;
   const demand = { memoryMiB: body.memoryMiB, vcpus: body.vcpus ?? 1, engine };
   const hostId = start ? await reserveOrRefuse(tx, demand) : null;
@@ -189,6 +213,10 @@ async function createVm(
       engineRequested: engine,
       restartPolicy: body.restartPolicy ?? 'on-failure',
       ...boot,
+      // A VM that starts from its firmware has a drive, so that a disc can be put in later.
+      cdrom: body.cdrom !== undefined || boot.bootOrder.length > 0,
+      cdromImageId,
+      disks: { createMany: { data: disks.map((disk) => ({ ...disk, id: newId('dsk') })) } },
       desired: start ? 'running' : 'stopped',
       observedGeneration: start ? 0 : 1,
       hostId,
@@ -242,6 +270,43 @@ async function actOnVm(
     }),
   );
   return conclude(tx, changed, { kind: action, target: plan.target, done: plan.done }, events, seal);
+}
+
+async function changeDiscOfVm(
+  tx: Transaction,
+  scope: TenantScope,
+  id: string,
+  body: ChangeCdrom,
+  seal: Seal,
+): Promise<Outcome> {
+  const vm = await lockVm(tx, scope, id);
+  if (vm === null) throw notFound('virtual machine', id);
+  if (vm.desired === 'deleted') throw new Problem('vm_deleting', `${id} is being deleted`);
+  const rests = vm.desired === 'stopped' && !vm.reserved;
+  if (!vm.cdrom && !rests) {
+    throw new Problem('no_cdrom', `${id} has no CD-ROM drive, and gets one only while it is stopped`, {
+      hint: `POST /v1/vms/${id}/stop first, or create it with \`cdrom\``,
+    });
+  }
+  const cdromImageId = await resolveDisc(tx, vm.tenantId, body.image);
+  const generation = vm.generation + 1;
+  const changed = await tx.vm.update({
+    where: { id },
+    data: {
+      cdrom: true,
+      cdromImageId,
+      cdromEpoch: vm.cdromEpoch + 1,
+      cdromForce: body.force ?? false,
+      generation,
+      // A stopped VM is what its new description asks for.
+      ...(rests ? { observedGeneration: generation } : {}),
+    },
+    include: vmInclude,
+  });
+  const data = { vm: toVm(changed), action: 'cdrom' };
+  const event = await recordEvent(tx, { tenantId: vm.tenantId, vmId: id, type: 'vm.updated', data });
+  const target = vm.desired === 'running' || vm.desired === 'paused' ? vm.desired : 'stopped';
+  return conclude(tx, changed, { kind: 'cdrom', target, done: rests }, [event], seal);
 }
 
 async function removeVm(tx: Transaction, scope: TenantScope, id: string, force: boolean): Promise<Outcome> {
@@ -373,6 +438,8 @@ async function place(tx: Transaction, vm: VmRow): Promise<{ hostId: string; rese
     vcpus: vm.vcpus,
     engine: vm.engineRequested,
     preferHostId: vm.hostId,
+    // What its disks have kept lies on the host that it ran on.
+    onlyPreferred: vm.hostId !== null && vm.disks.some(({ mode }) => mode === 'overlay' || mode === 'own'),
   };
   return { hostId: await reserveOrRefuse(tx, demand), reserved: true };
 }
@@ -383,6 +450,13 @@ async function reserveOrRefuse(
 ): Promise<string> {
   const hostId = await reserveCapacity(tx, demand);
   if (hostId !== null) return hostId;
+  if (demand.onlyPreferred === true) {
+    throw new Problem(
+      'no_capacity',
+      `the disks are on host ${demand.preferHostId ?? ''}, which is away or has no ${demand.memoryMiB} MiB free`,
+      { hint: 'wait for the host, or stop a virtual machine there', headers: { 'retry-after': '5' } },
+    );
+  }
   throw new Problem('no_capacity', `no host has ${demand.memoryMiB} MiB and ${demand.vcpus} vCPU free`, {
     hint: 'stop or delete a virtual machine, ask for less memory, or add a host; `start: false` creates it without starting it',
     headers: { 'retry-after': '5' },

@@ -3,7 +3,7 @@ import type { Vm } from '../../infra/prisma.ts';
 import { Problem } from '../../lib/errors.ts';
 
 /** The actions of POST /v1/vms/{id}/…. */
-export type VmAction = Exclude<OperationKind, 'create' | 'delete'>;
+export type VmAction = Exclude<OperationKind, 'create' | 'cdrom' | 'delete'>;
 
 /** What an action does to a VM's row. */
 export interface Transition {

@@ -1,5 +1,5 @@
 import type { RestartPolicy, VmState } from '../../contracts/states.ts';
-import type { Vm as VmView } from '../../contracts/vms.ts';
+import type { DiskBus, Vm as VmView } from '../../contracts/vms.ts';
 import type { Prisma } from '../../infra/prisma.ts';
 import { toStoredError } from '../operations/operations.view.ts';
 
@@ -8,6 +8,8 @@ export const vmInclude = {
   image: { select: { name: true } },
   kernelImage: { select: { name: true } },
   initrdImage: { select: { name: true } },
+  cdromImage: { select: { name: true } },
+  disks: { include: { image: { select: { name: true } } }, orderBy: { position: 'asc' } },
   host: { select: { name: true } },
 } as const satisfies Prisma.VmInclude;
 
@@ -35,8 +37,18 @@ export function toVm(row: VmRow): VmView {
           kernel: row.kernelPath ?? row.kernelImage?.name ?? null,
           initrd: row.initrdPath ?? row.initrdImage?.name ?? null,
           cmdline: row.cmdline,
+          order: row.bootOrder,
         }
       : null,
+    cdrom: row.cdrom ? { image: row.cdromImage?.name ?? null, imageId: row.cdromImageId } : null,
+    disks: row.disks.map((disk) => ({
+      id: disk.id,
+      image: disk.image?.name ?? null,
+      imageId: disk.imageId,
+      mode: disk.mode,
+      bus: disk.bus as DiskBus, // the database checks this column
+      sizeBytes: Number(disk.sizeBytes),
+    })),
     labels: toLabels(row.labels),
     restartCount: row.restartCount,
     host: row.host?.name ?? null,

@@ -118,6 +118,8 @@ export class Interpreter implements CpuEngine, MemoryMapping {
   /** Exceptions since the slice's end was last brought forward for them. */
   #spent = 0;
   #stepNext = false;
+  /** Instructions until the tier looks where the processor is. */
+  #untilSample = 0;
   /** Which TF decides whether a trap follows the instruction stepped: of before, of after, or none does. */
   #trapRule: 'before' | 'after' | 'none' = 'before';
   /** DR7 enables a breakpoint: every instruction is a step. */
@@ -281,10 +283,17 @@ export class Interpreter implements CpuEngine, MemoryMapping {
 
   #slice(limit: number): number {
     const tier = this.#tier;
-    const budget = tier ? Math.min(limit, tier.sliceLimit()) : limit;
     this.#repeating = false;
-    const code = this.#runModule(budget);
-    if (code === LEAVE.next) tier?.sliceEnded();
+    if (!tier) return this.#runModule(limit);
+    if (this.#untilSample <= 0) this.#untilSample = tier.sliceLimit();
+    const before = this.#retired;
+    const code = this.#runModule(Math.min(limit, this.#untilSample));
+    if (code === LEAVE.next) {
+      tier.sliceEnded();
+      this.#untilSample = 0;
+    }
+    // What a device ends early counts too: else a guest that is busy with those is never sampled.
+    else this.#untilSample = Math.max(1, this.#untilSample - (this.#retired - before));
     return code;
   }
 
