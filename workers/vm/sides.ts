@@ -1,8 +1,8 @@
 import type { Duplex } from 'node:stream';
 import { DisplayServer } from '../../src/hypervisor/display/display-server.ts';
+import { SwitchedKeyboard, SwitchedPointer } from '../../src/hypervisor/display/switched-input.ts';
+import { SwitchedScreen } from '../../src/hypervisor/display/switched-screen.ts';
 import type { VmMachine } from './machine.ts';
-import { SwitchedKeyboard, SwitchedPointer } from './switched-input.ts';
-import { SwitchedScreen } from './switched-screen.ts';
 
 /** How long a display without viewers is kept, for the next to find it ready. Milliseconds. */
 const IDLE_MS = 30_000;

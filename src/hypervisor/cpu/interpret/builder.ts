@@ -672,6 +672,12 @@ export class InterpreterBuilder implements Builder {
     this.#f.returnCall(this.long ? this.#core.jump64 : this.#core.jump32, shared);
     this.#ended();
   }
+  again(): void {
+    this.#f.store('i64.store', S.rip, this.thisRip());
+    this.#retire();
+    this.#f.return(LEAVE.next);
+    this.#ended();
+  }
   jumpRelative(_index: number): void {
     const f = this.#f;
     const link = f.let(f.load('i32.load', this.#record, RECORD.link));

@@ -138,6 +138,8 @@ export interface Builder {
   raise(vector: number, errorCode?: Val | number): void;
   /** Continues at an absolute offset in CS (i64, already truncated to the operand size); ends the instruction. */
   jump(target: Val): void;
+  /** Ends the handler; the instruction begins anew, from the loop around all handlers: so often as it likes, for nothing nests. */
+  again(): void;
   /** Continues at the relative target of operand `index` (a J operand); ends the instruction. */
   jumpRelative(index: number): void;
   /** RIP of the next instruction, i64. */

@@ -788,6 +788,9 @@ export class RegionBuilder implements Builder {
     // The interpreter meets the same condition, and raises it with everything that goes with it.
     this.#bail();
   }
+  again(): void {
+    throw new Untranslatable('an instruction that begins anew');
+  }
   jump(target: Val): void {
     this.#flow.indirect(target);
     this.environment.ended = true;

@@ -324,6 +324,9 @@ class EffectsBuilder implements Builder {
   raise(_vector: number, _errorCode?: Val | number): void {
     this.#flows('ends');
   }
+  again(): void {
+    this.#flows('indirect');
+  }
   jump(_target: Val): void {
     this.#flows('indirect');
   }

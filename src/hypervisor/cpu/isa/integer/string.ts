@@ -70,7 +70,8 @@ function stringInstruction(b: Builder, size: Size, operation: StringOperation): 
   const giveWay = (): void => {
     b.setState('i32.store', S.budget, b.state('i32.load', S.budget).sub(CHARGE));
     b.setState('i32.store', S.charge, b.state('i32.load', S.charge).add(CHARGE));
-    b.jump(b.thisRip());
+    // Not by a jump: a region that has this instruction called would be entered within itself.
+    b.again();
   };
   b.block((done) => {
     b.if(rep.ne(0).and(maskAddress(b, b.gpr(RCX, 64)).eqz()), () => b.br(done));

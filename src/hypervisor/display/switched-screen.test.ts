@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Screen, ScreenChange, Surface } from '../../src/hypervisor/backends/screen.ts';
+import type { Screen, ScreenChange, Surface } from '../backends/screen.ts';
 import { SwitchedScreen } from './switched-screen.ts';
 
 /** A screen that counts who watches, and has changed whenever it is told to. */
