@@ -258,6 +258,8 @@ export class Interpreter implements CpuEngine, MemoryMapping {
     let last = this.#retired + instructions;
     this.#stopRequested = false;
     this.#slow = false;
+    // Of exceptions in a run that ended otherwise.
+    this.#spent = 0;
     this.#running = true;
     try {
       while (this.#retired < last && this.ticks < end) {
