@@ -624,6 +624,12 @@ export class InterpreterBuilder implements Builder {
     this.#f.if(condition, then, otherwise);
     this.#depth -= 1;
   }
+  unlikely(condition: Val, then: (label: Label) => void): void {
+    this.if(condition, (label) => {
+      this.#f.rare();
+      then(label);
+    });
+  }
   loop(body: (label: Label) => void): void {
     this.#depth += 1;
     this.#f.loop(body);

@@ -128,6 +128,8 @@ export interface Builder {
   local(type: ValType, initial?: Val | number | bigint): Local;
   set(local: Local, value: Val | number | bigint): void;
   if(condition: Val, then: (label: Label) => void, otherwise?: (label: Label) => void): void;
+  /** An `if` whose condition is rarely true. */
+  unlikely(condition: Val, then: (label: Label) => void): void;
   loop(body: (label: Label) => void): void;
   block(body: (label: Label) => void): void;
   br(label: Label): void;

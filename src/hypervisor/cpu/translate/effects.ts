@@ -299,6 +299,9 @@ class EffectsBuilder implements Builder {
     otherwise?.(label);
     this.#depth -= 1;
   }
+  unlikely(condition: Val, then: (label: Label) => void): void {
+    this.if(condition, then);
+  }
   loop(_body: (label: Label) => void): void {
     throw new Unsupported();
   }
