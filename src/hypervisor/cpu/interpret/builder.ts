@@ -718,6 +718,9 @@ export class InterpreterBuilder implements Builder {
     if (!ref) throw new RangeError(`${this.#form.encoding.instruction.name}: no runtime function ${name}`);
     return ref;
   }
+  outside(): void {
+    this.#f.store('i32.store', S.record, this.#record);
+  }
   call(name: string, ...args: Val[]): Val {
     return this.#f.let(this.#f.call(this.#function(name), ...args));
   }

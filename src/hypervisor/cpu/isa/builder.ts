@@ -149,6 +149,8 @@ export interface Builder {
   /** RIP of this instruction, i64. */
   thisRip(): Val;
 
+  /** What is called next is outside of the processor, and may ask it to stop behind this instruction. */
+  outside(): void;
   /**
    * Calls a function of the wasm runtime (cpu/interpret/runtime.ts and the
    * groups that add to it) that cannot fault. i32/i64/f32/f64/v128 arguments.

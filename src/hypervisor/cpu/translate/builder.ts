@@ -818,6 +818,9 @@ export class RegionBuilder implements Builder {
     return this.long ? linear : linear.and(0xffff_ffffn);
   }
 
+  outside(): void {
+    throw new Untranslatable('a call to the outside');
+  }
   call(name: string, ...args: Val[]): Val {
     return this.let(this.#f.call(this.#module.runtime(name), ...args));
   }
