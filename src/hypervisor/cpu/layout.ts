@@ -136,6 +136,9 @@ export const S = {
   codeInvalidations: field(8),
   /** Taken from the budget for work that is no instruction retired: long repetitions. */
   charge: field(4),
+  /** What the time-stamp counter is ahead of the ticks that `elapsed` gives; and whether it may be read that way. */
+  tscOffset: field(8),
+  tscFast: field(4),
   /** How often a region looked for bytes that lie on two pages, where each of its accesses may lie on one; and the record of the last such region. */
   crossings: field(4),
   crossedRecord: field(4),

@@ -227,6 +227,7 @@ function cpuPlatform(pc: Pc, door: MachineDoor, tsc: Tsc, clock: KvmClock, cpuid
     msrRead: (index) => clock.read(index) ?? pc.lapic.readMsr(index),
     msrWrite: (index, value) => clock.write(index, value) || pc.lapic.writeMsr(index, value),
     tsc: () => tsc.now(),
+    elapsed: tsc.elapsed,
     setTsc: (value) => {
       tsc.set(value);
       pc.lapic.tscChanged();
@@ -383,6 +384,7 @@ export async function createMachine(config: MachineConfig, backends: MachineBack
       }),
     });
     const processor = engine;
+    tsc.onOffset((offset) => processor.view.setBigInt64(S.tscOffset, BigInt.asIntN(64, offset), true));
     ram.onWritten((gpa, length) => processor.memoryWritten(gpa, length));
     const parts = { ram, pc, engine, log, platform };
     let start: Start;

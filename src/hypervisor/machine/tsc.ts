@@ -10,11 +10,23 @@ export class Tsc implements Stateful<TscState> {
   readonly hz: number;
   readonly #clock: Clock;
   #offset = 0n;
+  #onOffset: (offset: bigint) => void = () => {};
 
   constructor(clock: Clock, hz: number) {
     if (!Number.isInteger(hz) || hz < 1e6 || hz > 1e11) throw new RangeError(`a TSC of ${hz} Hz`);
     this.#clock = clock;
     this.hz = hz;
+  }
+
+  /** Tells the offset now and whenever it changes: the counter is that and `elapsed`. */
+  onOffset(listener: (offset: bigint) => void): void {
+    this.#onOffset = listener;
+    listener(this.#offset);
+  }
+
+  /** Ticks since power-on as a number; undefined where the rate is not that of machine time. */
+  get elapsed(): (() => number) | undefined {
+    return this.hz === 1e9 ? () => this.#clock.now() : undefined;
   }
 
   now(): bigint {
@@ -28,6 +40,7 @@ export class Tsc implements Stateful<TscState> {
 
   set(value: bigint): void {
     this.#offset = value - this.#elapsed(this.#clock.now());
+    this.#onOffset(this.#offset);
   }
 
   nsToTicks(nanoseconds: number): bigint {
@@ -66,5 +79,6 @@ export class Tsc implements Stateful<TscState> {
 
   restore(state: TscState): void {
     this.#offset = state.offset;
+    this.#onOffset(this.#offset);
   }
 }

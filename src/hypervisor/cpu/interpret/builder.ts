@@ -624,6 +624,12 @@ export class InterpreterBuilder implements Builder {
     this.#f.if(condition, then, otherwise);
     this.#depth -= 1;
   }
+  unlikely(condition: Val, then: (label: Label) => void): void {
+    this.if(condition, (label) => {
+      this.#f.rare();
+      then(label);
+    });
+  }
   loop(body: (label: Label) => void): void {
     this.#depth += 1;
     this.#f.loop(body);
@@ -711,6 +717,9 @@ export class InterpreterBuilder implements Builder {
     const ref = this.#runtime.get(name);
     if (!ref) throw new RangeError(`${this.#form.encoding.instruction.name}: no runtime function ${name}`);
     return ref;
+  }
+  outside(): void {
+    this.#f.store('i32.store', S.record, this.#record);
   }
   call(name: string, ...args: Val[]): Val {
     return this.#f.let(this.#f.call(this.#function(name), ...args));

@@ -151,6 +151,7 @@ export class Interpreter implements CpuEngine, MemoryMapping {
         mmioWrite: (physical: number, bytes: number) => this.#mmioWrite(physical >>> 0, bytes),
         invalidate: (physical: number, bytes: number) => this.#invalidate(physical >>> 0, bytes),
         codePage: (physical: number) => this.#cache.slots(physical >>> 0),
+        elapsed: () => this.#options.platform.elapsed?.() ?? 0,
         decode: () => this.#afterCount(this.#decode()),
         fault: () => this.#afterCount(this.#fault()),
         system: () => this.#afterCount(this.#system()),
@@ -184,6 +185,7 @@ export class Interpreter implements CpuEngine, MemoryMapping {
     this.#bytes.fill(0xff, WATCH_VIEW, WATCH_VIEW + TLB_VIEW_BYTES);
     this.view.setBigInt64(S.a20Mask, -1n, true);
     this.view.setUint32(S.tlbFilled, 0, true);
+    this.view.setInt32(S.tscFast, options.platform.elapsed ? 1 : 0, true);
     this.view.setBigInt64(S.pageBase, 1n, true);
     this.context = makeContext({
       view: this.view,

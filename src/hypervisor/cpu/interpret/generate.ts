@@ -3,7 +3,7 @@ import { allInstructions } from '../isa/index.ts';
 import type { FormInfo, OperandInfo } from '../system/instruction.ts';
 import type { FunctionRef } from '../wasm/function.ts';
 import { ModuleBuilder } from '../wasm/module.ts';
-import { I32 } from '../wasm/opcodes.ts';
+import { F64, I32 } from '../wasm/opcodes.ts';
 import { type Form, InterpreterBuilder, type Traits } from './builder.ts';
 import { addCore } from './core.ts';
 import { type Core, HANDLER, HANDLER_TABLE } from './core-parts.ts';
@@ -116,6 +116,7 @@ export function generateInterpreter(): GeneratedInterpreter {
       name.startsWith('mmio') || name === 'invalidate' ? [] : [I32],
     );
   m.tableType(HANDLER_TABLE);
+  const elapsed = m.importFunction('env', 'elapsed', [], [F64]);
   const core = addCore(m, {
     mmioRead: imported('mmioRead', 2),
     mmioWrite: imported('mmioWrite', 2),
@@ -125,7 +126,7 @@ export function generateInterpreter(): GeneratedInterpreter {
     fault: imported('fault', 0),
     system: imported('system', 0),
   });
-  const runtime = addRuntime(m, core);
+  const runtime = addRuntime(m, { ...core, elapsed });
   const routines: string[] = [];
   const handlers: (Handler | undefined)[] = new Array(m.elementCount).fill(undefined);
   const shared: Shared = { core, runtime, routine: routineNumbers(routines), handlers };

@@ -128,6 +128,8 @@ export interface Builder {
   local(type: ValType, initial?: Val | number | bigint): Local;
   set(local: Local, value: Val | number | bigint): void;
   if(condition: Val, then: (label: Label) => void, otherwise?: (label: Label) => void): void;
+  /** An `if` whose condition is rarely true. */
+  unlikely(condition: Val, then: (label: Label) => void): void;
   loop(body: (label: Label) => void): void;
   block(body: (label: Label) => void): void;
   br(label: Label): void;
@@ -147,6 +149,8 @@ export interface Builder {
   /** RIP of this instruction, i64. */
   thisRip(): Val;
 
+  /** What is called next is outside of the processor, and may ask it to stop behind this instruction. */
+  outside(): void;
   /**
    * Calls a function of the wasm runtime (cpu/interpret/runtime.ts and the
    * groups that add to it) that cannot fault. i32/i64/f32/f64/v128 arguments.

@@ -106,7 +106,7 @@ export function scalarArithmetic(b: Builder, t: Shape, op: Operation, x: Val, y:
   const i1 = (p: Val, q: Val): Val => p.and(q);
   const good = isPlain(t, r).or(exactZero(op, isZero, i1, (p, q) => p.or(q), r, x, y));
   const denormal = isDenormalScalar(t, x).or(isDenormalScalar(t, y));
-  b.if(settled(b).and(good).and(denormal.eqz()).eqz(), () => {
+  b.unlikely(settled(b).and(good).and(denormal.eqz()).eqz(), () => {
     b.callFaulting(`sseScalar${t.bits}`, i32(LANE_OP[op]), bitsOf(x), bitsOf(y));
     b.set(r, b.state(t.bits === 32 ? 'f32.load' : 'f64.load', SSE.result));
   });
@@ -121,7 +121,7 @@ function packedArithmetic(b: Builder, t: Shape, op: Operation, x: Val, y: Val): 
     exactZero(op, (v) => zeroLanes(t, v), and, or, r, x, y),
   );
   const denormal = or(denormalLanes(t, x), denormalLanes(t, y));
-  b.if(
+  b.unlikely(
     settled(b)
       .and(allLanes(t, andnot(good, denormal)))
       .eqz(),
@@ -141,7 +141,7 @@ function addSub(b: Builder, t: Shape): void {
   const r = b.let(simd(`${t.shape}.add`, [x, xor(y, sign)]));
   const good = or(plainLanes(t, r), zeroLanes(t, r));
   const denormal = or(denormalLanes(t, x), denormalLanes(t, y));
-  b.if(
+  b.unlikely(
     settled(b)
       .and(allLanes(t, andnot(good, denormal)))
       .eqz(),
@@ -171,7 +171,7 @@ function packedRoot(b: Builder, t: Shape): void {
   const y = b.read(1);
   const r = b.let(simd(`${t.shape}.sqrt`, [y]));
   const good = andnot(or(plainLanes(t, r), zeroLanes(t, r)), denormalLanes(t, y));
-  b.if(settled(b).and(allLanes(t, good)).eqz(), () => {
+  b.unlikely(settled(b).and(allLanes(t, good)).eqz(), () => {
     b.callFaulting(`ssePacked${t.bits}`, i32(LANE_OP.sqrt * 0x101), y, y);
     b.set(r, b.state('v128.load', SSE.result));
   });
@@ -182,7 +182,7 @@ function scalarRoot(b: Builder, t: Shape): void {
   const y = b.read(1);
   const r = b.let(y.sqrt());
   const good = isPlain(t, r).or(isZero(r)).and(isDenormalScalar(t, y).eqz());
-  b.if(settled(b).and(good).eqz(), () => {
+  b.unlikely(settled(b).and(good).eqz(), () => {
     b.callFaulting(`sseScalar${t.bits}`, i32(LANE_OP.sqrt), bitsOf(y), bitsOf(y));
     b.set(r, b.state(t.bits === 32 ? 'f32.load' : 'f64.load', SSE.result));
   });
@@ -206,7 +206,7 @@ function packedMinMax(b: Builder, t: Shape, op: 'min' | 'max'): void {
   const x = b.read(0);
   // pmin(a, b) is b < a ? b : a.
   const r = b.let(simd(`${t.shape}.p${op}`, [y, x]));
-  b.if(packedOrdered(t, x, y).eqz(), () => {
+  b.unlikely(packedOrdered(t, x, y).eqz(), () => {
     b.callFaulting(`ssePacked${t.bits}`, i32(LANE_OP[op] * 0x101), x, y);
     b.set(r, b.state('v128.load', SSE.result));
   });
@@ -217,7 +217,7 @@ function scalarMinMax(b: Builder, t: Shape, op: 'min' | 'max'): void {
   const y = b.read(1);
   const x = b.read(0);
   const r = b.let(select(op === 'min' ? x.lt(y) : x.gt(y), x, y));
-  b.if(scalarOrdered(t, x, y).eqz(), () => {
+  b.unlikely(scalarOrdered(t, x, y).eqz(), () => {
     b.callFaulting(`sseScalar${t.bits}`, i32(LANE_OP[op]), bitsOf(x), bitsOf(y));
     b.set(r, b.state(t.bits === 32 ? 'f32.load' : 'f64.load', SSE.result));
   });
@@ -280,7 +280,7 @@ function compareToFlags(b: Builder, t: Shape, op: 'comis' | 'ucomis'): void {
   const zf = b.let(x.eq(y));
   const cf = b.let(x.lt(y));
   const pf = b.local(I32, 0);
-  b.if(scalarOrdered(t, x, y).eqz(), () => {
+  b.unlikely(scalarOrdered(t, x, y).eqz(), () => {
     b.callFaulting(`sseScalar${t.bits}`, i32(LANE_OP[op]), bitsOf(x), bitsOf(y));
     const truth = b.state('i32.load', SSE.result);
     b.set(zf, truth.and(1));

@@ -53,7 +53,7 @@ function fromInteger(b: Builder, bits: 32 | 64): void {
   const source = value.type === I32 ? 'i32' : 'i64';
   const r = b.let(value.convert(`${name(bits)}.convert_${source}_s`, bits === 32 ? F32 : F64));
   if (bits === 32 || source === 'i64') {
-    b.if(roundsQuietly(b).eqz(), () => {
+    b.unlikely(roundsQuietly(b).eqz(), () => {
       b.callFaulting(`sseFromInt${bits}`, value.extendS());
       b.set(r, resultFloat(b, bits));
     });
@@ -73,7 +73,7 @@ function toInteger(b: Builder, bits: 32 | 64, truncate: boolean): void {
   // The exact path also knows that DAZ makes a denormal exact.
   const quiet = truncate ? inexactIsQuiet(b) : roundsQuietly(b);
   const r = b.let(rounded.convert(`i${size}.trunc_sat_${name(bits)}_s`, type));
-  b.if(inside.and(quiet.or(rounded.eq(x))).eqz(), () => {
+  b.unlikely(inside.and(quiet.or(rounded.eq(x))).eqz(), () => {
     b.callFaulting(`sseToInt${size}From${bits}`, bitsOf(x), i32(truncate ? 1 : 0));
     b.set(r, b.state(size === 64 ? 'i64.load' : 'i32.load', SSE.result));
   });
@@ -94,7 +94,7 @@ function packedToInteger(b: Builder, bits: 32 | 64, truncate: boolean, x: Val): 
   const quiet = truncate ? inexactIsQuiet(b) : roundsQuietly(b);
   const conversion = bits === 32 ? 'i32x4.trunc_sat_f32x4_s' : 'i32x4.trunc_sat_f64x2_s_zero';
   const r = b.let(simd(conversion, [rounded]));
-  b.if(simd(all, [inside], I32).and(quiet.or(exact)).eqz(), () => {
+  b.unlikely(simd(all, [inside], I32).and(quiet.or(exact)).eqz(), () => {
     b.callFaulting(`ssePackedToInt${bits}`, x, i32(truncate ? 1 : 0));
     b.set(r, b.state('v128.load', SSE.result));
   });
@@ -104,7 +104,7 @@ function packedToInteger(b: Builder, bits: 32 | 64, truncate: boolean, x: Val): 
 /** 32-bit integers to singles. */
 function packedFromInteger(b: Builder, x: Val): Val {
   const r = b.let(simd('f32x4.convert_i32x4_s', [x]));
-  b.if(roundsQuietly(b).eqz(), () => {
+  b.unlikely(roundsQuietly(b).eqz(), () => {
     b.callFaulting('sseFromPackedInt32', x);
     b.set(r, b.state('v128.load', SSE.result));
   });
@@ -121,7 +121,7 @@ function narrow(b: Builder): void {
     .ge(2 ** -125)
     .and(size.lt(Infinity))
     .or(x.eq(0));
-  b.if(settled(b).and(plain).eqz(), () => {
+  b.unlikely(settled(b).and(plain).eqz(), () => {
     b.callFaulting('sseNarrowScalar', bitsOf(x));
     b.set(r, b.state('f32.load', SSE.result));
   });
@@ -137,7 +137,7 @@ function narrowPacked(b: Builder, x: Val): Val {
     simd('f64x2.lt', [size, least]),
   );
   const good = or(inRange, simd('f64x2.eq', [x, lanes(64, [0])]));
-  b.if(
+  b.unlikely(
     settled(b)
       .and(simd('i64x2.all_true', [good], I32))
       .eqz(),
@@ -153,7 +153,7 @@ function narrowPacked(b: Builder, x: Val): Val {
 function extend(b: Builder): void {
   const x = b.read(1);
   const r = b.let(x.convert('f64.promote_f32', F64));
-  b.if(x.ne(x).or(isDenormalScalar(SINGLE, x)), () => {
+  b.unlikely(x.ne(x).or(isDenormalScalar(SINGLE, x)), () => {
     b.callFaulting('sseExtendScalar', bitsOf(x));
     b.set(r, b.state('f64.load', SSE.result));
   });
@@ -164,7 +164,7 @@ function extendPacked(b: Builder): void {
   const x = b.let(fromLow(b.read(1)));
   const r = b.let(simd('f64x2.promote_low_f32x4', [x]));
   const good = andnot(simd('f32x4.eq', [x, x]), denormalLanes(SINGLE, x));
-  b.if(simd('i32x4.all_true', [good], I32).eqz(), () => {
+  b.unlikely(simd('i32x4.all_true', [good], I32).eqz(), () => {
     b.callFaulting('sseExtendPacked', x);
     b.set(r, b.state('v128.load', SSE.result));
   });
@@ -194,7 +194,7 @@ function roundPacked(b: Builder, bits: 32 | 64): void {
   const all = bits === 32 ? 'i32x4.all_true' : 'i64x2.all_true';
   const exact = simd(all, [simd(`${s}.eq`, [r, x])], I32);
   const numbers = andnot(simd(`${s}.eq`, [x, x]), denormalLanes(shapeOf(bits), x));
-  b.if(
+  b.unlikely(
     exact
       .or(inexactIsQuiet(b))
       .and(simd(all, [numbers], I32))
@@ -212,7 +212,7 @@ function roundScalar(b: Builder, bits: 32 | 64): void {
   const imm = imm8(b, 2);
   const r = rounding(b, roundingMode(b, imm), (operator) => x.unary(operator, x.type));
   const odd = x.ne(x).or(isDenormalScalar(shapeOf(bits), x));
-  b.if(r.eq(x).or(inexactIsQuiet(b)).and(odd.eqz()).eqz(), () => {
+  b.unlikely(r.eq(x).or(inexactIsQuiet(b)).and(odd.eqz()).eqz(), () => {
     b.callFaulting(`sseRoundScalar${bits}`, bitsOf(x), imm);
     b.set(r, resultFloat(b, bits));
   });

@@ -11,6 +11,21 @@ import { type Instruction, instruction } from './rows.ts';
  * goes to the routine of the same name.
  */
 
+const CR4_TSD = 4;
+const RAX = 0,
+  RCX = 1,
+  RDX = 2;
+
+/** The time-stamp counter into EDX:EAX. The routine does it where level 3 may not, or time is not to be had at once. */
+function readTimeStamp(b: Builder, routine: string): void {
+  const refused = b.state('i32.load', S.cr4).and(CR4_TSD).ne(0).and(b.state('i32.load', S.cpl).ne(0));
+  b.unlikely(refused.or(b.state('i32.load', S.tscFast).eqz()), () => b.system(routine));
+  b.outside();
+  const ticks = b.call('tscNow');
+  b.setGpr(RAX, 32, ticks.wrap());
+  b.setGpr(RDX, 32, ticks.shrU(32n).wrap());
+}
+
 const leave =
   (name: string) =>
   (b: Builder): void =>
@@ -231,8 +246,16 @@ const generalInstructions: readonly Instruction[] = [
   system('cpuid', '0F A2'),
   // There is no VMX; the hypervisor that CPUID names takes its calls by it.
   instruction('vmcall', 'NP 0F 01 /m=C1', leave('vmcall'), { cpuid: 'HYPERVISOR' }),
-  instruction('rdtsc', '0F 31', leave('rdtsc'), { cpuid: 'TSC' }),
-  instruction('rdtscp', '0F 01 /m=F9', leave('rdtscp'), { cpuid: 'RDTSCP' }),
+  instruction('rdtsc', '0F 31', (b) => readTimeStamp(b, 'rdtsc'), { cpuid: 'TSC' }),
+  instruction(
+    'rdtscp',
+    '0F 01 /m=F9',
+    (b) => {
+      readTimeStamp(b, 'rdtscp');
+      b.setGpr(RCX, 32, b.state('i32.load', S.tscAux));
+    },
+    { cpuid: 'RDTSCP' },
+  ),
   // There are no performance counters: every index is out of range.
   instruction('rdpmc', '0F 33', (b) => b.raise(13, 0)),
   privileged('rdmsr', '0F 32', 'MSR'),

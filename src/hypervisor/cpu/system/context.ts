@@ -43,6 +43,8 @@ export interface CpuPlatform {
   msrWrite(index: number, value: bigint): boolean;
   /** The time-stamp counter. */
   tsc(): bigint;
+  /** The counter less what is in S.tscOffset, which whoever gives this keeps right; for reads without a routine. */
+  elapsed?: (() => number) | undefined;
   setTsc(value: bigint): void;
   /** 64 random bits, from the machine's door. */
   random64(): bigint;

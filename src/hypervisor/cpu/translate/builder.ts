@@ -724,6 +724,13 @@ export class RegionBuilder implements Builder {
     if (this.#depth === 0) this.#closeConditional();
   }
 
+  unlikely(condition: Val, then: (label: Label) => void): void {
+    this.if(condition, (label) => {
+      if (label !== NOWHERE) this.#f.rare();
+      then(label);
+    });
+  }
+
   #join(before: Environment, arms: readonly Environment[]): Environment {
     const alive = arms.filter((arm) => !arm.ended);
     const joined = new Environment(this.long, before);
@@ -811,6 +818,9 @@ export class RegionBuilder implements Builder {
     return this.long ? linear : linear.and(0xffff_ffffn);
   }
 
+  outside(): void {
+    throw new Untranslatable('a call to the outside');
+  }
   call(name: string, ...args: Val[]): Val {
     return this.let(this.#f.call(this.#module.runtime(name), ...args));
   }

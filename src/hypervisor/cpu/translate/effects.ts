@@ -299,6 +299,9 @@ class EffectsBuilder implements Builder {
     otherwise?.(label);
     this.#depth -= 1;
   }
+  unlikely(condition: Val, then: (label: Label) => void): void {
+    this.if(condition, then);
+  }
   loop(_body: (label: Label) => void): void {
     throw new Unsupported();
   }
@@ -340,6 +343,9 @@ class EffectsBuilder implements Builder {
     return this.#dummy(I64);
   }
 
+  outside(): void {
+    this.#atMost('handler');
+  }
   #calls(name: string): void {
     this.calls.add(name);
     if (!isPure(name)) this.#atMost('handler');
@@ -375,6 +381,7 @@ const RESULTS = new Map<string, ValType>([
   ['sseImageGet64', I64],
   ['pdep', I64],
   ['pext', I64],
+  ['tscNow', I64],
 ]);
 
 /** Fields from which the engine derives how code runs. */

@@ -12,3 +12,9 @@ export interface RuntimeEnv {
   /** () → nothing: finishes what `writable` began. */
   readonly commit: FunctionRef;
 }
+
+/** What a group may call outside of the processor. */
+export interface OutsideEnv {
+  /** () → f64: ticks of the time-stamp counter since power-on. May ask the engine to stop. */
+  readonly elapsed: FunctionRef;
+}

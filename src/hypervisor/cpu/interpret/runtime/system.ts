@@ -21,7 +21,7 @@ import type { ModuleBuilder } from '../../wasm/module.ts';
 import { I32, I64 } from '../../wasm/opcodes.ts';
 import { i32, i64, select, type Value } from '../../wasm/value.ts';
 import { ACCESS } from '../paging.ts';
-import type { RuntimeEnv } from './env.ts';
+import type { OutsideEnv, RuntimeEnv } from './env.ts';
 
 /**
  * What a 64-bit kernel does on every entry and every way out, for the case that
@@ -103,7 +103,10 @@ function emitCode(f: FunctionBuilder, selector: Value, level: Value): void {
   f.store('i32.store', S.cpl, level);
 }
 
-export function addSystemRuntime(m: ModuleBuilder, env: RuntimeEnv): Record<string, FunctionRef> {
+export function addSystemRuntime(
+  m: ModuleBuilder,
+  env: RuntimeEnv & OutsideEnv,
+): Record<string, FunctionRef> {
   /** The supervisor's view: user pages are refused under SMAP, unless `open`. */
   const supervisorView = (f: FunctionBuilder, open: Value): void => {
     const smap = f.let(word(f, S.cr4).and(CR4_SMAP).ne(0).and(open.eqz()));
@@ -317,5 +320,8 @@ export function addSystemRuntime(m: ModuleBuilder, env: RuntimeEnv): Record<stri
     },
   );
   m.export(enterHandler);
-  return { traced, setAc, enterSyscall, leaveSyscall, returnLong, enterHandler };
+  const tscNow = m.fn('tscNow', [], [I64], (f) => {
+    f.return(quad(f, S.tscOffset).add(f.call(env.elapsed).convert('i64.trunc_f64_u', I64)));
+  });
+  return { tscNow, traced, setAc, enterSyscall, leaveSyscall, returnLong, enterHandler };
 }

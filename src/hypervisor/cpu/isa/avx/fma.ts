@@ -104,7 +104,7 @@ function packed(bits: 32 | 64, order: Order, signs: number) {
     else {
       const { result, good } = bySum(b, signs, operands);
       b.set(r, result);
-      b.if(settled(b).and(allLanes(SINGLE, good)).eqz(), exactly);
+      b.unlikely(settled(b).and(allLanes(SINGLE, good)).eqz(), exactly);
     }
     b.write(0, r);
   };
@@ -139,7 +139,7 @@ function scalar(bits: 32 | 64, order: Order, signs: number) {
     else {
       const { result, good } = scalarBySum(b, signs, operands);
       b.set(r, result);
-      b.if(settled(b).and(good).eqz(), exactly);
+      b.unlikely(settled(b).and(good).eqz(), exactly);
     }
     b.write(0, withLow(whole, r, bits));
   };
