@@ -283,8 +283,9 @@ export class Interpreter implements CpuEngine, MemoryMapping {
     const tier = this.#tier;
     const budget = tier ? Math.min(limit, tier.sliceLimit()) : limit;
     this.#repeating = false;
+    const before = this.#retired;
     const code = this.#runModule(budget);
-    if (code === LEAVE.next) tier?.sliceEnded();
+    if (code === LEAVE.next) tier?.sliceEnded(this.#retired - before);
     return code;
   }
 
