@@ -4,8 +4,8 @@ import type { CodeMode } from '../../decode/decoder.ts';
  * How control leaves a region, or is away from it for an instruction:
  * `branch` to code outside that is known, `indirect` to what is known at run
  * time only, `budget` at the end of a slice, `interpreted` in front of an
- * instruction that the interpreter has to do, `moved` because the page of the
- * code that comes next lies elsewhere now; `handler` is a call of the
+ * instruction that the interpreter has to do, `moved` because the fetch TLB
+ * does not have the page of the code that comes next where it was; `handler` is a call of the
  * interpreter's handler, `left` one that did not come back, and `rewritten`
  * one that may have overwritten what comes behind it.
  */

@@ -38,7 +38,7 @@ const KINDS: Readonly<Record<SiteKind, string>> = {
   indirect: 'indirect',
   budget: 'end of a slice',
   interpreted: 'left to the interpreter',
-  moved: 'the page behind is mapped elsewhere',
+  moved: 'to a page that the fetch TLB does not have, or has elsewhere',
   handler: 'call of a handler',
   left: 'a handler that did not come back',
   rewritten: 'code overwritten behind a handler',
@@ -223,8 +223,13 @@ function instructionLines(
   });
 }
 
+/** Functions of modules as text: many regions lie in one. */
+const functionsOf = new WeakMap<Uint8Array, readonly string[]>();
+
 function wasmLines({ wasm, ordinal, anatomy }: HotRegion): string[] {
-  const functions = moduleText(wasm, { addressName: stateName }).split(/^(?=\(func )/m);
+  const functions =
+    functionsOf.get(wasm) ?? moduleText(wasm, { addressName: stateName }).split(/^(?=\(func )/m);
+  functionsOf.set(wasm, functions);
   const own = functions.find((text) => text.startsWith(`(func $r${ordinal} `)) ?? '';
   return own.trimEnd().replace(`$r${ordinal}`, `$${anatomy.name}`).split('\n');
 }
