@@ -108,7 +108,7 @@ test('a reset with --no-reboot is status 3', async () => {
 test('--profile writes what the translator made of the guest', async () => {
   const path = join(directory, 'profile.txt');
   const image = ending(({ asm }) => {
-    asm.mov('ecx', 1 << 30);
+    asm.mov('ecx', 1 << 29);
     asm.db(0x49, 0x75, 0xfd); // dec ecx; jnz, and all of that back
     asm.out(0xf4, 1);
   });
