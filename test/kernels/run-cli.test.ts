@@ -1,6 +1,6 @@
 /** Test kernels through `teremok run`, by Multiboot and by PVH; its exit statuses. */
 import assert from 'node:assert/strict';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -103,6 +103,26 @@ test('a triple fault is status 3, with a line that says so', async () => {
 test('a reset with --no-reboot is status 3', async () => {
   const { status } = await run(ending(({ asm }) => asm.out(0xcf9, 6)));
   assert.equal(status, 3);
+});
+
+test('--profile writes what the translator made of the guest', async () => {
+  const path = join(directory, 'profile.txt');
+  const image = ending(({ asm }) => {
+    asm.mov('ecx', 1 << 29);
+    asm.db(0x49, 0x75, 0xfd); // dec ecx; jnz, and all of that back
+    asm.out(0xf4, 1);
+  });
+  const { status, stderr } = await run(image, ['--debug-exit', '--profile', `${path},regions=1`]);
+  assert.equal(stderr, '');
+  assert.equal(status, 3);
+  const text = await readFile(path, 'utf8');
+  assert.match(text, /^ {2}translate +[\d,]+ \(\d+\.\d %\)$/m);
+  // The loop, with its way out, its code and what became of it.
+  const region = /^1\. region_[0-9a-f]+$.*(?=^HOTTEST PLACES)/ms.exec(text)?.[0] ?? '';
+  assert.match(region, /32-bit code, privilege 0/);
+  assert.match(region, /end of a slice at [0-9a-f]+ to [0-9a-f]+$/m);
+  assert.match(region, /[0-9a-f]+ +49 +dec ecx$/m);
+  assert.match(region, /\(func \$region_[0-9a-f]+ \(param i32\) \(result i32\)/);
 });
 
 test('--timeout is status 124', async () => {

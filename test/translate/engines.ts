@@ -1,5 +1,6 @@
 import { RUN_LENGTH } from '../../src/hypervisor/cpu/interpret/run-decoder.ts';
 import { GPR_NAMES } from '../../src/hypervisor/cpu/system/snapshot.ts';
+import type { TranslationProfile } from '../../src/hypervisor/cpu/translate/profile/translation-profile.ts';
 import { LIMITS, TRANSLATION, Translator } from '../../src/hypervisor/cpu/translate/translator.ts';
 import { disassemble } from '../native/differential.ts';
 import { type HostFault, type HostState, hostHas } from '../native/host-cpu.ts';
@@ -18,6 +19,7 @@ export interface Setting {
   readonly beside?: boolean;
   /** Regions at most. */
   readonly regions?: number;
+  readonly profile?: TranslationProfile;
 }
 
 /** Regions begin at different places, after different paths. */
@@ -78,8 +80,17 @@ export function makeTranslator({
   count,
   beside = false,
   regions = TRANSLATION.regions,
+  profile,
 }: Setting): TranslatingMachine {
-  const options = { ...TRANSLATION, threshold, sliceInstructions: slice, count, immediate: !beside, regions };
+  const options = {
+    ...TRANSLATION,
+    threshold,
+    sliceInstructions: slice,
+    count,
+    immediate: !beside,
+    regions,
+    profile,
+  };
   const machine = new ProgramMachine((host) => new Translator(host, options));
   return { name: `translator(${threshold},${slice})`, machine, counts: count };
 }

@@ -3,8 +3,7 @@
 import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
-import { gpr, S, xmm } from '../../src/hypervisor/cpu/layout.ts';
-import { GPR_NAMES } from '../../src/hypervisor/cpu/system/snapshot.ts';
+import { stateName } from '../../src/hypervisor/cpu/translate/profile/state-names.ts';
 import { moduleText } from '../../src/hypervisor/cpu/wasm/text.ts';
 import { disassemble } from '../native/differential.ts';
 import { Engines } from './engines.ts';
@@ -12,23 +11,6 @@ import { GOLDEN, type GoldenProgram, goldenProgram } from './golden-programs.ts'
 
 const UPDATE = process.argv.includes('--update');
 const FOLDER = new URL('golden/', import.meta.url);
-
-/** Names of the state block's fields, so that the text does not change when they move. */
-const names = new Map<number, string>();
-for (const [name, at] of Object.entries(S)) if (name !== 'gpr' && name !== 'xmm') names.set(at, name);
-for (let n = 0; n < 16; n++) {
-  names.set(gpr(n), GPR_NAMES[n] ?? '');
-  names.set(xmm(n), `xmm${n}`);
-}
-const LAST = Math.max(...names.keys());
-
-function addressName(address: number): string | undefined {
-  if (address < S.gpr || address > LAST + 8) return undefined;
-  const exact = names.get(address);
-  if (exact !== undefined) return exact;
-  const base = Math.max(...[...names.keys()].filter((at) => at < address));
-  return `${names.get(base)}+${address - base}`;
-}
 
 /** The module that holds the last region made while `run` runs. */
 function lastModule(run: () => void): Uint8Array | undefined {
@@ -67,9 +49,10 @@ describe('the code of', () => {
     });
     assert.equal(what, 'end');
     assert.ok(bytes, 'a region was made');
-    const functions = moduleText(bytes, { addressName, hidden: { resume: [1], invoke: [0] } }).split(
-      /^(?=\(func )/m,
-    );
+    const functions = moduleText(bytes, {
+      addressName: stateName,
+      hidden: { resume: [1], invoke: [0] },
+    }).split(/^(?=\(func )/m);
     for (const helper of functions.filter((f) => !isRegion(f))) helpers.add(helper);
     const listing = disassemble(program.code.subarray(0, program.end - program.at), program.mode, program.at);
     return [...listing.split('\n').map((line) => `;;${line}\n`), ...functions.filter(isRegion)].join('');

@@ -29,7 +29,14 @@ export interface RunOptions {
   readonly testDevice: boolean;
   readonly noReboot: boolean;
   readonly stats: string | undefined;
+  /** A report on translated code, and how many regions it tells in full. */
+  readonly profile: RunProfile | undefined;
   readonly timeoutSeconds: number | undefined;
+}
+
+export interface RunProfile {
+  readonly path: string;
+  readonly regions: number;
 }
 
 export interface RunDisk {
@@ -85,6 +92,10 @@ export const RUN_OPTIONS: OptionSpecs = {
   'test-device': { description: 'the devices that kernel unit tests expect' },
   'no-reboot': { description: 'end with exit status 3 when the guest resets the machine' },
   stats: { value: 'FILE', description: 'write what the run took, as JSON, at its end' },
+  profile: {
+    value: 'FILE[,regions=N]',
+    description: 'write what the translator made of the guest at the end: the N (20) hottest regions in full',
+  },
   timeout: { value: 'SECONDS', description: 'end the machine after this time, with exit status 124' },
 };
 
@@ -150,6 +161,22 @@ function parseDisk(text: string): RunDisk {
   }
   checkReadable('disk', path, !readonly);
   return { path, readonly, format, bus };
+}
+
+/** The hottest regions that a profile tells in full: as many as when nothing is said, and at most. */
+const PROFILED_REGIONS = { default: 20, most: 10_000 } as const;
+
+function parseProfile(text: string | undefined, engine: RunOptions['engine']): RunProfile | undefined {
+  if (text === undefined) return undefined;
+  if (engine === 'interpret')
+    throw new UsageError('--profile is about translated code: not with --engine interpret');
+  const [, path = '', given] = /^(.*?)(?:,regions=(.*))?$/s.exec(text) ?? [];
+  if (path === '') throw new UsageError(`--profile ${text} names no file`);
+  const regions = given === undefined ? PROFILED_REGIONS.default : Number(given);
+  if (!Number.isInteger(regions) || regions < 1 || regions > PROFILED_REGIONS.most)
+    throw new UsageError(`--profile takes 1 to ${PROFILED_REGIONS.most} regions, not ‘${given}’`);
+  checkWritable('profile', path);
+  return { path, regions };
 }
 
 function parseDisplay(text = 'none'): RunDisplay | undefined {
@@ -244,6 +271,7 @@ export function parseRunOptions(options: Options): RunOptions {
     testDevice: options.has('test-device'),
     noReboot: options.has('no-reboot'),
     stats,
+    profile: parseProfile(options.text('profile'), engine),
     timeoutSeconds,
   };
 }

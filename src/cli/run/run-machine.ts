@@ -3,13 +3,14 @@ import { join } from 'node:path';
 import type { ByteInput, ByteSink } from '../../hypervisor/backends/streams.ts';
 import { NullSink, pipeToInput, StreamSink } from '../../hypervisor/backends/streams.ts';
 import type { Machine, MachineBackends, MachineConfig, MachineExit } from '../../hypervisor/index.ts';
-import { createMachine } from '../../hypervisor/index.ts';
+import { createMachine, TranslationProfile } from '../../hypervisor/index.ts';
 import { CommandError, EXIT, UsageError } from '../command.ts';
 import { cacheDirectory } from '../setup/bootstrap.js';
 import { FIRMWARE, provideDebianFiles } from '../setup/guest/debian-files.ts';
 import { Terminal } from '../terminal.ts';
 import { ESCAPE_HELP, EscapeReader } from './escape.ts';
 import type { RunOptions } from './options.ts';
+import { saveProfile } from './profile.ts';
 import { RunScreen } from './run-display.ts';
 import type { RunStats } from './stats.ts';
 import { addStats, formatStats } from './stats.ts';
@@ -36,6 +37,7 @@ export async function runMachine(options: RunOptions, cacheFolder: string): Prom
   const onTerminate = (): void => asked.resolve({ kind: 'signal', status: 143 });
   process.on('SIGINT', onInterrupt).on('SIGTERM', onTerminate).on('SIGHUP', onTerminate);
   let stats: RunStats | undefined;
+  const profile = options.profile && new TranslationProfile();
   const screen = new RunScreen();
   const log = options.firmwareLog === undefined ? undefined : openSync(options.firmwareLog, 'w');
   try {
@@ -44,6 +46,7 @@ export async function runMachine(options: RunOptions, cacheFolder: string): Prom
       const machine = await build(options, {
         serial: console.sink,
         cacheFolder,
+        ...(profile && { profile }),
         ...(log !== undefined && { firmwareLog: (line) => writeSync(log, `${line}\n`) }),
       });
       console.connect(machine.serialInput);
@@ -63,6 +66,7 @@ export async function runMachine(options: RunOptions, cacheFolder: string): Prom
     await screen.close();
     if (log !== undefined) closeSync(log);
     if (options.stats !== undefined && stats !== undefined) saveStats(options.stats, stats);
+    if (options.profile && profile && stats) await saveProfile(options.profile, profile, stats);
   }
 }
 

@@ -8,6 +8,7 @@ import { Interpreter } from '../cpu/interpret/engine.ts';
 import { CS, FRAMES, gpr, RAM, S, SEG, segment } from '../cpu/layout.ts';
 import type { CpuPlatform } from '../cpu/system/context.ts';
 import { CPU_PROFILES, CpuidTable, type CpuProfile } from '../cpu/system/cpuid.ts';
+import type { TranslationProfile } from '../cpu/translate/profile/translation-profile.ts';
 import { TRANSLATION, Translator, type TranslatorOptions } from '../cpu/translate/translator.ts';
 import { debugExitStatus } from '../devices/debug-exit.ts';
 import type { BootRequest } from '../firmware/boot-state.ts';
@@ -113,6 +114,8 @@ export interface MachineBackends {
   readonly cacheFolder?: string;
   /** How eagerly code is translated, for tests. */
   readonly translation?: TranslatorOptions;
+  /** Collects what translated code does, place by place; it costs some of its speed. */
+  readonly profile?: TranslationProfile;
 }
 
 /** What cannot be built, told to the user. */
@@ -377,10 +380,10 @@ export async function createMachine(config: MachineConfig, backends: MachineBack
       platform: cpuPlatform(pc, door, tsc, clock, cpuid),
       ...(config.engine !== 'interpret' && {
         tier: (host) =>
-          new Translator(
-            host,
-            backends.translation ?? { ...TRANSLATION, count: config.countRegions ?? false },
-          ),
+          new Translator(host, {
+            ...(backends.translation ?? { ...TRANSLATION, count: config.countRegions ?? false }),
+            profile: backends.profile,
+          }),
       }),
     });
     const processor = engine;

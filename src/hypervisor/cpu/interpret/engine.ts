@@ -122,6 +122,8 @@ export class Interpreter implements CpuEngine, MemoryMapping {
   #stepNext = false;
   /** Instructions until the tier looks where the processor is. */
   #untilSample = 0;
+  /** Instructions retired when it did last. */
+  #sampledAt = 0;
   /** Which TF decides whether a trap follows the instruction stepped: of before, of after, or none does. */
   #trapRule: 'before' | 'after' | 'none' = 'before';
   /** DR7 enables a breakpoint: every instruction is a step. */
@@ -301,7 +303,8 @@ export class Interpreter implements CpuEngine, MemoryMapping {
     const before = this.#retired;
     const code = this.#runModule(Math.min(limit, this.#untilSample));
     if (code === LEAVE.next) {
-      tier.sliceEnded();
+      tier.sliceEnded(this.#retired - this.#sampledAt);
+      this.#sampledAt = this.#retired;
       this.#untilSample = 0;
     }
     // What a device ends early counts too: else a guest that is busy with those is never sampled.

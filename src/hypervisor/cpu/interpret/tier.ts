@@ -27,8 +27,8 @@ export interface Tier {
   readonly overrun: number;
   /** Instructions that the next slice should have at most. */
   sliceLimit(): number;
-  /** A slice ended at S.rip, which is where a branch led. */
-  sliceEnded(): void;
+  /** A slice of so many instructions ended at S.rip, which is where a branch led. */
+  sliceEnded(instructions: number): void;
   /** Bytes of one page of RAM that hold decoded code were written; records are dropped already. */
   invalidate(physical: number, bytes: number): void;
   /** All records are gone. */

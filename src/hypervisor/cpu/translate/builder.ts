@@ -25,6 +25,7 @@ import {
   zeroFlag,
 } from './flags.ts';
 import type { RegionModule } from './module.ts';
+import type { FailedAccess } from './profile/site-counters.ts';
 
 /** A form that cannot be translated where it stands. */
 export class Untranslatable extends Error {}
@@ -41,8 +42,8 @@ export interface RegionFlow {
   taken(): void;
   /** To an offset in CS that is known at run time only. */
   indirect(to: Val): void;
-  /** Out of the region in front of the instruction, for the interpreter to do it. */
-  bail(): void;
+  /** Out of the region in front of the instruction, for the interpreter to do it: `why`, or because of the access. */
+  bail(why: string, access?: FailedAccess): void;
 }
 
 /**
@@ -115,14 +116,15 @@ export class RegionBuilder implements Builder {
     this.#places.clear();
     const { instruction, vex } = i.encoding;
     if (vex !== undefined && !this.long) throw new Untranslatable('VEX outside of 64-bit mode');
-    if (instruction.privilege === 0) this.if(this.#f.load('i32.load', S.cpl), () => this.#bail());
+    if (instruction.privilege === 0)
+      this.if(this.#f.load('i32.load', S.cpl), () => this.#bail('a privileged instruction'));
     if (instruction.unit) this.#requireUnit(UNIT_BIT[instruction.unit]);
     instruction.semantics(this);
   }
 
   #requireUnit(bit: number): void {
     if ((this.environment.units & bit) !== 0) return;
-    this.if(this.#f.load('i32.load', S.unitTrap).and(bit), () => this.#bail());
+    this.if(this.#f.load('i32.load', S.unitTrap).and(bit), () => this.#bail('a unit that traps'));
     this.environment.units |= bit;
   }
 
@@ -169,9 +171,9 @@ export class RegionBuilder implements Builder {
   }
 
   /** Leaves in front of the instruction. */
-  #bail(): void {
+  #bail(why: string): void {
     if (this.#depth > 0) this.#f.rare();
-    this.#flow.bail();
+    this.#flow.bail(why);
     this.environment.ended = true;
   }
 
@@ -467,7 +469,9 @@ export class RegionBuilder implements Builder {
     if (index === FLAT || index < FS) return offset;
     const base = this.#f.load('i64.load', segment(index));
     if (this.long) return offset.add(base);
-    this.if(this.#f.load('i32.load', segment(index) + SEG.checked), () => this.#bail());
+    this.if(this.#f.load('i32.load', segment(index) + SEG.checked), () =>
+      this.#bail('a segment that is checked'),
+    );
     return offset.add(base).and(0xffff_ffffn);
   }
   segmented(which: 'record' | 'es', offset: Val, _bytes: number, _access: 'r' | 'w'): Val {
@@ -540,13 +544,13 @@ export class RegionBuilder implements Builder {
     f.unlikely(last.and(-4096n).ne(tag), () => {
       const { regionRead, regionWrite } = this.#module.core;
       f.set(host, f.call(write ? regionWrite : regionRead, address, i32(bytes), tag, this.#record));
-      f.unlikely(host.eqz(), () => this.#flow.bail());
+      f.unlikely(host.eqz(), () => this.#flow.bail('memory', { address, bytes, write, entry }));
     });
     return host;
   }
 
   checkAligned(linear: Val, bytes: number): void {
-    this.if(linear.wrap().and(bytes - 1), () => this.#bail());
+    this.if(linear.wrap().and(bytes - 1), () => this.#bail('an operand that is not aligned'));
   }
 
   // Stack: flat outside of 64-bit mode, and 32 bits wide
@@ -791,9 +795,9 @@ export class RegionBuilder implements Builder {
 
   // Leaving
 
-  raise(_vector: number, _errorCode?: Val | number): void {
+  raise(vector: number, _errorCode?: Val | number): void {
     // The interpreter meets the same condition, and raises it with everything that goes with it.
-    this.#bail();
+    this.#bail(`exception ${vector}`);
   }
   again(): void {
     throw new Untranslatable('an instruction that begins anew');
@@ -831,10 +835,10 @@ export class RegionBuilder implements Builder {
     return this.#f.call(this.#module.runtime(name), ...args);
   }
   callFaulting(name: string, ...args: Val[]): void {
-    this.#f.unlikely(this.#f.call(this.#module.runtime(name), ...args), () => this.#flow.bail());
+    this.#f.unlikely(this.#f.call(this.#module.runtime(name), ...args), () => this.#flow.bail(name));
   }
-  system(_name: string): void {
-    this.#bail();
+  system(name: string): void {
+    this.#bail(name);
   }
 }
 

@@ -9,6 +9,8 @@ import type { GuestInstruction } from './code.ts';
 import { Environment } from './environment.ts';
 import { DEFERRED, type Flags, lazyForm, SIZES } from './flags.ts';
 import { type RegionModule, storeLazy } from './module.ts';
+import type { SiteKind } from './profile/anatomy.ts';
+import type { FailedAccess, SiteCounters } from './profile/site-counters.ts';
 import type { Block, Region, Target } from './region.ts';
 
 /** What a region's code is made for. */
@@ -22,6 +24,8 @@ export interface RegionContext {
   readonly windows: boolean;
   /** Count entries, instructions and exits in S.regionCounters. */
   readonly count: boolean;
+  /** For a profile: counts each way out by its place too. */
+  readonly sites?: SiteCounters | undefined;
   /** Address of a record for one instruction, with one behind it that resumes the region. */
   readonly record: (i: GuestInstruction) => Val;
 }
@@ -111,6 +115,7 @@ class RegionEmitter implements RegionFlow {
       if ((xmms >> n) & 1) this.#xmms[n] = f.local(V128, f.load('v128.load', xmm(n)));
     }
     this.#count('entries');
+    this.#context.sites?.entered(f);
     if (this.#context.count) f.set(this.#entryBudget, this.#budget);
     this.#builder.environment = new Environment(this.#context.long);
     f.block((exit) => {
@@ -127,7 +132,13 @@ class RegionEmitter implements RegionFlow {
   }
   /** The instructions since the entry, for what is about to leave. */
   #countInstructions(retired: Val): void {
-    this.#count('instructions', this.#entryBudget.sub(this.#budget).add(retired).extendS());
+    const instructions = this.#entryBudget.sub(this.#budget).add(retired).extendS();
+    this.#count('instructions', instructions);
+    this.#context.sites?.retired(this.#f, instructions);
+  }
+  /** For a profile: control leaves at the instruction under way. */
+  #leaving(kind: SiteKind, more: { to?: number; why?: string } = {}): void {
+    this.#context.sites?.count(this.#f, { kind, at: this.#instruction?.at ?? this.#block.at, ...more });
   }
 
   /** The rare ways out of the region come together here, so that each of them is small. */
@@ -165,9 +176,10 @@ class RegionEmitter implements RegionFlow {
     for (const index of [CS, DS, ES, SS]) odd = odd.or(f.load('i64.load', segment(index)));
     for (const index of [DS, ES, SS]) odd = odd.or(f.load('i64.load32_u', segment(index) + SEG.checked));
     const big = f.load('i32.load', segment(SS) + SEG.attributes).and(0x4000);
-    f.unlikely(odd.ne(0n).or(big.eqz()), () =>
-      f.returnCall(this.#module.core.resume, this.#record, i32(this.#context.entryHandler)),
-    );
+    f.unlikely(odd.ne(0n).or(big.eqz()), () => {
+      this.#leaving('interpreted', { why: 'a segment that is not flat' });
+      f.returnCall(this.#module.core.resume, this.#record, i32(this.#context.entryHandler));
+    });
   }
 
   // Structure
@@ -231,6 +243,7 @@ class RegionEmitter implements RegionFlow {
     const environment = new Environment(this.#context.long, this.#builder.environment);
     environment.retired += 1;
     this.#count('indirect');
+    this.#leaving('indirect');
     this.#leave(environment, target);
   }
 
@@ -245,11 +258,13 @@ class RegionEmitter implements RegionFlow {
     this.#instruction = instruction;
   }
 
-  bail(): void {
+  bail(why: string, access?: FailedAccess): void {
     const f = this.#f;
     const { environment } = this.#builder;
     const i = this.#instruction;
     if (!i) throw new Error('no instruction to leave at');
+    if (access) this.#context.sites?.countAccess(f, i.at, access);
+    else this.#leaving('interpreted', { why });
     if (this.#block !== this.#region.entry || i !== this.#block.instructions[0]) {
       this.#count('interpreted');
       this.#leaveRarely(environment, i.at);
@@ -277,16 +292,21 @@ class RegionEmitter implements RegionFlow {
     const to = target.block;
     if (!to) {
       this.#count('branches');
+      this.#leaving('branch', { to: target.at });
       return this.#leave(environment, rip);
     }
     const last = from.instructions.at(-1);
     const page = target.at >> 12;
     if (page !== 0 && last && page !== last.at >> 12)
-      f.unlikely(this.#elsewhere(page), () => this.#leaveRarely(environment, target.at));
+      f.unlikely(this.#elsewhere(page), () => {
+        this.#leaving('moved', { to: target.at });
+        this.#leaveRarely(environment, target.at);
+      });
     if (to.order <= from.order) {
       this.#settleBudget(environment);
       f.unlikely(this.#budget.leS(0), () => {
         this.#count('budget');
+        this.#leaving('budget', { to: target.at });
         this.#leaveRarely(environment, target.at);
       });
       this.#canonicalize(to, environment);
@@ -336,8 +356,12 @@ class RegionEmitter implements RegionFlow {
     f.store('i32.store', S.budget, this.#budget.sub(environment.retired));
     const invalidations = f.let(f.load('i32.load', S.codeInvalidations));
     this.#count('handlers');
+    this.#leaving('handler');
     const code = f.let(f.call(this.#module.core.invoke, this.#context.record(i)));
-    f.unlikely(code.ne(LEAVE.resume), () => f.return(code));
+    f.unlikely(code.ne(LEAVE.resume), () => {
+      this.#leaving('left');
+      f.return(code);
+    });
     const behind = new Environment(this.#context.long);
     behind.retired = environment.retired;
     behind.addresses.forgetBehind(environment.addresses);
@@ -353,6 +377,7 @@ class RegionEmitter implements RegionFlow {
     f.unlikely(f.load('i32.load', S.codeInvalidations).ne(invalidations), () => {
       const leaving = new Environment(this.#context.long, behind);
       leaving.retired += 1;
+      this.#leaving('rewritten');
       this.#leaveRarely(leaving, i.at + i.length);
     });
   }

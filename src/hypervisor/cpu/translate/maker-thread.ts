@@ -24,11 +24,12 @@ export interface MakerThread {
 /** Of the thread's heap, so that many machines fit on a host. */
 const HEAP_MIB = { young: 16, old: 128 } as const;
 
-export function startMakerThread({ memory, ramBytes, interpreter, count }: RegionMakerOptions): MakerThread {
+export function startMakerThread(options: RegionMakerOptions): MakerThread {
+  const { memory, ramBytes, interpreter, count, profile } = options;
   compilersStepBack();
   const { port1: port, port2: theirs } = new MessageChannel();
   const description = describeInterpreter(interpreter);
-  const settings: MakerSettings = { memory, ramBytes, count, description, port: theirs };
+  const settings: MakerSettings = { memory, ramBytes, count, profile, description, port: theirs };
   const worker = new Worker(new URL('./maker-worker.ts', import.meta.url), {
     workerData: settings,
     transferList: [theirs],

@@ -12,6 +12,7 @@ export interface MakerSettings {
   readonly memory: WebAssembly.Memory;
   readonly ramBytes: number;
   readonly count: boolean;
+  readonly profile: boolean;
   readonly description: DescribedInterpreter;
   readonly port: MessagePort;
 }
@@ -25,9 +26,10 @@ export interface Asked {
 const BATCH = 16;
 
 thisThreadStepsBack();
-const { memory, ramBytes, count, description, port } = workerData as MakerSettings; // from startMakerThread
-const interpreter = reviveInterpreter(description, new Uint8Array());
-const maker = new RegionMaker({ memory, ramBytes, interpreter, count });
+const settings = workerData as MakerSettings; // from startMakerThread
+const { memory, port } = settings;
+const interpreter = reviveInterpreter(settings.description, new Uint8Array());
+const maker = new RegionMaker({ ...settings, interpreter });
 const view = new DataView(memory.buffer);
 let epoch = 0;
 let waiting: RegionRequest[] = [];

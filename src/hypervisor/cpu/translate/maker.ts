@@ -10,6 +10,9 @@ import { type CodePageInfo, type GuestInstruction, RegionCode } from './code.ts'
 import { emitRegion } from './emit.ts';
 import { RegionModule } from './module.ts';
 import { guessPage, type PagingState } from './page-walk.ts';
+import type { Anatomy } from './profile/anatomy.ts';
+import { describeRegion } from './profile/describe-region.ts';
+import { ModuleCounters, type SiteCounters } from './profile/site-counters.ts';
 import { findRegion, type Region } from './region.ts';
 
 /** How large regions are: at first, for most code that is hot is not hot for long; and where much time goes. */
@@ -50,12 +53,18 @@ export interface MadeRegion {
   /** The code as it was translated, by granules of 64 bytes: frames' addresses, and their bytes one behind the other. */
   readonly granules: readonly number[];
   readonly code: Uint8Array;
+  /** For a profile. */
+  readonly anatomy?: Anatomy | undefined;
 }
 
 /** A module of regions, exported as r0, r1 and so on. */
 export interface MadeModule {
   readonly module: WebAssembly.Module;
   readonly bytes: number;
+  /** What of the time went into compiling, without what V8 does later. */
+  readonly compileMicroseconds: number;
+  /** The module as it was compiled, for a profile. */
+  readonly wasm?: Uint8Array | undefined;
   readonly regions: readonly MadeRegion[];
   /** Runtime functions that it imports. */
   readonly calls: readonly string[];
@@ -84,6 +93,8 @@ export interface RegionMakerOptions {
   readonly interpreter: GeneratedInterpreter;
   /** Count in the regions what they do. */
   readonly count: boolean;
+  /** Count by place, keep what was made, and name the functions, for a profile. */
+  readonly profile: boolean;
 }
 
 interface Found {
@@ -96,6 +107,7 @@ interface Found {
   readonly code: RegionCode;
   readonly mode: CodeMode;
   readonly physical: (index: number) => number;
+  readonly seen: (at: number) => boolean;
 }
 
 /**
@@ -183,6 +195,7 @@ export class RegionMaker {
         code,
         mode,
         physical,
+        seen,
       });
     } else into.refused.push(record);
     const behind = region?.continuations ?? (instruction ? [instruction.at + instruction.length] : []);
@@ -235,14 +248,18 @@ export class RegionMaker {
         for (const i of block.instructions) for (const name of i.effects.calls) calls.add(name);
     const module = new RegionModule(calls, (name) => this.#signatureOf(name));
     const records: Uint8Array[] = [];
+    const counters = this.#options.profile ? new ModuleCounters(module.m) : undefined;
+    const sites: (SiteCounters | undefined)[] = [];
     for (const [n, one] of found.entries()) {
+      sites[n] = counters?.region();
       try {
-        const ref = module.m.fn(`region ${n}`, [I32], [I32], (f) =>
+        const ref = module.m.fn(nameOf(one), [I32], [I32], (f) =>
           emitRegion(f, module, one.region, {
             long: one.mode === CODE64,
             entryHandler: one.entryHandler,
             windows: one.windows,
             count: this.#options.count,
+            sites: sites[n],
             physical: one.physical,
             record: (i) => {
               records.push(this.#ownRecords(one.code, i));
@@ -260,11 +277,16 @@ export class RegionMaker {
         );
       }
     }
-    const bytes = module.m.finish();
+    counters?.finish();
+    const bytes = module.m.finish({ names: this.#options.profile });
+    const start = performance.now();
+    const compiled = new WebAssembly.Module(bytes);
     return {
-      module: new WebAssembly.Module(bytes),
+      module: compiled,
       bytes: bytes.length,
-      regions: found.map((one) => this.#describe(one)),
+      compileMicroseconds: (performance.now() - start) * 1000,
+      wasm: this.#options.profile ? bytes : undefined,
+      regions: found.map((one, n) => this.#describe(one, sites[n])),
       calls: [...calls],
       records: concatenated(records),
     };
@@ -288,7 +310,8 @@ export class RegionMaker {
     return pair;
   }
 
-  #describe({ linear, record, level, windows, entryHandler, region, code, physical }: Found): MadeRegion {
+  #describe(found: Found, sites: SiteCounters | undefined): MadeRegion {
+    const { linear, record, level, windows, entryHandler, region, code, physical } = found;
     const granules = granulesOf(region, physical);
     const bytes = new Uint8Array(granules.length * GRANULE);
     granules.forEach((at, n) => {
@@ -303,8 +326,14 @@ export class RegionMaker {
       instructions: region.instructions,
       granules,
       code: bytes,
+      anatomy: sites && describeRegion({ ...found, name: nameOf(found), sites }),
     };
   }
+}
+
+/** What profilers of the host show. */
+function nameOf({ linear }: Found): string {
+  return `region_${BigInt.asUintN(64, linear).toString(16)}`;
 }
 
 interface Finding {

@@ -1,9 +1,9 @@
-import { CODE16, type CodeMode } from '../decode/decoder.ts';
+import { CODE16, CODE64, type CodeMode } from '../decode/decoder.ts';
 import { lateName } from '../interpret/generate.ts';
 import { isDevicePage } from '../interpret/physical-map.ts';
 import { RUN_LENGTH } from '../interpret/run-decoder.ts';
 import type { Tier, TierHost } from '../interpret/tier.ts';
-import { FETCH, RAM, RECORD, REGION_COUNTERS, S } from '../layout.ts';
+import { CS, FETCH, RAM, RECORD, REGION_COUNTERS, S, SEG, segment } from '../layout.ts';
 import {
   LIMITS,
   type Made,
@@ -14,6 +14,7 @@ import {
   type RegionRequest,
 } from './maker.ts';
 import { type MakerThread, startMakerThread } from './maker-thread.ts';
+import type { ProfiledRegion, TranslationProfile } from './profile/translation-profile.ts';
 import { FIRST_SLOT } from './slots.ts';
 
 export { LIMITS };
@@ -29,6 +30,8 @@ export interface TranslatorOptions {
   readonly sliceInstructions: number;
   /** Regions at most: when there is no room for another one, all are dropped. Up to 32768. */
   readonly regions: number;
+  /** Told where slices end; regions then count what they do, by place. */
+  readonly profile?: TranslationProfile | undefined;
 }
 
 /** What is right for guests, by measurement. */
@@ -52,6 +55,10 @@ const LONGEST_SLICE = 32;
 /** Instructions that run for each such crossing, where they are few. */
 const FEW_CROSSINGS = 5000;
 const GRANULE = 64;
+/** What slices differ by while a profile is taken, one less than a power of two: or they would end at the same places of a loop. */
+const PROFILE_SPREAD = 4095;
+/** Bytes of interpreted code that a profile keeps. */
+const PROFILE_BYTES = 64;
 
 /** Code of a region: where it lies, and what stands in its place. */
 interface Installed {
@@ -60,6 +67,7 @@ interface Installed {
   readonly granules: ReadonlyMap<number, readonly [number, number]>;
   /** Element of the table. */
   readonly slot: number;
+  readonly profiled: ProfiledRegion | undefined;
   /** Instructions of the slices that ended there, and of all slices in regions when it was put in place. */
   weight: number;
   readonly since: number;
@@ -108,6 +116,7 @@ export class Translator implements Tier {
     modules: 0,
     bytesCompiled: 0,
     translateMicroseconds: 0,
+    compileMicroseconds: 0,
     installMicroseconds: 0,
     samplesInRegions: 0,
     samplesInterpreted: 0,
@@ -118,12 +127,13 @@ export class Translator implements Tier {
 
   constructor(host: TierHost, options: TranslatorOptions) {
     this.#host = host;
-    this.#options = options;
+    const profile = options.profile !== undefined;
+    this.#options = { ...options, count: options.count || profile };
     this.#bytes = new Uint8Array(host.memory.buffer);
     this.#table = host.exports.table;
     this.#slice = options.sliceInstructions;
     const { memory, interpreter, ramBytes } = host;
-    this.#makes = { memory, ramBytes, interpreter, count: options.count };
+    this.#makes = { memory, ramBytes, interpreter, count: this.#options.count, profile };
     if (options.immediate) this.#maker = new RegionMaker(this.#makes);
     else this.#thread = startMakerThread(this.#makes);
   }
@@ -159,10 +169,12 @@ export class Translator implements Tier {
 
   // Samples
 
-  sliceEnded(): void {
+  sliceEnded(instructions: number): void {
     if (this.#thread && this.#asked.size > 0) this.#listen(this.#thread);
     this.#lookAtCrossings();
     const record = this.#recordAtRip();
+    const { profile } = this.#options;
+    if (profile) this.#tell(profile, record, instructions);
     if (record !== 0) this.#sample(record);
   }
 
@@ -216,7 +228,7 @@ export class Translator implements Tier {
       this.#weigh(handler);
       // Where all is translated, samples tell nothing new.
       this.#settled += 1;
-      if (this.#settled >= SETTLED_SAMPLES)
+      if (this.#settled >= SETTLED_SAMPLES && !this.#options.profile)
         this.#slice = Math.min(this.#slice * 2, sliceInstructions * LONGEST_SLICE);
       return;
     }
@@ -237,6 +249,37 @@ export class Translator implements Tier {
     this.#samples.delete(record);
     if (this.#byRecord.size >= this.#options.regions) this.flush();
     this.#ask(view.getBigInt64(S.rip, true), record, 0, true);
+  }
+
+  /** Tells a profile where the slice ended; the next one has another length. */
+  #tell(profile: TranslationProfile, record: number, instructions: number): void {
+    const { view } = this.#host;
+    this.#shift = (this.#shift * 5 + 3) & PROFILE_SPREAD;
+    const cpl = view.getInt32(S.cpl, true);
+    const region = this.#bySlot.get(record === 0 ? 0 : view.getUint16(record + RECORD.handler, true));
+    if (region?.profiled) return profile.inRegion(region.profiled, instructions, cpl);
+    const mode = view.getInt32(S.codeMode, true) as CodeMode;
+    const offset = view.getBigUint64(S.rip, true);
+    const linear = mode === CODE64 ? offset : offset + view.getBigUint64(segment(CS) + SEG.base, true);
+    profile.interpreted(
+      { linear, mode, cpl, why: this.#whyInterpreted(record, mode), code: () => this.#codeAt(linear) },
+      instructions,
+    );
+  }
+  #whyInterpreted(record: number, mode: CodeMode): string {
+    if (mode === CODE16) return '16-bit code';
+    if (record === 0) return 'not decoded yet, or not in RAM';
+    if (this.#refused.has(record)) return 'its first instruction is the interpreter’s';
+    if (this.#asked.has(record)) return 'being made';
+    if (!(this.#maker ?? this.#thread)) return 'no thread makes regions any more';
+    return this.#asked.size >= MOST_ASKED ? 'too many regions are being made' : 'not hot yet';
+  }
+  #codeAt(linear: bigint): Uint8Array {
+    const frame = this.#host.codeAddress(linear & ~0xfffn);
+    if (frame === undefined || isDevicePage(frame)) return new Uint8Array();
+    const at = Number(linear & 0xfffn);
+    const start = ((RAM + frame) >>> 0) + at;
+    return this.#bytes.slice(start, start + Math.min(PROFILE_BYTES, 4096 - at));
   }
 
   /** A region in which much time goes is made anew, larger. */
@@ -286,6 +329,7 @@ export class Translator implements Tier {
   #arrived(epoch: number, { made, asked, refused, late, microseconds, failure }: Made): void {
     const start = performance.now();
     this.#counters.translateMicroseconds += microseconds;
+    this.#counters.compileMicroseconds += made?.compileMicroseconds ?? 0;
     if (failure !== undefined) this.#counters.translationsFailed += 1;
     if (epoch !== this.#epoch) return;
     for (const record of asked) this.#asked.delete(record);
@@ -301,7 +345,7 @@ export class Translator implements Tier {
   }
 
   /** Puts regions in place whose code is still what was translated. */
-  #put({ module, bytes, regions, calls, records }: MadeModule): void {
+  #put({ module, bytes, regions, calls, records, wasm }: MadeModule): void {
     const { cache } = this.#host;
     const current = regions.map((region) => this.#isCurrent(region));
     this.#counters.outdated += current.filter((is) => !is).length;
@@ -321,7 +365,13 @@ export class Translator implements Tier {
     const { exports } = new WebAssembly.Instance(module, { env: this.#imports(calls, at) });
     regions.forEach((region, n) => {
       const code = exports[`r${n}`];
-      if (current[n] && typeof code === 'function') this.#install(region, code);
+      if (!current[n] || typeof code !== 'function') return;
+      const read = exports['counter'] as ((counter: number) => bigint) | undefined; // ModuleCounters
+      const { anatomy } = region;
+      const profiled = wasm &&
+        anatomy &&
+        read && { made: region, anatomy, wasm, ordinal: n, read, dropped: false };
+      this.#install(region, code, profiled);
     });
   }
 
@@ -348,7 +398,7 @@ export class Translator implements Tier {
     return imports;
   }
 
-  #install(made: MadeRegion, code: WebAssembly.ExportValue): void {
+  #install(made: MadeRegion, code: WebAssembly.ExportValue, profiled: ProfiledRegion | undefined): void {
     const before = this.#byRecord.get(made.record);
     if (before) {
       this.#counters.regionsEnlarged += 1;
@@ -357,7 +407,7 @@ export class Translator implements Tier {
     const slot = this.#free.pop() ?? this.#nextSlot++;
     this.#table.set(slot, code);
     const granules = byPage(made.granules);
-    const member: Installed = { made, granules, slot, weight: 0, since: this.#ran };
+    const member: Installed = { made, granules, slot, profiled, weight: 0, since: this.#ran };
     for (const [physical, [low, high]] of granules) {
       this.#host.cache.coverGranules(physical, low, high);
       const set = this.#byPage.get(physical) ?? new Set();
@@ -367,6 +417,7 @@ export class Translator implements Tier {
     this.#byRecord.set(made.record, member);
     this.#bySlot.set(slot, member);
     this.#host.view.setUint16(made.record + RECORD.handler, slot, true);
+    if (profiled) this.#options.profile?.installed(profiled);
     this.#counters.regions += 1;
     this.#counters.instructionsTranslated += made.instructions;
   }
@@ -401,6 +452,7 @@ export class Translator implements Tier {
     const { slot, granules } = member;
     const { record, entryHandler } = member.made;
     this.#byRecord.delete(record);
+    if (member.profiled) member.profiled.dropped = true;
     for (const physical of granules.keys()) this.#byPage.get(physical)?.delete(member);
     this.#counters.regionsDropped += 1;
     const { view } = this.#host;
