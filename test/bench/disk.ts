@@ -23,6 +23,7 @@ const USAGE = `npm run bench -- disk [OPTION …]
   --runs N             how often; the machines take turns, figures are medians (1)
   --rounds N           each job so often in a row; the figure is the last one's, the first one's ratio stands beside (3)
   --scale FACTOR       for the number of requests (1)
+  --clock CLOCK        wall, or cpu: processor time of the machine's process, all its threads (wall)
   --skip-qemu          without QEMU`;
 
 interface Job {
@@ -43,12 +44,15 @@ const JOBS: readonly Job[] = [
 type Bus = 'virtio' | 'ide';
 type Format = 'raw' | 'qcow2';
 
+type Clock = 'wall' | 'cpu';
+
 interface DiskOptions {
   readonly buses: readonly Bus[];
   readonly formats: readonly Format[];
   readonly engine: string;
   readonly runs: number;
   readonly rounds: number;
+  readonly clock: Clock;
   readonly jobs: readonly Job[];
   readonly skipQemu: boolean;
 }
@@ -62,6 +66,7 @@ function readOptions(): DiskOptions | undefined {
       runs: { type: 'string', short: 'n', default: '1' },
       rounds: { type: 'string', default: '3' },
       scale: { type: 'string', default: '1' },
+      clock: { type: 'string', default: 'wall' },
       'skip-qemu': { type: 'boolean', default: false },
       help: { type: 'boolean', default: false },
     },
@@ -85,6 +90,7 @@ function readOptions(): DiskOptions | undefined {
     engine: values.engine,
     runs,
     rounds,
+    clock: list('clock', values.clock, ['wall', 'cpu'])[0] ?? 'wall',
     jobs: JOBS.map(({ name, count }) => ({ name, count: Math.max(1, Math.round(count * scale)) })),
     skipQemu: values['skip-qemu'],
   };
@@ -146,13 +152,15 @@ type Figures = Map<string, Result[][]>;
 
 function printFigures(
   title: string,
-  jobs: readonly Job[],
+  { jobs, clock }: DiskOptions,
   own: Figures,
   theirs: Figures | undefined,
 ): boolean {
   let sound = true;
   const seconds = (runs: readonly Result[][] | undefined, round: number): number | undefined => {
-    const figures = (runs ?? []).flatMap((rounds) => rounds.at(round)?.seconds ?? []);
+    const figures = (runs ?? []).flatMap(
+      (rounds) => rounds.at(round)?.[clock === 'cpu' ? 'cpuSeconds' : 'seconds'] ?? [],
+    );
     return figures.length > 0 ? median(figures) : undefined;
   };
   const ratioOf = (mine: number | undefined, other: number | undefined): number | undefined =>
@@ -194,7 +202,7 @@ function printFigures(
 
 async function run(options: DiskOptions): Promise<void> {
   const version = options.skipQemu ? undefined : qemuVersion();
-  process.stdout.write(`${aboutThisMachine()}, engine ${options.engine}\n`);
+  process.stdout.write(`${aboutThisMachine()}, engine ${options.engine}, ${options.clock} clock\n`);
   if (version !== undefined) process.stdout.write(`beside it QEMU ${version}, -accel tcg -cpu max\n`);
   else if (!options.skipQemu) process.stdout.write(`no ${QEMU} here to compare with\n`);
   await mkdir(workFolder(), { recursive: true });
@@ -227,7 +235,7 @@ async function run(options: DiskOptions): Promise<void> {
               ]);
           }
         }
-        if (!printFigures(`${format} on ${bus}`, options.jobs, own, theirs)) process.exitCode = 1;
+        if (!printFigures(`${format} on ${bus}`, options, own, theirs)) process.exitCode = 1;
       }
     }
   } finally {
