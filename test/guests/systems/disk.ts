@@ -14,7 +14,7 @@ type Format = 'raw' | 'qcow2';
 
 const MEMORY_MIB = 512;
 /** From the kernel's first words to the login, and from the button to power-off. Seconds. */
-const LIMIT_SECONDS = { login: 300, powerOff: 180 } as const;
+const LIMIT_SECONDS = { login: 1200, powerOff: 600 } as const;
 
 /** How often the plug is pulled, by format; every other time on IDE. */
 const ROUNDS: Readonly<Record<Format, number>> = { raw: 20, qcow2: 4 };

@@ -5,7 +5,7 @@ import { projectRoot } from '../../../src/cli/setup/bootstrap.js';
 import { MENU_KEY } from './disk-image.ts';
 
 /** From the reset vector to the guest's first program, with others on the machine. Seconds. */
-const BOOT_SECONDS = 240;
+const BOOT_SECONDS = 600;
 /** Of writing, at least, and so much more at random. Milliseconds. */
 const WRITES = { least: 500, more: 3000 } as const;
 
