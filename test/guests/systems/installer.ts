@@ -51,7 +51,7 @@ async function checkText(report: Report, guest: ScreenMachine, seconds: () => st
 }
 
 async function checkGraphical(report: Report, guest: ScreenMachine, seconds: () => string): Promise<void> {
-  guest.press(KEY.down, KEY.enter);
+  await chooseGraphical(guest);
   const watch = guest.machine.screen?.watch();
   if (watch === undefined) throw new Error('no screen');
   try {
@@ -68,6 +68,20 @@ async function checkGraphical(report: Report, guest: ScreenMachine, seconds: () 
   } finally {
     watch.close();
   }
+}
+
+/** Moves to the second entry, again when GRUB did not take the key, and starts it. */
+async function chooseGraphical(guest: ScreenMachine): Promise<void> {
+  for (let tries = 0; ; tries++) {
+    guest.press(KEY.down);
+    try {
+      await guest.shows(/\*Debian installer, graphical/, 2);
+      break;
+    } catch (error) {
+      if (tries === 10) throw error;
+    }
+  }
+  guest.press(KEY.enter);
 }
 
 /** Looks twice a second until the picture is the one wanted, and no longer changes. */
