@@ -19,6 +19,7 @@ export class ScreenMachine {
 
   static async start(
     config: Omit<MachineConfig, 'firmware' | 'memoryMiB'> &
+      Partial<Pick<MachineConfig, 'memoryMiB'>> &
       Pick<NonNullable<MachineConfig['firmware']>, 'order'>,
     serial?: (bytes: Uint8Array) => void,
   ): Promise<ScreenMachine> {

@@ -1,7 +1,8 @@
 // `npm run guests -- i386 | python | perl | openssl [--cpu PROFILE] [--qemu] [NAME …]`: guests made of Debian's
 // packages, booted by `teremok run`, whose answers are known beforehand. With --qemu the same files run under QEMU's
-// translator and the answers are compared.
+// translator and the answers are compared. `npm run guests -- installer | disk [NAME …]`: whole systems, from firmware.
 import { parseArgs } from 'node:util';
+import { SetupError } from '../../src/cli/setup/bootstrap.js';
 import { runProgram } from '../../src/cli/setup/program.ts';
 import { type CpuProfileName, isCpuProfileName } from '../../src/contracts/cpu-profiles.ts';
 import { BootedGuest, type BootFiles, type Runner } from './debian/booted.ts';
@@ -11,6 +12,9 @@ import { opensslGuest } from './debian/openssl.ts';
 import { perlGuest } from './debian/perl.ts';
 import { pythonGuest } from './debian/python.ts';
 import { compareReports, Report } from './debian/report.ts';
+import { diskSystem } from './systems/disk.ts';
+import { installerSystem } from './systems/installer.ts';
+import type { WholeSystem } from './systems/system.ts';
 
 const GUESTS: Readonly<Record<string, () => DebianGuest>> = {
   i386: i386Guest,
@@ -19,11 +23,15 @@ const GUESTS: Readonly<Record<string, () => DebianGuest>> = {
   openssl: opensslGuest,
 };
 
+const SYSTEMS: Readonly<Record<string, WholeSystem>> = { installer: installerSystem, disk: diskSystem };
+
 const USAGE = `Usage: npm run guests -- GUEST [--cpu PROFILE] [--qemu] [NAME …]
   i386     Debian's 686 kernel, 32 bits without PAE, to its shell with 512 MiB
   python   Python's own regression tests; NAMEs such as test_math pick some
   perl     sums, strings, sorting and patterns in Perl against the same Perl on this machine's processor
   openssl  digests, ciphers and signatures against Node's
+  installer  Debian's installer on a disc, from SeaBIOS and GRUB: NAMES are text, graphical
+  disk       a Debian on a disk with its own GRUB and kernel: NAMES are login, plug; takes root
   --cpu    the processor that the guest sees: portable (default) or x86-64-v3
   --qemu   the same under QEMU's translator, and whether its answers are the same`;
 
@@ -66,14 +74,36 @@ function wanted() {
     const [name = '', ...selection] = positionals;
     const { cpu } = values;
     if (!isCpuProfileName(cpu)) return undefined;
-    return { ...values, cpu, name, selection, make: Object.hasOwn(GUESTS, name) ? GUESTS[name] : undefined };
+    const make = Object.hasOwn(GUESTS, name) ? GUESTS[name] : undefined;
+    const system = Object.hasOwn(SYSTEMS, name) ? SYSTEMS[name] : undefined;
+    // Systems are compared with what they are to show, and have the processor that most guests have.
+    if (system && (values.qemu || cpu !== 'portable')) return undefined;
+    return { ...values, cpu, name, selection, make, system };
   } catch {
     return undefined;
   }
 }
 
+/** @returns how many checks failed */
+async function runSystem({ about, check }: WholeSystem, selection: readonly string[]): Promise<number> {
+  process.stdout.write(`${about}\n`);
+  const report = new Report('teremok');
+  try {
+    await check(report, selection);
+  } catch (error) {
+    if (error instanceof SetupError) throw error;
+    report.judge('runs to its end', error instanceof Error ? error.message : String(error));
+  }
+  report.conclude();
+  return report.failures;
+}
+
 await runProgram(async () => {
   const asked = wanted();
+  if (asked?.system && !asked.help) {
+    process.exitCode = (await runSystem(asked.system, asked.selection)) === 0 ? 0 : 1;
+    return;
+  }
   if (asked?.make === undefined || asked.help) {
     process.stdout.write(`${USAGE}\n`);
     process.exitCode = asked?.help ? 0 : 2;
