@@ -21,6 +21,7 @@ const FROM_FASTIFY: Readonly<Record<string, readonly [ProblemCode, hint?: string
   FST_ERR_CTP_INVALID_TYPE: ['unsupported_media_type', 'send application/json'],
   FST_ERR_BAD_URL: ['malformed_request'],
   FST_ERR_MAX_PARAM_LENGTH: ['url_too_long'],
+  FST_STATIC_FORBIDDEN_PATH: ['route_not_found'],
   FST_UNDER_PRESSURE: ['overloaded', 'try again in a few seconds'],
 };
 

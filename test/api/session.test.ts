@@ -153,12 +153,12 @@ describe('sessions', () => {
     assertProblem(await anonymous('POST', '/v1/session', {}), 400, 'invalid_request');
   });
 
-  it('make guessing slow', async () => {
+  it('make guessing slow', async (test) => {
     const limited = await startApi(servers, { rateLimitPerMinute: 100 });
+    test.after(() => limited.close());
     const guess = () => clientOf(limited.app, null)('POST', '/v1/session', { key: 'tk_guess' });
     for (let tries = 0; tries < 20; tries++) assertProblem(await guess(), 401, 'unauthenticated');
     assertProblem(await guess(), 429, 'rate_limited');
-    await limited.close();
   });
 
   it('open WebSockets from pages of this address alone', async () => {
@@ -331,11 +331,11 @@ describe('the web console’s files', () => {
     assertProblem(await call('POST', '/nothing', {}, page), 404, 'route_not_found');
   });
 
-  it('say so when they have not been built', async () => {
+  it('say so when they have not been built', async (test) => {
     const without = await startApi(servers);
+    test.after(() => without.close());
     const answer = await clientOf(without.app, null)('GET', '/', undefined, page);
     assertProblem(answer, 501, 'not_available');
-    await without.close();
   });
 });
 
