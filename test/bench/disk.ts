@@ -21,6 +21,7 @@ const USAGE = `npm run bench -- disk [OPTION …]
   --format raw,qcow2   of the image; qcow2 needs qemu-img (raw)
   --engine ENGINE      Teremok's engine: auto, interpret or translate (translate)
   --runs N             how often; the machines take turns, figures are medians (1)
+  --rounds N           each job so often in a row; the figure is the last one's, the first one's ratio stands beside (3)
   --scale FACTOR       for the number of requests (1)
   --skip-qemu          without QEMU`;
 
@@ -47,6 +48,7 @@ interface DiskOptions {
   readonly formats: readonly Format[];
   readonly engine: string;
   readonly runs: number;
+  readonly rounds: number;
   readonly jobs: readonly Job[];
   readonly skipQemu: boolean;
 }
@@ -58,6 +60,7 @@ function readOptions(): DiskOptions | undefined {
       format: { type: 'string', default: 'raw' },
       engine: { type: 'string', default: 'translate' },
       runs: { type: 'string', short: 'n', default: '1' },
+      rounds: { type: 'string', default: '3' },
       scale: { type: 'string', default: '1' },
       'skip-qemu': { type: 'boolean', default: false },
       help: { type: 'boolean', default: false },
@@ -72,6 +75,8 @@ function readOptions(): DiskOptions | undefined {
     });
   const runs = Number(values.runs);
   if (!Number.isInteger(runs) || runs < 1 || runs > 100) throw new Error('--runs takes 1 to 100');
+  const rounds = Number(values.rounds);
+  if (!Number.isInteger(rounds) || rounds < 1 || rounds > 100) throw new Error('--rounds takes 1 to 100');
   const scale = Number(values.scale);
   if (!(scale > 0 && scale <= 1)) throw new Error('--scale takes a number up to 1');
   return {
@@ -79,6 +84,7 @@ function readOptions(): DiskOptions | undefined {
     formats: list('format', values.format, ['raw', 'qcow2']),
     engine: values.engine,
     runs,
+    rounds,
     jobs: JOBS.map(({ name, count }) => ({ name, count: Math.max(1, Math.round(count * scale)) })),
     skipQemu: values['skip-qemu'],
   };
@@ -135,7 +141,8 @@ async function makeImage(path: string, format: Format): Promise<void> {
   await rm(raw);
 }
 
-type Figures = Map<string, Result[]>;
+/** Of a machine: by job, for each run what its rounds took. */
+type Figures = Map<string, Result[][]>;
 
 function printFigures(
   title: string,
@@ -144,37 +151,40 @@ function printFigures(
   theirs: Figures | undefined,
 ): boolean {
   let sound = true;
-  const seconds = (results: readonly Result[] | undefined): number | undefined => {
-    const figures = (results ?? []).flatMap((result) => result.seconds ?? []);
+  const seconds = (runs: readonly Result[][] | undefined, round: number): number | undefined => {
+    const figures = (runs ?? []).flatMap((rounds) => rounds.at(round)?.seconds ?? []);
     return figures.length > 0 ? median(figures) : undefined;
   };
+  const ratioOf = (mine: number | undefined, other: number | undefined): number | undefined =>
+    mine !== undefined && other !== undefined ? other / mine : undefined;
   const told = (count: number, time: number | undefined): string[] =>
     time === undefined
       ? ['-', '-']
       : [((time / count) * 1e6).toFixed(0), ((count * BLOCK_KIB) / 1024 / time).toFixed(1)];
   const rates: number[] = [];
   const rows = jobs.map(({ name, count }) => {
-    const mine = seconds(own.get(name));
-    const other = seconds(theirs?.get(name));
-    for (const { error } of [...(own.get(name) ?? []), ...(theirs?.get(name) ?? [])]) {
+    const all = [...(own.get(name) ?? []), ...(theirs?.get(name) ?? [])].flat();
+    for (const { error } of all) {
       if (error === undefined) continue;
       sound = false;
       process.stderr.write(`${title}, ${name}: ${error}\n`);
     }
-    const sums = new Set(
-      [...(own.get(name) ?? []), ...(theirs?.get(name) ?? [])].flatMap((r) => r.checksum ?? []),
-    );
+    const sums = new Set(all.flatMap((result) => result.checksum ?? []));
     if (sums.size > 1) {
       sound = false;
       process.stderr.write(`${title}, ${name}: the machines did not see the same data\n`);
     }
-    const ratio = mine !== undefined && other !== undefined ? other / mine : undefined;
+    const mine = seconds(own.get(name), -1);
+    const other = seconds(theirs?.get(name), -1);
+    const ratio = ratioOf(mine, other);
+    const first = ratioOf(seconds(own.get(name), 0), seconds(theirs?.get(name), 0));
     if (ratio !== undefined) rates.push(ratio);
-    return [name, ...told(count, mine), ...(theirs ? told(count, other) : []), ratio?.toFixed(2) ?? ''];
+    const ratios = theirs ? [...told(count, other), ratio?.toFixed(2) ?? '', first?.toFixed(2) ?? ''] : [];
+    return [name, ...told(count, mine), ...ratios];
   });
   process.stdout.write(`\n${title}:\n`);
-  const other = theirs ? ['qemu µs', 'MiB/s'] : [];
-  printTable(['4 KiB', 'teremok µs', 'MiB/s', ...other, theirs ? 'rate / qemu' : ''], rows);
+  const other = theirs ? ['qemu µs', 'MiB/s', 'rate / qemu', 'at first'] : [];
+  printTable(['4 KiB', 'teremok µs', 'MiB/s', ...other], rows);
   if (rates.length > 0) {
     const mean = Math.exp(rates.reduce((sum, rate) => sum + Math.log(rate), 0) / rates.length);
     process.stdout.write(`geometric mean of the rates, Teremok / QEMU: ${mean.toFixed(2)}\n`);
@@ -199,17 +209,22 @@ async function run(options: DiskOptions): Promise<void> {
         const own: Figures = new Map();
         const theirs: Figures | undefined = version === undefined ? undefined : new Map();
         for (let n = 0; n < options.runs; n++) {
-          for (const [name, start, figures] of [
+          for (const [machine, start, figures] of [
             ['teremok', teremok, own],
             ['qemu', qemu, theirs],
           ] as const) {
             if (!figures) continue;
-            process.stderr.write(`${format} on ${bus}, run ${n + 1} of ${options.runs}: ${name}\n`);
-            const image = join(directory, `${name}.${format}`);
+            process.stderr.write(`${format} on ${bus}, run ${n + 1} of ${options.runs}: ${machine}\n`);
+            const image = join(directory, `${machine}.${format}`);
             await copyFile(master, image);
             const place = { ...guest, image, bus, format, engine: options.engine };
-            for (const result of await runPrograms(options.jobs, (jobs) => start(place, jobs), LIMITS))
-              figures.set(result.name, [...(figures.get(result.name) ?? []), result]);
+            const jobs = options.jobs.flatMap((job) => Array.from({ length: options.rounds }, () => job));
+            const results = await runPrograms(jobs, (rest) => start(place, rest), LIMITS);
+            for (const { name } of options.jobs)
+              figures.set(name, [
+                ...(figures.get(name) ?? []),
+                results.filter((result) => result.name === name),
+              ]);
           }
         }
         if (!printFigures(`${format} on ${bus}`, options.jobs, own, theirs)) process.exitCode = 1;

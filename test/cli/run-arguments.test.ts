@@ -52,7 +52,6 @@ const cases: readonly (readonly [args: string, says: RegExp])[] = [
   ['--kernel @/good.elf --icount 0.5', /--icount takes a whole number from 1 to 1000/],
   ['--kernel @/good.elf --cpu i486', /no processor profile ‘i486’/],
   ['--cdrom @/disk --display gtk', /--display takes none/],
-  ['--kernel @/good.elf --display vnc=5900', /with --kernel there is no screen/],
   ['--cdrom @/disk --display vnc=', /--display takes none, vnc=PORT or vnc=unix:PATH, not ‘vnc=’/],
   ['--cdrom @/disk --display vnc=70000', /--display takes none/],
   ['--firmware @/none', /none does not exist/],

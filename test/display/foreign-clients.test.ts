@@ -9,16 +9,17 @@ import { tmpdir } from 'node:os';
 import { join, normalize } from 'node:path';
 import { test } from 'node:test';
 import { promisify } from 'node:util';
+import { chromium as launcher } from 'playwright-core';
 import { createWebSocketStream, WebSocketServer } from 'ws';
 import { projectRoot } from '../../src/cli/setup/bootstrap.js';
 import { findProgram } from '../../src/cli/setup/debian.ts';
 import { type DisplayServer, serveDisplay } from '../../src/hypervisor/display/display-server.ts';
+import { chromium } from '../support/chromium.ts';
+import { debianPrograms, type HostProgram } from '../support/debian-programs.ts';
 import { decodePng } from '../support/png.ts';
 import { seeded } from '../support/rfb/drawing.ts';
 import { PaintedScreen } from '../support/rfb/painted-screen.ts';
 
-const chromium = await findProgram('chromium');
-const gvnccapture = await findProgram('gvnccapture');
 /** The lowest port that gvnccapture can be told: it counts displays from there. */
 const FIRST_PORT = 5900;
 
@@ -98,6 +99,14 @@ window.pixels = () => {
 };
 </script>`;
 
+/** The machine's own or that of Debian's packages. */
+async function gvnccapture(): Promise<HostProgram> {
+  const own = await findProgram('gvnccapture');
+  if (own !== undefined) return { executable: own, env: process.env };
+  const { root, env } = await debianPrograms('gvncviewer', ['gvncviewer']);
+  return { executable: join(root, 'usr/bin/gvnccapture'), env };
+}
+
 /** Asks until the answer is right; what was wrong at last is the error. */
 async function eventually(check: () => Promise<void>): Promise<void> {
   const until = performance.now() + 20_000;
@@ -111,13 +120,12 @@ async function eventually(check: () => Promise<void>): Promise<void> {
   }
 }
 
-test('noVNC shows the screen, follows its changes and sends keys and pointer', async (t) => {
-  if (chromium === undefined) return t.skip('there is no "chromium" on this machine');
-  const { chromium: launcher } = await import('playwright-core');
+test('noVNC shows the screen, follows its changes and sends keys and pointer', async () => {
+  const { executable, env } = await chromium();
   const screen = new PaintedScreen(640, 400);
   const display = await serveDisplay({ screen, keyboard: guest, pointer: guest });
   const { url, server } = await pageFor(display);
-  const browser = await launcher.launch({ executablePath: chromium, args: ['--no-sandbox'] });
+  const browser = await launcher.launch({ executablePath: executable, env, args: ['--no-sandbox'] });
   try {
     const page = await browser.newPage();
     await page.goto(url);
@@ -162,9 +170,8 @@ test('noVNC shows the screen, follows its changes and sends keys and pointer', a
   }
 });
 
-test('gvnccapture saves what the screen shows', async (t) => {
-  if (gvnccapture === undefined)
-    return t.skip('there is no "gvnccapture" on this machine (package gvncviewer)');
+test('gvnccapture saves what the screen shows', async () => {
+  const { executable, env } = await gvnccapture();
   const directory = await mkdtemp(join(tmpdir(), 'teremok-display-'));
   const screen = new PaintedScreen(640, 400);
   draw(screen);
@@ -172,7 +179,7 @@ test('gvnccapture saves what the screen shows', async (t) => {
   try {
     const file = join(directory, 'screen.png');
     const address = `127.0.0.1:${(display.port as number) - FIRST_PORT}`;
-    await promisify(execFile)(gvnccapture, [address, file], { timeout: 30_000 });
+    await promisify(execFile)(executable, [address, file], { env, timeout: 30_000 });
     const { width, height, pixels } = decodePng(await readFile(file));
     assert.deepEqual([width, height], [640, 400]);
     assert.deepEqual(pixels, pixelsOf(screen));

@@ -1,11 +1,8 @@
 import { execFile } from 'node:child_process';
-import { existsSync } from 'node:fs';
-import { mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { cacheDirectory, say } from '../../src/cli/setup/bootstrap.js';
-import { DebianPackages, findProgram, unpack } from '../../src/cli/setup/debian.ts';
-import { locked } from '../../src/cli/setup/lock.ts';
+import { findProgram } from '../../src/cli/setup/debian.ts';
+import { debianPrograms } from './debian-programs.ts';
 
 const run = promisify(execFile);
 
@@ -21,44 +18,17 @@ export interface QemuImg {
  * The machine's own qemu-img and qemu-io or, where there are none, those of
  * Debian's package qemu-utils, fetched into the cache without installing them.
  *
- * @returns undefined where neither can be had
+ * @throws SetupError when Debian's packages cannot be had
  */
-export async function qemuImg(): Promise<QemuImg | undefined> {
+export async function qemuImg(): Promise<QemuImg> {
   const own = await Promise.all(['qemu-img', 'qemu-io'].map((name) => findProgram(name)));
-  if (own[0] !== undefined && own[1] !== undefined) return programs(own[0], own[1], undefined);
-  if (!(await DebianPackages.available())) return undefined;
-  const root = await provide();
-  const libraries = join(
-    root,
-    'usr/lib',
-    (await readdir(join(root, 'usr/lib'))).find((name) => /-linux-/.test(name)) ?? '',
-  );
-  return programs(join(root, 'usr/bin/qemu-img'), join(root, 'usr/bin/qemu-io'), libraries);
+  if (own[0] !== undefined && own[1] !== undefined) return programs(own[0], own[1], process.env);
+  const { root, env } = await debianPrograms('qemu-utils', ['qemu-utils']);
+  return programs(join(root, 'usr/bin/qemu-img'), join(root, 'usr/bin/qemu-io'), env);
 }
 
-async function provide(): Promise<string> {
-  const cache = cacheDirectory();
-  const folder = join(cache, 'tools', 'qemu-utils');
-  return locked(`${folder}.lock`, async () => {
-    if (existsSync(folder)) return folder;
-    say("fetching Debian's package qemu-utils for the tests of disk images");
-    const work = `${folder}.new.${process.pid}`;
-    try {
-      await mkdir(work, { recursive: true });
-      const debian = new DebianPackages(join(cache, 'apt'));
-      const names = ['qemu-utils', ...(await debian.libraries(['qemu-utils']))];
-      for (const { file } of await debian.fetch(names, join(work, 'files')))
-        await unpack(file, join(work, 'root'));
-      await rename(join(work, 'root'), folder);
-      return folder;
-    } finally {
-      await rm(work, { recursive: true, force: true });
-    }
-  });
-}
-
-function programs(img: string, io: string, libraries: string | undefined): QemuImg {
-  const env = { ...process.env, LC_ALL: 'C', ...(libraries !== undefined && { LD_LIBRARY_PATH: libraries }) };
+function programs(img: string, io: string, environment: NodeJS.ProcessEnv): QemuImg {
+  const env = { ...environment, LC_ALL: 'C' };
   const call = async (program: string, args: string[]): Promise<string> => {
     const { stdout, stderr } = await run(program, args, { env, maxBuffer: 16 << 20 });
     return stdout + stderr;

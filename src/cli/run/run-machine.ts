@@ -77,6 +77,7 @@ async function build(options: RunOptions, backends: MachineBackends): Promise<Ma
       ...(format && { format }),
     })),
     ...(options.cdrom === undefined ? {} : { cdrom: options.cdrom }),
+    video: options.display !== undefined,
     engine: options.engine,
     cpu: options.cpu,
     ...(options.icount === undefined ? {} : { icount: options.icount }),

@@ -1,5 +1,5 @@
 import type { BigIntStats } from 'node:fs';
-import { constants } from 'node:fs';
+import { constants, writeSync } from 'node:fs';
 import { type FileHandle, open, readFile } from 'node:fs/promises';
 import { DiskError } from './disk.ts';
 import { type DiskCalls, diskCalls } from './libc.ts';
@@ -126,8 +126,12 @@ interface OpenFile {
   readonly grows: boolean;
 }
 
-/** Longest read that is tried in the host's memory first. */
+/** Longest read, and longest write, that is tried in the host's memory first. */
 const CACHED_BYTES = 1 << 17;
+/** A write takes this long when the host has it wait. Milliseconds. */
+const SLOW_MS = 2;
+/** After one that did, all go to threads; longer each time in a row. Milliseconds. */
+const HOLD_MS = { least: 16, most: 2048 } as const;
 
 /** See `openHostFile`. */
 export class HostFile implements ImageFile {
@@ -142,6 +146,9 @@ export class HostFile implements ImageFile {
   #length: number;
   #canPunch: boolean;
   #closed = false;
+  #flushes = 0;
+  #holdMs: number = HOLD_MS.least;
+  #holdUntil = 0;
 
   constructor(file: OpenFile) {
     this.path = file.path;
@@ -170,7 +177,7 @@ export class HostFile implements ImageFile {
   }
 
   async writeAt(offset: number, source: Uint8Array): Promise<void> {
-    let done = 0;
+    let done = this.#writeCached(offset, source);
     while (done < source.length) {
       const { bytesWritten } = await this.#handle.write(source, done, source.length - done, offset + done);
       done += bytesWritten;
@@ -179,13 +186,39 @@ export class HostFile implements ImageFile {
   }
 
   async flush(): Promise<void> {
-    if (!this.readOnly) await this.#handle.datasync();
+    if (this.readOnly) return;
+    this.#flushes += 1;
+    try {
+      await this.#handle.datasync();
+    } finally {
+      this.#flushes -= 1;
+    }
   }
 
   /** What can be had without a thread that waits: to hand a read to one takes longer than a small one itself. */
   #readCached(offset: number, target: Uint8Array): number {
     if (this.#closed || target.length > CACHED_BYTES) return 0;
     return Math.max(0, this.#calls?.readCached?.(this.#handle.fd, offset, target) ?? 0);
+  }
+
+  /**
+   * A write that the host only has to keep in memory takes microseconds, and to hand it to a thread ten times as long.
+   * The host says beforehand for few file systems whether it will have a writer wait, so that is learnt from how long
+   * they take; while a flush is under way it is likely.
+   */
+  #writeCached(offset: number, source: Uint8Array): number {
+    if (this.#closed || source.length > CACHED_BYTES || this.#flushes > 0) return 0;
+    const begun = performance.now();
+    if (begun < this.#holdUntil) return 0;
+    const written = writeSync(this.#handle.fd, source, 0, source.length, offset);
+    const now = performance.now();
+    if (now - begun < SLOW_MS) {
+      this.#holdMs = HOLD_MS.least;
+    } else {
+      this.#holdUntil = now + this.#holdMs;
+      this.#holdMs = Math.min(HOLD_MS.most, 2 * this.#holdMs);
+    }
+    return written;
   }
 
   async punch(offset: number, length: number): Promise<boolean> {

@@ -75,6 +75,8 @@ export interface MachineConfig {
     readonly initrd?: string;
     readonly cmdline?: string;
   };
+  /** A video adapter in a machine that starts from a kernel, as a reset leaves it; with firmware there always is one. */
+  readonly video?: boolean;
   readonly disks?: readonly (MachineDisk | OpenMachineDisk)[];
   /** Path of the disc in a CD-ROM drive, an image or a drive of the host's, or the disc itself; null for a drive without. */
   readonly cdrom?: string | DiskBackend | null;
@@ -300,7 +302,8 @@ export async function createMachine(config: MachineConfig, backends: MachineBack
       cdrom === undefined ? undefined : { medium: cdrom === null ? undefined : await open(discOf(cdrom)) };
     let machine: Machine | undefined;
     let shadow: ShadowRam | undefined;
-    const platform = { keyboard: true, vga: 'bios' in source };
+    const vgaBios = 'bios' in source ? source.vgaBios : undefined;
+    const platform = { keyboard: true, vga: 'bios' in source || config.video === true };
     const firmware: PcFirmware | undefined = config.firmware && {
       files: (bootOrder) =>
         firmwareFiles({
@@ -327,15 +330,14 @@ export async function createMachine(config: MachineConfig, backends: MachineBack
       forgetWrites: (range) => engine?.forgetWrites(range),
     };
     const videoMemory = new VideoMemory(mapping);
-    const video: PcVideo | undefined =
-      'bios' in source
-        ? {
-            vram: framesAt(memory, FRAMES.video),
-            dirty: videoMemory,
-            onFramebuffer: (base) => videoMemory.place(base),
-            bios: source.vgaBios,
-          }
-        : undefined;
+    const video: PcVideo | undefined = platform.vga
+      ? {
+          vram: framesAt(memory, FRAMES.video),
+          dirty: videoMemory,
+          onFramebuffer: (base) => videoMemory.place(base),
+          bios: vgaBios,
+        }
+      : undefined;
     const pc = buildPc({
       door,
       memory: ram,

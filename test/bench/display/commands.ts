@@ -23,9 +23,3 @@ export function encodeCommand({ op, x = 0, y = 0, width = 0, height = 0, argumen
   bytes.writeUInt32LE(argument >>> 0, 9);
   return bytes;
 }
-
-export function decodeCommand(bytes: Buffer): Required<Command> {
-  const [x, y, width, height] = [1, 3, 5, 7].map((at) => bytes.readUInt16LE(at));
-  const op = bytes.toString('latin1', 0, 1) as Command['op'];
-  return { op, x, y, width, height, argument: bytes.readUInt32LE(9) };
-}

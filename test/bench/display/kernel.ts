@@ -13,6 +13,7 @@ const FALLBACK_BAR = 0xe0000000;
 const DISPI = { index: 0x1ce, data: 0x1cf, width: 1, height: 2, bpp: 3, enable: 4 } as const;
 /** Enabled, with a linear frame buffer. */
 const DISPI_ON = 0x41;
+const ATTRIBUTES = { index: 0x3c0, status: [0x3ba, 0x3da], shown: 0x20 } as const;
 const PITCH = TEXTURE.width * 4;
 
 /**
@@ -100,6 +101,12 @@ export function drawingKernel(): Buffer {
   dispi(DISPI.height, () => word(7));
   dispi(DISPI.bpp, () => a.mov('eax', 32));
   dispi(DISPI.enable, () => a.mov('eax', DISPI_ON));
+  // The attribute controller lets the picture through: reading input status 1, at either of its ports, has the next
+  // byte taken for an index (IBM VGA Technical Reference, attribute controller).
+  for (const port of ATTRIBUTES.status) a.in(port);
+  a.mov('al', ATTRIBUTES.shown);
+  a.mov('edx', ATTRIBUTES.index);
+  a.db(0xee); // OUT DX, AL
   word(7);
   a.mov(mem(at('height')), 'eax');
   word(5);

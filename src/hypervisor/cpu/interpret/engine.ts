@@ -117,6 +117,8 @@ export class Interpreter implements CpuEngine, MemoryMapping {
   #charged = 0;
   /** Exceptions since the slice's end was last brought forward for them. */
   #spent = 0;
+  /** Instructions until the tier looks where the guest is. They count on over halts: a guest that does little each time is looked at too. */
+  #sampleIn = 0;
   #stepNext = false;
   /** Which TF decides whether a trap follows the instruction stepped: of before, of after, or none does. */
   #trapRule: 'before' | 'after' | 'none' = 'before';
@@ -281,10 +283,15 @@ export class Interpreter implements CpuEngine, MemoryMapping {
 
   #slice(limit: number): number {
     const tier = this.#tier;
-    const budget = tier ? Math.min(limit, tier.sliceLimit()) : limit;
     this.#repeating = false;
-    const code = this.#runModule(budget);
-    if (code === LEAVE.next) tier?.sliceEnded();
+    if (!tier) return this.#runModule(limit);
+    const before = this.#retired;
+    const code = this.#runModule(Math.min(limit, Math.max(1, this.#sampleIn)));
+    this.#sampleIn -= this.#retired - before;
+    if (code === LEAVE.next && this.#sampleIn <= 0) {
+      tier.sliceEnded();
+      this.#sampleIn = tier.sliceLimit();
+    }
     return code;
   }
 
