@@ -54,7 +54,7 @@ function SignedIn() {
     if (before.current === place) return;
     before.current = place;
     // A new page begins at its top, for eyes and for screen readers.
-    main.current?.focus({ preventScroll: true });
+    if (!main.current?.contains(document.activeElement)) main.current?.focus({ preventScroll: true });
     scrollTo(0, 0);
   }, [place]);
   return (

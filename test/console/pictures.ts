@@ -64,7 +64,7 @@ async function pagesOf(context: BrowserContext, suffix: string, vmId: string): P
   await page.getByRole('link', { name: 'web-front' }).waitFor();
   await picture(page, `machines-${suffix}`);
   await go(page, '/new');
-  await page.getByLabel('Name').waitFor();
+  await page.getByText('"image":"debian-busybox"').waitFor();
   await picture(page, `create-${suffix}`);
   await go(page, `/machines/${vmId}`);
   await page.getByText('live', { exact: true }).waitFor();
