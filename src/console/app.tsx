@@ -12,6 +12,7 @@ import { route } from './state/router.ts';
 import { isOperator, principal, restoreSession } from './state/session.ts';
 import { Frame } from './ui/frame.tsx';
 import { Toasts } from './ui/toast.tsx';
+import { stopSending } from './upload/uploads.ts';
 
 /** How often a server that did not answer at first is asked again. Milliseconds. */
 const ASK_AGAIN_MS = 2000;
@@ -31,7 +32,10 @@ export function App() {
   useEffect(() => {
     if (!who) return;
     follow();
-    return unfollow;
+    return () => {
+      unfollow();
+      stopSending();
+    };
   }, [who]);
   return (
     <>
@@ -54,7 +58,7 @@ function SignedIn() {
     if (before.current === place) return;
     before.current = place;
     // A new page begins at its top, for eyes and for screen readers.
-    main.current?.focus({ preventScroll: true });
+    if (!main.current?.contains(document.activeElement)) main.current?.focus({ preventScroll: true });
     scrollTo(0, 0);
   }, [place]);
   return (

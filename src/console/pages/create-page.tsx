@@ -104,7 +104,7 @@ export function CreatePage() {
             options={SOURCES}
             onInput={(source) => setForm({ ...form, source })}
           />
-          <Source form={form} set={set} shown={shown} images={images.items ?? []} />
+          <Source form={form} set={set} shown={shown} images={images.items} />
           <div class="pair">
             <TextField
               label="Memory"
@@ -142,9 +142,9 @@ export function CreatePage() {
   );
 }
 
-function Source({ form, set, shown, images }: PartProps & { readonly images: readonly Image[] }) {
+function Source({ form, set, shown, images }: PartProps & { readonly images: readonly Image[] | undefined }) {
   const of = (kind: Image['kind']) =>
-    images
+    (images ?? [])
       .filter((image) => image.kind === kind)
       .map(
         (image) =>
@@ -154,7 +154,7 @@ function Source({ form, set, shown, images }: PartProps & { readonly images: rea
           ] as const,
       );
   const choose = (kind: Image['kind'], none: string) => [
-    ['', of(kind).length === 0 ? none : 'Choose…'] as const,
+    ['', images === undefined ? 'Loading…' : of(kind).length === 0 ? none : 'Choose…'] as const,
     ...of(kind),
   ];
   switch (form.source) {

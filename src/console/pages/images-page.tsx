@@ -65,8 +65,7 @@ export function ImagesPage() {
         <input
           ref={picker}
           type="file"
-          class="visually-hidden"
-          tabIndex={-1}
+          hidden
           aria-label="File to upload"
           onChange={(event) => {
             void receive(event.currentTarget.files);

@@ -116,7 +116,9 @@ export function SerialPanel({ vm }: { readonly vm: Vm }) {
             class="quiet icon"
             title="Copy the selection, or all"
             aria-label="Copy the selection, or all"
-            onClick={() => void copy(terminal.current?.text() ?? '', 'The text')}
+            onClick={() =>
+              void copy(terminal.current?.selection() || terminal.current?.text() || '', 'The text')
+            }
           >
             <Icon name="copy" />
           </button>

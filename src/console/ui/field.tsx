@@ -1,5 +1,5 @@
 import type { ComponentChildren, InputHTMLAttributes } from 'preact';
-import { useId } from 'preact/hooks';
+import { useId, useLayoutEffect, useRef } from 'preact/hooks';
 
 interface Common {
   readonly label: string;
@@ -36,12 +36,18 @@ export function TextField({
   ...rest
 }: TextFieldProps) {
   const id = useId();
+  const input = useRef<HTMLInputElement>(null);
+  // Browsers heed the attribute but once a page.
+  useLayoutEffect(() => {
+    if (autofocus) input.current?.focus();
+  }, [autofocus]);
   const described = problem || note ? `${id}-note` : undefined;
   return (
     <div class={`field${problem ? ' wrong' : ''}`}>
       <label for={id}>{label}</label>
       <span class="input">
         <input
+          ref={input}
           id={id}
           {...(rest as InputHTMLAttributes<HTMLInputElement>)}
           class={mono ? 'mono' : ''}

@@ -81,7 +81,7 @@ function Who() {
   const other = scheme.value === 'dark' ? 'light' : 'dark';
   const leave = () => signOut().catch((error) => toast(describe(error), 'problem'));
   return (
-    <div class="who">
+    <div class="account">
       <div class="name">
         <strong>{who.role === 'operator' ? 'Operator' : (who.tenantName ?? 'Tenant')}</strong>
         {mayWrite() ? null : <small>may look, not change</small>}

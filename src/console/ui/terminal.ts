@@ -31,7 +31,9 @@ export interface SerialTerminal {
   setFontSize(pixels: number): void;
   find(text: string, forwards: boolean): void;
   focus(): void;
-  /** What is selected, or else everything that it holds. */
+  /** What is selected; empty when nothing is. */
+  selection(): string;
+  /** Everything that it holds. */
   text(): string;
   readonly size: { readonly columns: number; readonly rows: number };
   dispose(): void;
@@ -97,7 +99,8 @@ export function createTerminal(element: HTMLElement, options: SerialTerminalOpti
       else search.findPrevious(text);
     },
     focus: () => terminal.focus(),
-    text: () => terminal.getSelection() || allLines(terminal),
+    selection: () => terminal.getSelection(),
+    text: () => allLines(terminal),
     get size() {
       return { columns: terminal.cols, rows: terminal.rows };
     },

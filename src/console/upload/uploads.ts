@@ -118,6 +118,12 @@ export function send(upload: Upload, file: File, onDone: (image: Image | null) =
   sending.value = [...sending.value, item];
 }
 
+/** Stops all sending: another may sign in, and would go on with it. What has arrived is kept. */
+export function stopSending(): void {
+  for (const item of sending.value) item.pause();
+  sending.value = [];
+}
+
 export function drop(item: FileUpload): void {
   sending.value = sending.value.filter((other) => other !== item);
 }
