@@ -57,6 +57,19 @@ export default {
       [LIB, CONTRACTS, CONFIG, INFRA, MODULES],
       'the gateway stands on modules',
     ),
+    only(
+      'console',
+      '^src/console/',
+      [LIB, CONTRACTS],
+      'the console runs in browsers and knows the service by its contract only',
+    ),
+    {
+      name: 'console-is-built',
+      comment: 'nothing imports the console; it is built and served',
+      severity: 'error',
+      from: { pathNot: '^src/console/' },
+      to: { path: '^src/console/' },
+    },
     {
       name: 'main-is-the-top',
       comment: 'the process and its wiring are imported by nobody below',
@@ -124,7 +137,7 @@ export default {
     doNotFollow: { path: 'node_modules' },
     exclude: { path: '^src/infra/generated/' },
     enhancedResolveOptions: {
-      extensions: ['.ts', '.js'],
+      extensions: ['.ts', '.tsx', '.js'],
       conditionNames: ['import', 'node', 'default'],
       exportsFields: ['exports'],
     },

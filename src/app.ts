@@ -1,3 +1,4 @@
+import cookie from '@fastify/cookie';
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import underPressure from '@fastify/under-pressure';
 import websocket from '@fastify/websocket';
@@ -25,7 +26,9 @@ import { createUploadsService } from './modules/images/uploads.service.ts';
 import { operationRoutes } from './modules/operations/operations.routes.ts';
 import { createOperationsService } from './modules/operations/operations.service.ts';
 import { createSeats } from './modules/seats.ts';
-import { operatorKeyRoutes, tenantRoutes } from './modules/tenants/tenants.routes.ts';
+import { sessionRoutes } from './modules/sessions/sessions.routes.ts';
+import { createSessionsService } from './modules/sessions/sessions.service.ts';
+import { operatorKeyRoutes, tenantRoutes, usageRoute } from './modules/tenants/tenants.routes.ts';
 import { createTenantsService } from './modules/tenants/tenants.service.ts';
 import { createTicketsService } from './modules/tickets/tickets.service.ts';
 import { createVmMetricsService } from './modules/vms/vm-metrics.service.ts';
@@ -33,6 +36,7 @@ import { vmRoutes } from './modules/vms/vms.routes.ts';
 import { createVmsService, type VmsService } from './modules/vms/vms.service.ts';
 import { registerAuth } from './plugins/auth.ts';
 import { registerBodies } from './plugins/bodies.ts';
+import { isConsolePage, registerConsole, sendPage } from './plugins/console.ts';
 import { registerIdempotency } from './plugins/idempotency.ts';
 import { registerObservability } from './plugins/observability.ts';
 import { registerOpenApi } from './plugins/openapi.ts';
@@ -42,7 +46,7 @@ import { registerSecurityHeaders } from './plugins/security.ts';
 import { registerValidation } from './plugins/validation.ts';
 
 export interface AppDeps {
-  readonly config: Pick<Config, 'imagesDir' | 'maxImageMiB' | 'rateLimitPerMinute'>;
+  readonly config: Pick<Config, 'consoleDir' | 'imagesDir' | 'maxImageMiB' | 'rateLimitPerMinute'>;
   readonly db: Database;
   readonly redis: Redis;
   readonly queues: Queues;
@@ -73,7 +77,10 @@ export async function buildApp(deps: AppDeps): Promise<App> {
   app.decorateRequest('principal', null);
   app.decorateRequest('scope', null);
   app.decorateRequest('seal', null);
-  registerProblems(app);
+  app.decorateRequest('credential', null);
+  await app.register(cookie);
+  const { consoleDir } = deps.config;
+  registerProblems(app, (request, reply) => isConsolePage(request) && sendPage(reply, consoleDir));
   registerSecurityHeaders(app);
   refuseWhileClosing(app, deps.closing);
   registerValidation(app);
@@ -84,6 +91,7 @@ export async function buildApp(deps: AppDeps): Promise<App> {
     options: { maxPayload: MAX_CONSOLE_MESSAGE_BYTES, handleProtocols: chooseProtocol },
   });
   await registerOpenApi(app, deps.version);
+  await registerConsole(app, consoleDir);
   countAddresses(app, limits);
   registerObservability(app, deps);
   await app.register((v1) => registerV1(v1.withTypeProvider<TypeBoxTypeProvider>(), deps, limits), {
@@ -102,9 +110,11 @@ function chooseProtocol(offered: Set<string>): string | false {
 async function registerV1(v1: App, deps: AppDeps, limits: RateLimits): Promise<void> {
   const { db, redis, hub, closing } = deps;
   const access = createAccessService({ db });
+  const sessions = createSessionsService({ db });
   const tickets = createTicketsService({ redis });
-  registerAuth(v1, { access, tickets, limits });
+  registerAuth(v1, { access, sessions, tickets, limits });
   registerIdempotency(v1, { db });
+  sessionRoutes(v1, { access, sessions, ...limits });
   const seats = createSeats();
   const store = createImageStore(deps.config.imagesDir);
   const uploads = createUploadsService({ db, store, maxImageMiB: deps.config.maxImageMiB });
@@ -115,7 +125,8 @@ async function registerV1(v1: App, deps: AppDeps, limits: RateLimits): Promise<v
   const tenants = createTenantsService({ db, store });
   tenantRoutes(v1, tenants);
   operatorKeyRoutes(v1, tenants);
-  hostRoutes(v1, createHostsService({ db }));
+  usageRoute(v1, tenants);
+  hostRoutes(v1, createHostsService({ db, queues: deps.queues }));
   await v1.register(async (scope) => imageRoutes(scope.withTypeProvider<TypeBoxTypeProvider>(), images));
   await v1.register(async (scope) => uploadRoutes(scope.withTypeProvider<TypeBoxTypeProvider>(), uploads));
   await v1.register((scope) =>

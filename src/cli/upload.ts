@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { createReadStream, openAsBlob } from 'node:fs';
 import { basename } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { imageNameOf, kindOfFile } from '../lib/image-file-name.ts';
 import type { Api, Json } from './api.ts';
 import { ApiError } from './api.ts';
 import { CommandError, EXIT } from './command.ts';
@@ -25,20 +26,10 @@ export interface ImageFile {
 }
 
 /** What a file is by its name; undefined when that does not say. */
-export function kindOf(path: string): string | undefined {
-  const name = basename(path).toLowerCase();
-  if (/\.iso$/.test(name)) return 'iso';
-  if (/\.(img|raw|qcow2)$/.test(name)) return 'disk';
-  if (/^(vmlinuz|bzimage|vmlinux)/.test(name)) return 'kernel';
-  return /^(initrd|initramfs)/.test(name) ? 'initrd' : undefined;
-}
+export const kindOf = (path: string): string | undefined => kindOfFile(basename(path));
 
 /** An image's name made of a file's. */
-export function nameOf(path: string): string {
-  const stem = basename(path).replace(/\.(iso|img|raw|qcow2)$/i, '');
-  const name = stem.toLowerCase().replace(/[^a-z0-9._-]+/g, '-');
-  return name.slice(0, 63).replace(/^[^a-z0-9]+|[^a-z0-9]+$/g, '') || 'image';
-}
+export const nameOf = (path: string): string => imageNameOf(basename(path));
 
 /**
  * Uploads a file, or goes on with an upload of the same file that broke off, and waits until VMs may use the image.

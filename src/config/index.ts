@@ -16,6 +16,8 @@ export interface Config {
   readonly cacheDir: string;
   /** Where image files live: `home`/images. */
   readonly imagesDir: string;
+  /** The web console as it was built: a folder with its index.html. */
+  readonly consoleDir: string;
   readonly databaseUrl: string;
   readonly redisUrl: string;
   /** The engine of a VM that asks for `auto`. */
@@ -67,6 +69,7 @@ export function loadConfig(env: Env = process.env): Config {
     home,
     cacheDir: path.resolve(env['TEREMOK_CACHE'] || path.join(home, 'cache')),
     imagesDir: path.join(home, 'images'),
+    consoleDir: path.resolve(import.meta.dirname, '../../dist/console'),
     databaseUrl: url('DATABASE_URL', env, ['postgres:', 'postgresql:', 'socket:'], problems),
     redisUrl: url('REDIS_URL', env, ['redis:', 'rediss:', 'unix:'], problems),
     engine: choice('TEREMOK_ENGINE', 'auto', ENGINE_NAMES),

@@ -21,6 +21,16 @@ export const EventMessage = Type.Object(
 );
 export type EventMessage = Static<typeof EventMessage>;
 
+/** `GET /v1/events/history`: what has happened, newest first. */
+export const EventHistory = Type.Object(
+  {
+    items: Type.Array(EventMessage),
+    nextCursor: Type.Union([Type.String(), Type.Null()]),
+  },
+  { title: 'EventHistory' },
+);
+export type EventHistory = Static<typeof EventHistory>;
+
 /** Types written today. A client ignores those that it does not know. */
 export type EventType =
   | 'vm.created'

@@ -108,6 +108,9 @@ export const Image = Type.Object(
     sha256: Sha256,
     state: ImageState,
     problem: Nullable(Type.String({ description: 'Why it is `unusable`.' })),
+    usedBy: Type.Array(Type.Object({ id: Type.String(), name: Type.String() }), {
+      description: 'Virtual machines of yours that have it, at most ten.',
+    }),
     packages: Nullable(Type.Unknown({ description: 'What it was made of, for a built-in image.' })),
     createdAt: Timestamp,
   },

@@ -31,8 +31,14 @@ export const PatchTenant = Type.Object(
 );
 export type PatchTenant = Static<typeof PatchTenant>;
 
+const used = Type.Integer({ minimum: 0 });
+
+/** What counts against the quotas now. */
+const usage = Type.Object({ vms: used, memoryMiB: used, imageMiB: used, diskMiB: used });
+export type Usage = Static<typeof usage>;
+
 export const Tenant = Type.Object(
-  { id: Id('ten'), name: Type.String(), quotas: Type.Object(quotas), createdAt: Timestamp },
+  { id: Id('ten'), name: Type.String(), quotas: Type.Object(quotas), usage, createdAt: Timestamp },
   { title: 'Tenant' },
 );
 export type Tenant = Static<typeof Tenant>;
@@ -86,6 +92,15 @@ export const Host = Type.Object(
     engines: Type.Array(Type.String()),
     memoryMiB: Type.Object({ total: Type.Integer(), reserved: Type.Integer() }),
     vcpus: Type.Object({ total: Type.Integer(), reserved: Type.Integer() }),
+    queue: Nullable(
+      Type.Object(
+        {
+          waiting: Type.Integer({ description: 'Jobs that wait for the worker.' }),
+          active: Type.Integer({ description: 'Jobs that it is at.' }),
+        },
+        { description: 'Null while Redis is away.' },
+      ),
+    ),
     version: Nullable(Type.String()),
     lastHeartbeatAt: Nullable(Timestamp),
     createdAt: Timestamp,

@@ -24,13 +24,22 @@ export class ConsoleSession {
   #attachment: Attachment | undefined;
   /** When it is full the viewer's socket rests, so it grows by little more than one message. */
   readonly #input: PendingInput;
+  /** The viewer may only watch. */
+  readonly #readOnly: boolean;
   #answered = true;
 
-  constructor(socket: WebSocket, vmId: string, opener: ConsoleOpener, input: PendingInput) {
+  constructor(
+    socket: WebSocket,
+    vmId: string,
+    opener: ConsoleOpener,
+    input: PendingInput,
+    readOnly: boolean,
+  ) {
     this.#socket = socket;
     this.#vmId = vmId;
     this.#opener = opener;
     this.#input = input;
+    this.#readOnly = readOnly;
   }
 
   /** Serves the viewer until it leaves or the VM comes to rest. Never rejects. */
@@ -106,7 +115,7 @@ export class ConsoleSession {
 
   #toVm(data: Buffer): void {
     // What still comes between our close and the viewer's answer has nowhere to go.
-    if (this.#socket.readyState !== this.#socket.OPEN) return;
+    if (this.#readOnly || this.#socket.readyState !== this.#socket.OPEN) return;
     this.#input.push(data);
     this.#attachment?.send(this.#input.takeUnsent());
     this.#holdOrGoOn();

@@ -4,6 +4,7 @@ import { IdParams } from '../contracts/common.ts';
 import { CONSOLE_CLOSE } from '../contracts/console.ts';
 import type { Database, Vm } from '../infra/prisma.ts';
 import { Problem } from '../lib/errors.ts';
+import { isReadOnly } from '../modules/access/principal.ts';
 import { type App, clientLeft, principalOf, problems } from '../modules/http.ts';
 import type { Attachment } from './attachment.ts';
 import { type ConsoleOpener, restSoon } from './console-opener.ts';
@@ -35,13 +36,13 @@ export function displayRoute(app: App, { database, opener, sessions, findVm }: D
   app.route({
     method: 'GET',
     url: '/vms/:id/display',
-    config: { access: 'write', ticketFor: 'display' },
+    config: { ticketFor: 'display' },
     schema: {
       tags: ['vms'],
       summary: 'The screen, as RFB 3.8 over a WebSocket',
       description:
         'For noVNC and its like: binary messages are the bytes of RFB, both ways, cut anywhere. The subprotocol ' +
-        '`binary` is taken when it is offered. Closed with the codes of /serial; RFB begins anew after 1012.',
+        '`binary` is taken when it is offered. A key without `write` watches only. Closed with the codes of /serial; RFB begins anew after 1012.',
       params: IdParams('vm'),
       querystring: Type.Object(
         {
@@ -57,7 +58,9 @@ export function displayRoute(app: App, { database, opener, sessions, findVm }: D
     preHandler: async (request) => {
       const vm = await findVm(request);
       if (!request.ws) throw noUpgrade(vm.id);
-      const viewOnly = request.query.viewOnly === true || principalOf(request).viewOnly === true;
+      const principal = principalOf(request);
+      const viewOnly =
+        request.query.viewOnly === true || principal.viewOnly === true || isReadOnly(principal);
       const wanted = { purpose: 'display', ...(viewOnly ? { viewOnly } : {}) } as const;
       const attachment = await opener.openSoon(vm, wanted, {}, clientLeft(request));
       opened.set(request, attachment);

@@ -4,9 +4,9 @@ import { IdParams } from '../contracts/common.ts';
 import { CONSOLE_CLOSE } from '../contracts/console.ts';
 import type { Database, Vm } from '../infra/prisma.ts';
 import { notFound, Problem } from '../lib/errors.ts';
-import { ownedBy } from '../modules/access/principal.ts';
+import { isReadOnly, ownedBy } from '../modules/access/principal.ts';
 import type { App } from '../modules/http.ts';
-import { clientLeft, problems, scopeOf } from '../modules/http.ts';
+import { clientLeft, principalOf, problems, scopeOf } from '../modules/http.ts';
 import type { Seats } from '../modules/seats.ts';
 import type { Attachment } from './attachment.ts';
 import { ConsoleOpener } from './console-opener.ts';
@@ -49,13 +49,13 @@ export async function registerGateway(app: App, { database, seats }: GatewayDeps
   app.route({
     method: 'GET',
     url: '/vms/:id/serial',
-    config: { access: 'write', ticketFor: 'serial' },
+    config: { ticketFor: 'serial' },
     schema: {
       tags: ['vms'],
       summary: 'The serial console, as a WebSocket',
       description:
         'Binary messages are bytes of the line, both ways: first the backlog (64 KiB), then live. A text message ' +
-        'is taken as its UTF-8. Closed with 4001 when the VM stops, 4002 when it fails, 4004 when it is deleted, ' +
+        'is taken as its UTF-8. A key without `write` watches: what it types is dropped. Closed with 4001 when the VM stops, 4002 when it fails, 4004 when it is deleted, ' +
         '1012 when the service restarts and the VM is not back in time, each with a reason.',
       params: IdParams('vm'),
       querystring: Type.Object({ ticket: Type.Optional(Type.String({ maxLength: 200 })) }),
@@ -82,7 +82,7 @@ export async function registerGateway(app: App, { database, seats }: GatewayDeps
       const console = opened.get(request);
       if (console === undefined) return socket.close(1011, 'the console was not opened');
       const { id } = request.params;
-      const session = new ConsoleSession(socket, id, opener, console.input);
+      const session = new ConsoleSession(socket, id, opener, console.input, isReadOnly(principalOf(request)));
       sessions.add(session);
       await session.run(console.attachment);
       sessions.delete(session);

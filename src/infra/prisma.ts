@@ -11,6 +11,7 @@ export type {
   Host,
   Image,
   Operation,
+  Session,
   Tenant,
   Upload,
   Vm,

@@ -10,7 +10,15 @@ export interface Queues {
    * worker's sweep finds the VM (false is returned and one line logged).
    */
   reconcile(hostId: string, vmId: string, generation: number): Promise<boolean>;
+  /** How much a host's worker has before it; null while Redis is away. */
+  depth(hostId: string): Promise<QueueDepth | null>;
   close(): Promise<void>;
+}
+
+/** Jobs that wait for a worker, and that it is at. */
+export interface QueueDepth {
+  readonly waiting: number;
+  readonly active: number;
 }
 
 /** The queues of all hosts, over one `commands` connection, which the caller owns. */
@@ -52,6 +60,17 @@ export function createQueues(connection: Redis, log: Logger): Queues {
           'job not queued: the worker will see this VM at its next sweep',
         );
         return false;
+      }
+    },
+    async depth(hostId) {
+      if (connection.status !== 'ready') return null;
+      try {
+        const counting = queueOf(hostId).getJobCounts('waiting', 'delayed', 'prioritized', 'active');
+        const { active = 0, ...waiting } = await withTimeout(counting, 3_000, 'counting jobs');
+        return { waiting: Object.values(waiting).reduce((sum, count) => sum + count, 0), active };
+      } catch (err) {
+        log.warn({ err: messageOf(err), hostId }, 'jobs not counted');
+        return null;
       }
     },
     async close() {

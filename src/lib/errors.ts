@@ -11,6 +11,7 @@ const PROBLEMS = {
   invalid_idempotency_key: [400, 'The Idempotency-Key is not valid'],
   unauthenticated: [401, 'An API key is needed'],
   invalid_ticket: [401, 'The ticket is not valid'],
+  csrf_refused: [403, 'The request does not come from the page that is signed in'],
   forbidden: [403, 'This key may not do that'],
   not_found: [404, 'There is no such object'],
   route_not_found: [404, 'There is no such address'],

@@ -12,6 +12,7 @@ export type IdPrefix =
   | 'net'
   | 'ten'
   | 'key'
+  | 'ses'
   | 'host'
   | 'req';
 

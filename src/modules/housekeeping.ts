@@ -25,7 +25,8 @@ export interface HousekeepingDeps {
 
 /**
  * What time alone brings about, until `closing` fires: operations past their deadline fail, power buttons that a
- * guest has ignored are let go, uploads that nobody completes, old events and idempotency records go. Any number of processes may do this.
+ * guest has ignored are let go, uploads that nobody
+ * completes, old events, idempotency records and sessions go. Any number of processes may do this.
  */
 export async function runHousekeeping(deps: HousekeepingDeps): Promise<void> {
   let pruned = 0;
@@ -84,4 +85,5 @@ async function prune(db: Database): Promise<void> {
   const now = Date.now();
   await db.event.deleteMany({ where: { createdAt: { lt: new Date(now - KEEP_EVENTS_MS) } } });
   await db.idempotencyKey.deleteMany({ where: { expiresAt: { lt: new Date(now) } } });
+  await db.session.deleteMany({ where: { expiresAt: { lt: new Date(now) } } });
 }

@@ -40,10 +40,14 @@ declare module 'fastify' {
     /** Whose objects the request is about. */
     scope: TenantScope | null;
     seal: Seal | null;
+    /** What secret answers of this request are sealed with: the caller's key or session. */
+    credential: string | null;
   }
   interface FastifyContextConfig {
-    /** `operator`: operator keys only. `write`: a GET that changes something, such as a console. */
-    access?: 'operator' | 'write';
+    /** `operator`: operator keys only. */
+    access?: 'operator';
+    /** The route brings its own authentication. */
+    anonymous?: boolean;
     /** The WebSocket may be opened with a ticket made for this. */
     ticketFor?: 'serial' | 'display';
     /** The answer holds a secret: it is stored encrypted under the key that asked. */

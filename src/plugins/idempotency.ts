@@ -40,7 +40,8 @@ export function registerIdempotency(app: App, deps: { readonly db: Database }): 
 
   app.addHook('preHandler', async (request, reply) => {
     const key = request.headers['idempotency-key'];
-    if (request.method !== 'POST' || key === undefined) return;
+    // Nobody's request has nothing to be remembered under.
+    if (request.method !== 'POST' || key === undefined || request.principal === null) return;
     const claim = makeClaim(request, key);
     const stored = await claimOrWait(db, claim);
     if (stored !== null) return replay(request, reply, claim, stored);
@@ -182,7 +183,7 @@ async function requireSameUpload(source: Readable, answer: unknown): Promise<voi
   if (before !== hash.digest('hex')) throw reused();
 }
 
-/** AES-256-GCM under a key derived from the caller's own API key: whoever reads the database cannot read it. */
+/** AES-256-GCM under a key derived from the caller's own API key or session: whoever reads the database cannot read it. */
 function encrypt(text: Buffer, request: FastifyRequest): Buffer {
   const nonce = randomBytes(12);
   const cipher = createCipheriv('aes-256-gcm', answerKey(request), nonce);
@@ -195,15 +196,18 @@ function decrypt(sealed: Buffer, request: FastifyRequest): Buffer {
   try {
     return Buffer.concat([decipher.update(sealed.subarray(12, -16)), decipher.final()]);
   } catch (err) {
-    throw new Problem('idempotency_key_reused', 'this Idempotency-Key was used with another API key', {
-      hint: 'the answer held a secret, which only the key that asked can see again',
-      cause: err,
-    });
+    throw new Problem(
+      'idempotency_key_reused',
+      'this Idempotency-Key was used with another API key or session',
+      {
+        hint: 'the answer held a secret, which only who asked can see again',
+        cause: err,
+      },
+    );
   }
 }
 
 function answerKey(request: FastifyRequest): Buffer {
-  return Buffer.from(
-    hkdfSync('sha256', request.headers.authorization ?? '', '', 'teremok idempotent answer', 32),
-  );
+  if (request.credential === null) throw new Error(`${request.url}: a secret answer for nobody`);
+  return Buffer.from(hkdfSync('sha256', request.credential, '', 'teremok idempotent answer', 32));
 }

@@ -1,5 +1,6 @@
 import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
+import { SESSION_COOKIE } from '../contracts/sessions.ts';
 import type { App } from '../modules/http.ts';
 
 /** /openapi.json, made of the schemas that validate, and /docs, which shows it without any other server. */
@@ -22,19 +23,28 @@ export async function registerOpenApi(app: App, version: string): Promise<void> 
         { name: 'operations', description: 'Work that lasts' },
         { name: 'images', description: 'What machines boot from' },
         { name: 'events', description: 'What happens' },
+        { name: 'sessions', description: 'Browsers that are signed in' },
         { name: 'tenants', description: 'For operators: who uses this' },
         { name: 'hosts', description: 'For operators: where machines run' },
         { name: 'service', description: 'How the service is' },
       ],
       components: {
-        securitySchemes: { key: { type: 'http', scheme: 'bearer', bearerFormat: 'tk_…' } },
+        securitySchemes: {
+          key: { type: 'http', scheme: 'bearer', bearerFormat: 'tk_…' },
+          session: { type: 'apiKey', in: 'cookie', name: SESSION_COOKIE },
+        },
       },
     },
     transform: ({ schema, url, route }) => {
       if (!url.startsWith('/v1/')) return { schema, url };
+      if (route.config?.anonymous === true) return { schema: { ...schema, security: [] }, url };
       const method = [route.method].flat()[0];
       return {
-        schema: { ...schema, security: [{ key: [] }], ...(method === 'POST' ? idempotent(schema) : {}) },
+        schema: {
+          ...schema,
+          security: [{ key: [] }, { session: [] }],
+          ...(method === 'POST' ? idempotent(schema) : {}),
+        },
         url,
       };
     },

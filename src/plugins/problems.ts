@@ -21,11 +21,18 @@ const FROM_FASTIFY: Readonly<Record<string, readonly [ProblemCode, hint?: string
   FST_ERR_CTP_INVALID_TYPE: ['unsupported_media_type', 'send application/json'],
   FST_ERR_BAD_URL: ['malformed_request'],
   FST_ERR_MAX_PARAM_LENGTH: ['url_too_long'],
+  FST_STATIC_FORBIDDEN_PATH: ['route_not_found'],
   FST_UNDER_PRESSURE: ['overloaded', 'try again in a few seconds'],
 };
 
-/** Makes every error of the app application/problem+json, whatever raised it. */
-export function registerProblems(app: App): void {
+/**
+ * Makes every error of the app application/problem+json, whatever raised it. `sendElse` may answer an address that
+ * no route has; it gives false when it does not know it either.
+ */
+export function registerProblems(
+  app: App,
+  sendElse: (request: FastifyRequest, reply: FastifyReply) => FastifyReply | false,
+): void {
   const routes: { readonly method: string; readonly pattern: RegExp }[] = [];
   app.addHook('onRoute', ({ method, url }) => {
     const pattern = new RegExp(`^${url.split('/').map(segmentPattern).join('/')}$`);
@@ -42,11 +49,14 @@ export function registerProblems(app: App): void {
   });
 
   app.setNotFoundHandler((request, reply) => {
+    const other = sendElse(request, reply);
+    if (other !== false) return other;
     const path = request.url.split('?')[0] ?? '';
     const allowed = [
       ...new Set(routes.filter((route) => route.pattern.test(path)).map((route) => route.method)),
     ].sort();
-    if (allowed.length === 0) {
+    // A route that is for this method has looked, and found no file.
+    if (allowed.length === 0 || allowed.includes(request.method)) {
       const problem = new Problem('route_not_found', `there is nothing at ${path.slice(0, 200)}`, {
         hint: 'GET /openapi.json, or /docs in a browser, shows what there is',
       });

@@ -22,7 +22,7 @@ interface Operation {
   readonly parameters?: readonly { readonly in: string; readonly name: string }[];
   readonly requestBody?: { readonly content: Record<string, unknown> };
   readonly responses: Record<string, unknown>;
-  readonly security?: unknown;
+  readonly security?: readonly object[];
   readonly summary?: string;
 }
 
@@ -101,6 +101,8 @@ describe('bad input', () => {
   });
 
   const v1 = () => endpoints.filter(({ path }) => path.startsWith('/v1/'));
+  /** Those that ask for a key: all but signing in and out. */
+  const closed = () => v1().filter(({ operation }) => operation.security?.length !== 0);
   const isOperators = ({ path }: Endpoint) => /^\/v1\/(tenants|hosts|keys)/.test(path);
   const name = ({ method, path }: Endpoint) => `${method} ${path}`;
   const urlOf = ({ path }: Endpoint, id = '') => {
@@ -131,7 +133,7 @@ describe('bad input', () => {
   it('asks for a key everywhere, and takes no wrong one', async () => {
     const stranger = makeApiKey().token;
     const wrong = `${api.tenantKey.slice(0, -1)}${api.tenantKey.endsWith('0') ? '1' : '0'}`;
-    for (const endpoint of v1()) {
+    for (const endpoint of closed()) {
       const url = urlOf(endpoint);
       assertProblem(await clientOf(api.app, null)(endpoint.method, url), 401, 'unauthenticated');
       for (const key of [stranger, wrong])
@@ -165,10 +167,9 @@ describe('bad input', () => {
     const made = await operator('POST', `/v1/tenants/${tenant.id}/keys`, { scopes: ['read'] });
     const reader = clientOf(api.app, made.body.key);
     assert.equal((await reader('GET', '/v1/vms')).status, 200);
-    for (const endpoint of v1().filter(({ method }) => method !== 'GET')) {
+    for (const endpoint of closed().filter(({ method }) => method !== 'GET')) {
       assertProblem(await reader(endpoint.method, urlOf(endpoint), bodyFor(endpoint)), 403, 'forbidden');
     }
-    assertProblem(await reader('GET', `/v1/vms/${newId('vm')}/serial`), 403, 'forbidden');
   });
 
   it('answers 404 for ids that do not exist or are none', async () => {
@@ -324,7 +325,6 @@ describe('bad input', () => {
 
   it('knows no other address and no other method', async () => {
     for (const url of [
-      '/',
       '/v1',
       '/v1/',
       '/v2/vms',

@@ -77,6 +77,8 @@ export interface TestApi {
 export interface TestApiOptions {
   readonly rateLimitPerMinute?: number;
   readonly maxImageMiB?: number;
+  /** The built web console; default a folder that is not there. */
+  readonly consoleDir?: string;
 }
 
 /** The whole API over real servers, ready to be injected into. */
@@ -98,6 +100,7 @@ export async function startApi(
   await bootstrap({ db, log, home, imagesDir });
   await untilReady(redis);
   const config = {
+    consoleDir: options.consoleDir ?? path.join(home, 'console'),
     imagesDir,
     maxImageMiB: options.maxImageMiB ?? 8,
     rateLimitPerMinute: options.rateLimitPerMinute ?? 1_000_000,

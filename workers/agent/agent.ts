@@ -1,5 +1,11 @@
-import type { VmMetrics } from '../../src/contracts/metrics.ts';
-import { VM_METRICS_TTL_SECONDS, vmMetricsKey } from '../../src/contracts/metrics.ts';
+import type { VmMetrics, VmMetricsRecord } from '../../src/contracts/metrics.ts';
+import {
+  VM_HISTORY_SECONDS,
+  VM_HISTORY_STEP_SECONDS,
+  VM_METRICS_TTL_SECONDS,
+  vmHistoryKey,
+  vmMetricsKey,
+} from '../../src/contracts/metrics.ts';
 import { HEARTBEAT_INTERVAL_MS, SWEEP_INTERVAL_MS } from '../../src/contracts/reconcile.ts';
 import type { Redis } from '../../src/infra/redis.ts';
 import type { Logger } from '../../src/lib/log.ts';
@@ -37,6 +43,8 @@ export class Agent {
   readonly #launches = new Semaphore(LAUNCHES_AT_ONCE);
   readonly #timers: NodeJS.Timeout[] = [];
   #sweeping: Promise<void> | undefined;
+  /** When figures were last written into the histories: ms since 1970. */
+  #recordedAt = 0;
   #closing = false;
 
   constructor(deps: AgentDeps) {
@@ -140,6 +148,10 @@ export class Agent {
 
   async #publishMetrics(): Promise<void> {
     const { redis } = this.#deps;
+    // A timer that comes a little early still counts as on time.
+    const now = Date.now();
+    const record = now - this.#recordedAt > VM_HISTORY_STEP_SECONDS * 1000 - METRICS_INTERVAL_MS / 2;
+    if (record) this.#recordedAt = now;
     const running = [...this.#keepers].flatMap(([vmId, { handle }]) =>
       handle === undefined ? [] : [{ vmId, handle }],
     );
@@ -148,9 +160,31 @@ export class Agent {
         const metrics = await measure(handle);
         if (redis.status !== 'ready') return;
         await redis.set(vmMetricsKey(vmId), JSON.stringify(metrics), 'EX', VM_METRICS_TTL_SECONDS);
+        if (record) await remember(redis, vmId, metrics);
       }),
     );
   }
+}
+
+/** Adds to the history of the last hour, which goes an hour after its last record. */
+async function remember(redis: Redis, vmId: string, metrics: VmMetrics): Promise<void> {
+  const { cpu, memory, disk, network } = metrics;
+  const record: VmMetricsRecord = [
+    Date.parse(metrics.at),
+    cpu.seconds,
+    memory.rssBytes,
+    disk.readBytes,
+    disk.writtenBytes,
+    network.receivedBytes,
+    network.sentBytes,
+  ];
+  const key = vmHistoryKey(vmId);
+  await redis
+    .multi()
+    .lpush(key, JSON.stringify(record))
+    .ltrim(key, 0, VM_HISTORY_SECONDS / VM_HISTORY_STEP_SECONDS)
+    .expire(key, VM_HISTORY_SECONDS)
+    .exec();
 }
 
 async function measure(handle: VmHandle): Promise<VmMetrics> {

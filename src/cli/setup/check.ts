@@ -14,6 +14,7 @@ const FOLDERS = ['src', 'workers', 'test'];
 
 const CHECKS: [string, () => Findings | Promise<Findings>][] = [
   ['types', () => tool('tsc', ['-p', '.', '--pretty'])],
+  ['types of the console', () => tool('tsc', ['-p', 'src/console', '--pretty'])],
   ['lint and format', () => tool('biome', ['ci', '--error-on-warnings', '--max-diagnostics=200', '.'])],
   ['arrows between layers', arrows],
   ['unused code', () => tool('knip', ['--no-progress'])],
@@ -68,7 +69,7 @@ async function arrows(): Promise<Findings> {
   const result = (typeof output === 'string' ? JSON.parse(output) : output) as CruiseResult;
   const seen = new Set(result.modules.map((module) => module.source));
   const unseen: string[] = [];
-  for await (const file of glob(`{${FOLDERS.join(',')}}/**/*.ts`, { cwd: projectRoot })) {
+  for await (const file of glob(`{${FOLDERS.join(',')}}/**/*.{ts,tsx}`, { cwd: projectRoot })) {
     if (!file.startsWith('src/infra/generated/') && !file.endsWith('.d.ts') && !seen.has(file))
       unseen.push(file);
   }

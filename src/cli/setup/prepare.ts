@@ -1,5 +1,6 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { provideConsole } from './console-build.ts';
 import { buildDebianBusybox, IMAGE_NAME } from './guest/debian-busybox.ts';
 import { FIRMWARE, provideDebianFiles } from './guest/debian-files.ts';
 import { generatePrismaClient } from './prisma.ts';
@@ -20,7 +21,7 @@ export function wantedServices(env: NodeJS.ProcessEnv = process.env): { postgres
 
 /**
  * Prepares everything that does not run yet: the Prisma client, the programs of PostgreSQL and Redis where the
- * environment names none, the built-in guest image, the firmware. What is there already is left alone.
+ * environment names none, the built-in guest image, the firmware, the web console. What is there already is left alone.
  * @throws SetupError naming what could not be had and what to do
  */
 export async function prepare({ home, cache }: PrepareOptions): Promise<void> {
@@ -30,5 +31,6 @@ export async function prepare({ home, cache }: PrepareOptions): Promise<void> {
     provideServices({ cache, ...wantedServices() }),
     buildDebianBusybox(join(home, 'images', IMAGE_NAME), cache),
     provideDebianFiles(FIRMWARE, cache),
+    provideConsole(),
   ]);
 }

@@ -1,8 +1,7 @@
-import type { Scope } from '../../contracts/tenants.ts';
 import type { Database } from '../../infra/prisma.ts';
 import { parseApiKey, secretMatches } from '../../lib/api-keys.ts';
 import { notFound, Problem } from '../../lib/errors.ts';
-import type { Principal, TenantScope } from './principal.ts';
+import { isUsable, type Principal, principalOfKey, type TenantScope } from './principal.ts';
 
 export interface AccessService {
   /** The owner of a key `tk_…`. @throws {Problem} unauthenticated */
@@ -12,8 +11,6 @@ export interface AccessService {
   /** The tenant to create something for: the scope's or, for an operator who names none, `default`. */
   tenantToCreateFor(scope: TenantScope): Promise<string>;
 }
-
-const isScope = (text: string): text is Scope => text === 'read' || text === 'write';
 
 /** Compared against when there is no such key, so that an unknown id takes as long as a wrong secret. */
 const NOBODY = new Uint8Array(32);
@@ -25,25 +22,13 @@ export function createAccessService(deps: { readonly db: Database }): AccessServ
       const parsed = parseApiKey(token);
       const row = parsed === null ? null : await db.apiKey.findUnique({ where: { id: parsed.id } });
       const matches = secretMatches(parsed?.secret ?? '', row?.secretHash ?? NOBODY);
-      const valid =
-        row !== null &&
-        matches &&
-        row.revokedAt === null &&
-        (row.expiresAt === null || row.expiresAt > new Date());
-      if (!valid) {
+      if (row === null || !matches || !isUsable(row)) {
         throw new Problem('unauthenticated', 'the API key is not valid', {
           hint: 'it may be mistyped, revoked or expired; the operator can make a new one',
           headers: { 'www-authenticate': 'Bearer error="invalid_token"' },
         });
       }
-      const operator = row.role === 'operator';
-      return {
-        kind: operator ? 'operator' : 'tenant',
-        keyId: row.id,
-        tenantId: row.tenantId,
-        scopes: row.scopes.filter(isScope),
-        owner: row.tenantId ?? 'operator',
-      };
+      return principalOfKey(row);
     },
 
     async scopeFor(principal, tenant) {

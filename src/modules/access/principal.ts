@@ -1,4 +1,5 @@
 import type { Scope } from '../../contracts/tenants.ts';
+import type { ApiKey } from '../../infra/prisma.ts';
 import { Problem } from '../../lib/errors.ts';
 
 /** Who makes a request. */
@@ -12,6 +13,29 @@ export interface Principal {
   readonly owner: string;
   /** Of a ticket for a screen: it may be looked at, no more. */
   readonly viewOnly?: boolean;
+}
+
+const isScope = (text: string): text is Scope => text === 'read' || text === 'write';
+
+/** Who works with a key. */
+export function principalOfKey(row: ApiKey): Principal {
+  return {
+    kind: row.role === 'operator' ? 'operator' : 'tenant',
+    keyId: row.id,
+    tenantId: row.tenantId,
+    scopes: row.scopes.filter(isScope),
+    owner: row.tenantId ?? 'operator',
+  };
+}
+
+/** Whether a key may be used now. */
+export function isUsable(row: ApiKey, now = new Date()): boolean {
+  return row.revokedAt === null && (row.expiresAt === null || row.expiresAt > now);
+}
+
+/** Whether a caller may look, and change nothing. */
+export function isReadOnly(principal: Principal): boolean {
+  return !principal.scopes.includes('write');
 }
 
 /** Whose objects a request sees: one tenant's or, for an operator who names none, everybody's. */

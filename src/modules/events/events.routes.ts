@@ -1,6 +1,7 @@
 import type { FastifyRequest } from 'fastify';
 import Type from 'typebox';
-import { EventMessage } from '../../contracts/events.ts';
+import { pageQuery } from '../../contracts/common.ts';
+import { EventHistory, EventMessage } from '../../contracts/events.ts';
 import { Problem } from '../../lib/errors.ts';
 import { type App, principalOf, problems, scopeOf } from '../http.ts';
 import type { Seats } from '../seats.ts';
@@ -47,4 +48,20 @@ export function eventRoutes(app: App, events: EventsService, seats: Seats): void
       await events.stream(scopeOf(request), places.get(request) ?? 0n, socket, request.log);
     },
   });
+
+  app.get(
+    '/events/history',
+    {
+      schema: {
+        tags: ['events'],
+        summary: 'The tenant’s events of the last seven days, newest first',
+        querystring: Type.Object(
+          { ...pageQuery, vmId: Type.Optional(Type.String({ maxLength: 80, pattern: '^[\\w-]+$' })) },
+          { additionalProperties: false },
+        ),
+        response: { 200: EventHistory, ...problems(400, 401) },
+      },
+    },
+    async (request) => events.history(scopeOf(request), request.query),
+  );
 }

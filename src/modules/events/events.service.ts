@@ -1,13 +1,24 @@
 import type { WebSocket } from '@fastify/websocket';
 import type { FastifyBaseLogger } from 'fastify';
+import type { EventHistory } from '../../contracts/events.ts';
 import type { EventHub } from '../../infra/event-hub.ts';
 import { toEventMessage } from '../../infra/events.ts';
 import type { Database, Event } from '../../infra/prisma.ts';
+import { Problem } from '../../lib/errors.ts';
 import { ownedBy, type TenantScope } from '../access/principal.ts';
+import { decodeCursor, toPage } from '../http.ts';
 
 export type EventSocket = WebSocket;
 
+export interface EventHistoryQuery {
+  readonly limit?: number;
+  readonly cursor?: string;
+  readonly vmId?: string;
+}
+
 export interface EventsService {
+  /** What has happened, newest first. */
+  history(scope: TenantScope, query: EventHistoryQuery): Promise<EventHistory>;
   /** The place after the last event that there is. */
   position(): Promise<bigint>;
   /** Sends a scope's events after `since` until the socket closes. Never throws. */
@@ -34,6 +45,23 @@ export function createEventsService(deps: {
 }): EventsService {
   const { db, hub, closing } = deps;
   return {
+    async history(scope, { limit = 50, cursor, vmId }) {
+      const rows = await db.event.findMany({
+        where: {
+          ...ownedBy(scope),
+          ...(vmId === undefined ? {} : { vmId }),
+          ...(cursor === undefined ? {} : { seq: { lt: placeOf(cursor) } }),
+        },
+        orderBy: { seq: 'desc' },
+        take: limit + 1,
+      });
+      return toPage(
+        rows.map((row) => ({ ...row, id: row.seq.toString() })),
+        limit,
+        toEventMessage,
+      );
+    },
+
     async position() {
       const last = await db.event.findFirst({ orderBy: { seq: 'desc' }, select: { seq: true } });
       return last?.seq ?? 0n;
@@ -59,6 +87,13 @@ export function createEventsService(deps: {
       }
     },
   };
+}
+
+/** @throws {Problem} invalid_cursor */
+function placeOf(cursor: string): bigint {
+  const text = decodeCursor(cursor);
+  if (/^\d{1,18}$/.test(text)) return BigInt(text);
+  throw new Problem('invalid_cursor', 'the cursor is not one that this list gave out');
 }
 
 type Reader = () => Promise<Event[]>;

@@ -1,6 +1,6 @@
 import type { ImageKind } from '../../contracts/images.ts';
 import type { ImageStore } from '../../infra/image-store.ts';
-import type { Image, Prisma, Transaction } from '../../infra/prisma.ts';
+import { type Image, Prisma, type Transaction } from '../../infra/prisma.ts';
 import { Problem } from '../../lib/errors.ts';
 import { ownedBy, type TenantScope } from '../access/principal.ts';
 
@@ -92,6 +92,33 @@ export async function usersOf(tx: Transaction, scope: TenantScope, imageId: stri
   });
   const shown = vms.slice(0, SHOWN_USERS).map(({ id, name }) => `${name} (${id})`);
   return vms.length > SHOWN_USERS ? [...shown, 'others'] : shown;
+}
+
+interface User {
+  readonly id: string;
+  readonly name: string;
+}
+
+/** The virtual machines of a scope that have images, a few of each, in one query. */
+export async function usersOfAll(
+  tx: Transaction,
+  scope: TenantScope,
+  imageIds: readonly string[],
+): Promise<(imageId: string) => User[]> {
+  const owned = scope.tenantId === null ? Prisma.empty : Prisma.sql`AND v.tenant_id = ${scope.tenantId}`;
+  const rows =
+    imageIds.length === 0
+      ? []
+      : await tx.$queryRaw<(User & { readonly image: string })[]>`
+          SELECT i.id AS image, u.id, u.name FROM images i, LATERAL (
+            SELECT v.id, v.name FROM vms v WHERE (i.id IN
+              (v.image_id, v.kernel_image_id, v.initrd_image_id, v.cdrom_image_id)
+              OR EXISTS (SELECT 1 FROM vm_disks d WHERE d.vm_id = v.id AND d.image_id = i.id)) ${owned}
+            ORDER BY v.id LIMIT ${SHOWN_USERS}
+          ) u
+          WHERE i.id IN (${Prisma.join([...imageIds])}) ORDER BY u.id`;
+  const users = Map.groupBy(rows, ({ image }) => image);
+  return (imageId) => (users.get(imageId) ?? []).map(({ id, name }) => ({ id, name }));
 }
 
 /**

@@ -20,7 +20,7 @@ import { notFound, Problem } from '../../lib/errors.ts';
 import { newId } from '../../lib/ids.ts';
 import type { TenantScope } from '../access/principal.ts';
 import { decodeCursor, type Seal, toPage } from '../http.ts';
-import { findImage, removeUnreferenced, usersOf, visibleTo } from './images.repository.ts';
+import { findImage, removeUnreferenced, usersOf, usersOfAll, visibleTo } from './images.repository.ts';
 import { nameTaken, toImage } from './images.view.ts';
 import type { UploadsService } from './uploads.service.ts';
 
@@ -84,11 +84,18 @@ export function createImagesService(deps: {
         orderBy: { id: 'asc' },
         take: limit + 1,
       });
-      return toPage(rows, limit, toImage);
+      const users = await usersOfAll(
+        db,
+        scope,
+        rows.map(({ id }) => id),
+      );
+      return toPage(rows, limit, (row) => toImage(row, users(row.id)));
     },
 
     async get(scope, id) {
-      return toImage(await find(db, scope, id));
+      const row = await find(db, scope, id);
+      const users = await usersOfAll(db, scope, [id]);
+      return toImage(row, users(id));
     },
 
     async create(scope, body, seal) {

@@ -2,8 +2,8 @@ import type { Image as ImageView } from '../../contracts/images.ts';
 import type { Image } from '../../infra/prisma.ts';
 import { Problem } from '../../lib/errors.ts';
 
-/** The row as clients see it. */
-export function toImage(row: Image): ImageView {
+/** The row as clients see it. One that was just made is used by nobody. */
+export function toImage(row: Image, usedBy: ImageView['usedBy'] = []): ImageView {
   return {
     id: row.id,
     name: row.name,
@@ -19,6 +19,7 @@ export function toImage(row: Image): ImageView {
     diskBytes: row.diskBytes === null ? null : Number(row.diskBytes),
     sha256: row.sha256,
     problem: row.problem,
+    usedBy,
     packages: row.packages,
     createdAt: row.createdAt.toISOString(),
   };

@@ -9,7 +9,8 @@ import {
   PatchTenant,
   Tenant,
 } from '../../contracts/tenants.ts';
-import { type App, problems, sealOf } from '../http.ts';
+import { Problem } from '../../lib/errors.ts';
+import { type App, problems, scopeOf, sealOf } from '../http.ts';
 import { keyPath, type TenantsService } from './tenants.service.ts';
 
 const params = IdParams('ten');
@@ -137,6 +138,27 @@ export function tenantRoutes(app: App, tenants: TenantsService): void {
     async (request, reply) => {
       await tenants.revokeKey(request.params.id, request.params.keyId);
       return reply.code(204).send(null);
+    },
+  );
+}
+
+/** What a tenant may know of itself. */
+export function usageRoute(app: App, tenants: TenantsService): void {
+  app.get(
+    '/usage',
+    {
+      schema: {
+        tags: ['tenants'],
+        summary: 'The tenant that the request is about: its quotas, and what counts against them',
+        response: { 200: Tenant, ...problems(400, 401, 403) },
+      },
+    },
+    async (request) => {
+      const { tenantId } = scopeOf(request);
+      if (tenantId !== null) return tenants.get(tenantId);
+      throw new Problem('invalid_request', 'it is not clear whose usage this is about', {
+        hint: 'name the tenant in the header Teremok-Tenant, by id or name; GET /v1/tenants tells of all',
+      });
     },
   );
 }

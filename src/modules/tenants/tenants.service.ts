@@ -6,6 +6,7 @@ import {
   type NewKey,
   type PatchTenant,
   type Tenant as TenantView,
+  type Usage,
 } from '../../contracts/tenants.ts';
 import type { ImageStore } from '../../infra/image-store.ts';
 import {
@@ -21,6 +22,7 @@ import { notFound, Problem } from '../../lib/errors.ts';
 import { newId } from '../../lib/ids.ts';
 import { decodeCursor, type Seal, toPage } from '../http.ts';
 import { removeUnreferenced } from '../images/images.repository.ts';
+import { usageOf } from './usage.ts';
 
 interface PageOf<T> {
   items: T[];
@@ -55,14 +57,21 @@ export function createTenantsService(deps: {
     return row;
   };
 
+  const view = async (tx: Transaction, row: Tenant): Promise<TenantView> =>
+    toTenant(row, (await usageOf(tx, [row.id]))(row.id));
+
   return {
     async list({ limit = 50, cursor }) {
       const rows = await db.tenant.findMany({ ...after(cursor), orderBy: { id: 'asc' }, take: limit + 1 });
-      return toPage(rows, limit, toTenant);
+      const usage = await usageOf(
+        db,
+        rows.map(({ id }) => id),
+      );
+      return toPage(rows, limit, (row) => toTenant(row, usage(row.id)));
     },
 
     async get(id) {
-      return toTenant(await find(db, id));
+      return view(db, await find(db, id));
     },
 
     async create(body, seal) {
@@ -79,7 +88,7 @@ export function createTenantsService(deps: {
               quotaDiskMiB: quotas.diskMiB,
             },
           });
-          const answer = toTenant(row);
+          const answer = await view(tx, row);
           await seal(tx, { status: 201, headers: { location: `/v1/tenants/${row.id}` }, body: answer });
           return answer;
         });
@@ -96,7 +105,7 @@ export function createTenantsService(deps: {
             ...(body.name === undefined ? {} : { name: body.name }),
             ...quotaColumns(body.quotas ?? {}),
           };
-          return toTenant(await tx.tenant.update({ where: { id }, data }));
+          return view(tx, await tx.tenant.update({ where: { id }, data }));
         });
       } catch (err) {
         throw isUniqueViolation(err) ? nameTaken(body.name ?? '') : err;
@@ -188,7 +197,7 @@ function nameTaken(name: string): Problem {
   return new Problem('name_taken', `there is a tenant ${name} already`, { hint: 'take another name' });
 }
 
-function toTenant(row: Tenant): TenantView {
+function toTenant(row: Tenant, usage: Usage): TenantView {
   return {
     id: row.id,
     name: row.name,
@@ -198,6 +207,7 @@ function toTenant(row: Tenant): TenantView {
       imageMiB: row.quotaImageMiB,
       diskMiB: row.quotaDiskMiB,
     },
+    usage,
     createdAt: row.createdAt.toISOString(),
   };
 }

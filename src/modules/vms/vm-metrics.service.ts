@@ -1,11 +1,20 @@
 import { Compile } from 'typebox/compile';
-import { VmMetrics, vmMetricsKey } from '../../contracts/metrics.ts';
+import {
+  VM_HISTORY_STEP_SECONDS,
+  VmMetrics,
+  type VmMetricsHistory,
+  vmHistoryKey,
+  vmMetricsKey,
+} from '../../contracts/metrics.ts';
 import type { Vm } from '../../contracts/vms.ts';
 import type { Redis } from '../../infra/redis.ts';
+import { toHistory } from './vm-history.ts';
 
 export interface VmMetricsService {
   /** The VM's latest figures, as its worker reported them; zeros when it has no process. */
   of(vm: Vm): Promise<VmMetrics & { vmId: string; state: Vm['state'] }>;
+  /** Its figures over the last hour. */
+  history(vm: Vm): Promise<VmMetricsHistory>;
 }
 
 const metricsValidator = Compile(VmMetrics);
@@ -16,6 +25,16 @@ export function createVmMetricsService(deps: { readonly redis: Redis }): VmMetri
       const text = await deps.redis.get(vmMetricsKey(vm.id));
       const sample = text === null ? null : parseSample(text);
       return { ...(sample ?? nothing(vm)), vmId: vm.id, state: vm.state };
+    },
+
+    async history(vm) {
+      const lines = await deps.redis.lrange(vmHistoryKey(vm.id), 0, -1);
+      return {
+        vmId: vm.id,
+        stepSeconds: VM_HISTORY_STEP_SECONDS,
+        guestMiB: vm.memoryMiB,
+        points: toHistory(lines),
+      };
     },
   };
 }

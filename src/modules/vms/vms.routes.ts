@@ -1,4 +1,5 @@
 import { IdParams, NoQuery, Page } from '../../contracts/common.ts';
+import { VmMetricsHistory } from '../../contracts/metrics.ts';
 import {
   ChangeCdrom,
   CreateTicket,
@@ -218,5 +219,18 @@ function consoleRoutes(app: App, deps: VmRoutesDeps): void {
       },
     },
     async (request) => deps.metrics.of(await deps.vms.get(scopeOf(request), request.params.id)),
+  );
+
+  app.get(
+    '/vms/:id/metrics/history',
+    {
+      schema: {
+        tags,
+        summary: 'The same over the last hour, as rates',
+        params,
+        response: { 200: VmMetricsHistory, ...problems(401, 404, 503) },
+      },
+    },
+    async (request) => deps.metrics.history(await deps.vms.get(scopeOf(request), request.params.id)),
   );
 }

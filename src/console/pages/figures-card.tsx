@@ -1,0 +1,91 @@
+import { useEffect, useState } from 'preact/hooks';
+import type { VmMetrics, VmMetricsHistory } from '../../contracts/metrics.ts';
+import type { Vm } from '../../contracts/vms.ts';
+import { request } from '../api/api.ts';
+import { fromHistory, type Point, toPoints, withSample } from '../state/metric-series.ts';
+import { bytes } from '../ui/format.ts';
+import { Plot } from '../ui/plot.tsx';
+import { hasProcess } from './vm-facts.ts';
+
+/** How often a reading is taken while somebody looks, and how long what it shows is. Milliseconds. */
+const EVERY_MS = 5_000;
+const SPAN_MS = 3_600_000;
+
+/** What a machine has used in the last hour. */
+export function FiguresCard({ vm }: { readonly vm: Vm }) {
+  const points = usePoints(vm);
+  const line = (of: (point: Point) => number) => points.map((point) => ({ at: point.at, value: of(point) }));
+  return (
+    <section class="card figures" aria-labelledby="figures-title">
+      <h2 id="figures-title">The last hour</h2>
+      <div class="plots">
+        <Plot
+          title="CPU"
+          spanMs={SPAN_MS}
+          least={100}
+          format={(value) => `${Math.round(value)} %`}
+          points={line((point) => point.cpuPercent)}
+        />
+        <Plot
+          title="Memory on the host"
+          spanMs={SPAN_MS}
+          least={64 * 1024 * 1024}
+          format={bytes}
+          points={line((point) => point.memoryBytes)}
+        />
+        <Plot
+          title="Disk"
+          spanMs={SPAN_MS}
+          least={1024}
+          format={perSecond}
+          points={line((point) => point.diskRate)}
+        />
+        <Plot
+          title="Network"
+          spanMs={SPAN_MS}
+          least={1024}
+          format={perSecond}
+          points={line((point) => point.networkRate)}
+        />
+      </div>
+    </section>
+  );
+}
+
+const perSecond = (value: number) => `${bytes(value)}/s`;
+
+/** The service's history, and readings since, while the page is visible. */
+function usePoints({ id, state }: Vm): readonly Point[] {
+  const [history, setHistory] = useState<readonly Point[]>([]);
+  const [samples, setSamples] = useState<readonly VmMetrics[]>([]);
+  const runs = hasProcess({ state });
+  useEffect(() => {
+    let gone = false;
+    const load = async () => {
+      try {
+        const { points } = await request<VmMetricsHistory>('GET', `vms/${id}/metrics/history`);
+        if (!gone) setHistory(points.map(fromHistory));
+      } catch {
+        // Plots without a past are plots all the same.
+      }
+    };
+    const read = async () => {
+      if (document.hidden || !runs) return;
+      try {
+        const sample = await request<VmMetrics>('GET', `vms/${id}/metrics`);
+        if (!gone) setSamples((before) => withSample(before, sample, SPAN_MS));
+      } catch {
+        // The next reading may come.
+      }
+    };
+    void load();
+    void read();
+    const timer = setInterval(() => void read(), EVERY_MS);
+    return () => {
+      gone = true;
+      clearInterval(timer);
+    };
+  }, [id, runs]);
+  const last = history.at(-1)?.at ?? 0;
+  return [...history, ...toPoints(samples).filter(({ at }) => at > last)];
+}

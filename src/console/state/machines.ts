@@ -1,0 +1,196 @@
+import { batch, computed, type Signal, signal } from '@preact/signals';
+import type { EventMessage } from '../../contracts/events.ts';
+import type { Operation } from '../../contracts/operations.ts';
+import type { StoredError, VmState } from '../../contracts/states.ts';
+import type { Vm } from '../../contracts/vms.ts';
+import { listAll, request, socketUrl } from '../api/api.ts';
+import { ApiError } from '../api/api-error.ts';
+import { LiveSocket } from '../api/live-socket.ts';
+import { toast } from '../ui/toast.tsx';
+import { FrameQueue, nextFrame } from './frame-queue.ts';
+import { restoreSession } from './session.ts';
+
+/** A machine as the page shows it: each part changes by itself, so that a row is drawn anew only for its own events. */
+export interface Machine {
+  readonly id: string;
+  readonly vm: Signal<Vm>;
+  /** What is being done to it. */
+  readonly operation: Signal<Operation | null>;
+  /** What has happened since the page was opened, newest first, at most `KEPT_EVENTS`. */
+  readonly events: Signal<readonly EventMessage[]>;
+}
+
+export type LinkState = 'connecting' | 'live' | 'lost';
+
+const KEPT_EVENTS = 50;
+
+const byId = new Map<string, Machine>();
+const names = new Intl.Collator(undefined, { numeric: true, sensitivity: 'base' });
+
+/** All machines by name; null until they have been loaded once. */
+export const machines = signal<readonly Machine[] | null>(null);
+export const link = signal<LinkState>('connecting');
+/** Grows with each event that concerns no machine's row, so that others can look again. */
+export const loadError = signal<unknown>(undefined);
+
+/** How many machines are in each state. */
+export const counts = computed(() => {
+  const found: Partial<Record<VmState, number>> = {};
+  for (const { vm } of machines.value ?? []) found[vm.value.state] = (found[vm.value.state] ?? 0) + 1;
+  return found;
+});
+
+/** The machine of an id, if it is (still) there. */
+export const machine = (id: string): Machine | undefined => {
+  void machines.value;
+  return byId.get(id);
+};
+
+let socket: LiveSocket | undefined;
+let lastSeq = 0n;
+const queue = new FrameQueue<EventMessage>((events) => batch(() => events.forEach(apply)), nextFrame);
+
+/** Loads the machines and follows them. Call it when somebody has signed in. */
+export function follow(): void {
+  socket ??= new LiveSocket({
+    url: () => socketUrl(lastSeq === 0n ? 'events' : `events?since=${lastSeq}`),
+    onState: (state) => {
+      if (state === 'open') return;
+      queue.hold();
+      if (state === 'lost') {
+        link.value = 'lost';
+        // A socket does not say why it was refused: this does, and leads to the door when the session is over.
+        restoreSession().catch(() => {});
+      } else if (link.value !== 'lost') link.value = 'connecting';
+    },
+    onOpen: () => void load(),
+    onMessage: (data) => receive(data),
+  });
+}
+
+/** Forgets everything. */
+export function unfollow(): void {
+  socket?.close();
+  socket = undefined;
+  lastSeq = 0n;
+  byId.clear();
+  machines.value = null;
+  link.value = 'connecting';
+}
+
+/** Shows at once what an answer said. */
+export function take({ vm, operation }: { readonly vm: Vm; readonly operation?: Operation }): void {
+  batch(() => {
+    if (put(vm)) arrange();
+    if (operation !== undefined) putOperation(operation);
+  });
+}
+
+async function load(): Promise<void> {
+  const current = socket;
+  queue.hold();
+  try {
+    const vms = await listAll<Vm>('vms');
+    if (socket !== current) return;
+    batch(() => {
+      const there = new Set(vms.map(({ id }) => id));
+      for (const id of byId.keys()) if (!there.has(id)) byId.delete(id);
+      for (const vm of vms) put(vm);
+      arrange();
+      loadError.value = undefined;
+      link.value = 'live';
+    });
+  } catch (error) {
+    if (error instanceof ApiError && error.status === 401) return;
+    loadError.value = error;
+    setTimeout(() => socket === current && void load(), 2000);
+    return;
+  }
+  queue.release();
+}
+
+function receive(data: string | ArrayBuffer): void {
+  if (typeof data !== 'string') return;
+  const event = JSON.parse(data) as EventMessage;
+  const seq = BigInt(event.seq);
+  if (seq > lastSeq) lastSeq = seq;
+  queue.push(event);
+}
+
+function apply(event: EventMessage): void {
+  const { vmId, type } = event;
+  const { vm, operation, state, error } = event.data as {
+    vm?: Vm;
+    operation?: Operation;
+    state?: VmState;
+    error?: StoredError;
+  };
+  if (vm !== undefined && put(vm)) arrange();
+  const found = vmId === null ? undefined : byId.get(vmId);
+  if (operation !== undefined) putOperation(operation);
+  if (found === undefined || vmId === null) return;
+  found.events.value = [event, ...found.events.value].slice(0, KEPT_EVENTS);
+  if (type === 'vm.deleted') {
+    byId.delete(vmId);
+    arrange();
+  } else if (state !== undefined) {
+    const startedAt = state === 'running' && found.vm.value.state !== 'paused' ? event.createdAt : null;
+    found.vm.value = { ...found.vm.value, state, ...(startedAt === null ? {} : { startedAt }) };
+    if (watched.has(vmId)) void refresh(vmId);
+  } else if (error !== undefined) found.vm.value = { ...found.vm.value, lastError: error };
+}
+
+/** @returns whether the order may have changed */
+function put(vm: Vm): boolean {
+  const known = byId.get(vm.id);
+  if (known === undefined) {
+    byId.set(vm.id, { id: vm.id, vm: signal(vm), operation: signal(null), events: signal([]) });
+    return true;
+  }
+  const before = known.vm.value;
+  if (vm.generation < before.generation) return false;
+  known.vm.value = vm;
+  return vm.name !== before.name;
+}
+
+/** Operations that were asked for on this page: their failure is told. */
+const own = new Set<string>();
+
+export function tellFailureOf(operation: Operation): void {
+  own.add(operation.id);
+}
+
+function putOperation(operation: Operation): void {
+  const ended = operation.state !== 'queued' && operation.state !== 'running';
+  if (operation.state === 'failed' && own.delete(operation.id)) {
+    const name = byId.get(operation.vmId ?? '')?.vm.value.name ?? 'the machine';
+    toast(
+      `${operation.kind} of ${name} failed: ${operation.error?.message ?? 'it is not known why'}`,
+      'problem',
+    );
+  }
+  const found = operation.vmId === null ? undefined : byId.get(operation.vmId);
+  if (found === undefined) return;
+  if (!ended) found.operation.value = operation;
+  else if (found.operation.value?.id === operation.id) found.operation.value = null;
+}
+
+function arrange(): void {
+  machines.value = [...byId.values()].sort((a, b) => names.compare(a.vm.value.name, b.vm.value.name));
+}
+
+const watched = new Set<string>();
+
+/** Keeps all of a machine fresh, not its state alone, until the answer is called. */
+export function watch(id: string): () => void {
+  watched.add(id);
+  return () => watched.delete(id);
+}
+
+async function refresh(id: string): Promise<void> {
+  try {
+    take({ vm: await request<Vm>('GET', `vms/${id}`) });
+  } catch {
+    // It is gone, which an event tells, or the server is away, and everything is loaded when it is back.
+  }
+}

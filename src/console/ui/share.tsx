@@ -1,0 +1,24 @@
+/** How much of what there is is taken: a bar with both in words. */
+export function Share(props: {
+  readonly label: string;
+  readonly used: number;
+  readonly of: number;
+  readonly format: (value: number) => string;
+}) {
+  const { label, used, of, format } = props;
+  const tight = of > 0 && used / of > 0.9;
+  return (
+    <div class={`share${tight ? ' tight' : ''}`}>
+      <span>{label}</span>
+      <span class="muted">
+        {format(used)} of {format(of)}
+      </span>
+      <meter
+        min={0}
+        max={Math.max(1, of)}
+        value={used}
+        aria-label={`${label}: ${format(used)} of ${format(of)}`}
+      />
+    </div>
+  );
+}

@@ -1,0 +1,119 @@
+// Pictures of each page of the console in both schemes, in docs/pictures: `npm run console -- --pictures`. It needs a
+// Chromium (CHROMIUM, by default Debian's) and a service that runs at PORT with TEREMOK_HOME; what it makes there it
+// deletes again.
+import { mkdir, readFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { type BrowserContext, chromium, type Page } from 'playwright-core';
+
+const ORIGIN = `http://127.0.0.1:${process.env.PORT ?? 8080}`;
+const HOME = process.env.TEREMOK_HOME ?? resolve('.teremok');
+const FOLDER = resolve(process.env.TEREMOK_PICTURES ?? 'docs/pictures');
+
+const SIZES = { wide: { width: 1280, height: 820 }, phone: { width: 360, height: 740 } } as const;
+const MACHINES = [
+  { name: 'web-front', memoryMiB: 128, labels: { team: 'red', env: 'live' } },
+  { name: 'builder', memoryMiB: 256, labels: { team: 'blue' } },
+  { name: 'archive', memoryMiB: 64, labels: { team: 'red' }, start: false },
+  { name: 'scratch', memoryMiB: 64, start: false },
+] as const;
+
+const key = async (name: string) => (await readFile(join(HOME, `${name}.key`), 'utf8')).trim();
+
+async function call<T>(method: string, path: string, token: string, body?: unknown): Promise<T> {
+  const answer = await fetch(`${ORIGIN}/v1/${path}`, {
+    method,
+    headers: {
+      authorization: `Bearer ${token}`,
+      ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+    },
+    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+  });
+  if (!answer.ok) throw new Error(`${method} ${path}: ${answer.status} ${await answer.text()}`);
+  return (answer.status === 204 ? undefined : await answer.json()) as T;
+}
+
+/** Takes one picture, and fails when something is wider than the page. */
+async function picture(page: Page, name: string): Promise<void> {
+  // In words, since these types are Node's.
+  const tooWide = await page.evaluate<number>(
+    'document.documentElement.scrollWidth - document.documentElement.clientWidth',
+  );
+  if (tooWide > 0) process.stdout.write(`${name}: ${tooWide} pixels too wide\n`);
+  await page.screenshot({ path: join(FOLDER, `${name}.png`), animations: 'disabled' });
+}
+
+async function signIn(page: Page, token: string): Promise<void> {
+  await page.goto(ORIGIN);
+  await page.getByLabel('API key').fill(token);
+  await page.getByRole('button', { name: 'Sign in' }).click();
+  await page.getByRole('heading', { name: 'Machines', exact: true }).waitFor();
+}
+
+const go = (page: Page, path: string) => page.evaluate(`location.hash = ${JSON.stringify(path)}`);
+
+async function pagesOf(context: BrowserContext, suffix: string, vmId: string): Promise<void> {
+  const page = await context.newPage();
+  page.on('console', (message) => {
+    // Before somebody has signed in, asking who it is answers 401.
+    if (message.type() === 'error' && !message.text().includes('401'))
+      process.stdout.write(`${suffix}: ${message.text()}\n`);
+  });
+  page.on('pageerror', (error) => process.stdout.write(`${suffix}: ${error.message}\n`));
+  await page.goto(ORIGIN);
+  await page.getByLabel('API key').waitFor();
+  await picture(page, `sign-in-${suffix}`);
+  await signIn(page, await key('default'));
+  await page.getByRole('link', { name: 'web-front' }).waitFor();
+  await picture(page, `machines-${suffix}`);
+  await go(page, '/new');
+  await page.getByText('"image":"debian-busybox"').waitFor();
+  await picture(page, `create-${suffix}`);
+  await go(page, `/machines/${vmId}`);
+  await page.getByText('live', { exact: true }).waitFor();
+  await page.locator('.xterm-rows').waitFor();
+  await page.waitForTimeout(1500); // the terminal draws, and the plots get a second reading
+  await picture(page, `machine-${suffix}`);
+  await page.evaluate('scrollTo(0, document.body.scrollHeight)');
+  await picture(page, `machine-below-${suffix}`);
+  await go(page, '/images');
+  await page.getByRole('cell', { name: 'debian-busybox' }).first().waitFor();
+  await picture(page, `images-${suffix}`);
+  await page.getByRole('button', { name: 'Sign out' }).click();
+  await page.getByLabel('API key').waitFor();
+  await signIn(page, await key('operator'));
+  for (const name of ['tenants', 'hosts', 'keys'] as const) {
+    await go(page, `/${name}`);
+    await page.locator(name === 'keys' ? 'table.list' : '.tiles').waitFor();
+    await picture(page, `${name}-${suffix}`);
+  }
+  await page.close();
+}
+
+await mkdir(FOLDER, { recursive: true });
+const token = await key('default');
+const made: string[] = [];
+const browser = await chromium.launch({
+  executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+  args: ['--no-sandbox'],
+});
+try {
+  for (const machine of MACHINES) {
+    const { vm } = await call<{ vm: { id: string } }>('POST', 'vms', token, {
+      image: 'debian-busybox',
+      ...machine,
+    });
+    made.push(vm.id);
+  }
+  const [first = ''] = made;
+  await call('GET', `vms/${first}/wait?state=running&timeout=60`, token);
+  for (const scheme of ['light', 'dark'] as const) {
+    for (const [size, viewport] of Object.entries(SIZES)) {
+      const context = await browser.newContext({ viewport, colorScheme: scheme });
+      await pagesOf(context, `${size}-${scheme}`, first);
+      await context.close();
+    }
+  }
+} finally {
+  await browser.close();
+  for (const id of made) await call('DELETE', `vms/${id}?force=true`, token);
+}
