@@ -70,7 +70,7 @@ async function pagesOf(context: BrowserContext, suffix: string, vmId: string): P
   await picture(page, `create-${suffix}`);
   await go(page, `/machines/${vmId}`);
   await page.getByText('live', { exact: true }).waitFor();
-  await page.locator('.xterm-rows').waitFor();
+  await page.locator('.xterm-rows', { hasText: '~ #' }).waitFor({ timeout: 120_000 });
   await page.waitForTimeout(1500); // the terminal draws, and the plots get a second reading
   await picture(page, `machine-${suffix}`);
   await page.evaluate('scrollTo(0, document.body.scrollHeight)');
