@@ -117,7 +117,7 @@ export class Interpreter implements CpuEngine, MemoryMapping {
   #charged = 0;
   /** Exceptions since the slice's end was last brought forward for them. */
   #spent = 0;
-  /** Instructions until the tier looks where the guest is. They count on over halts: a guest that does little each time is looked at too. */
+  /** Instructions until the tier looks where the guest is, at the latest. They count on over halts: a guest that does little each time is looked at too. */
   #sampleIn = 0;
   #stepNext = false;
   /** Which TF decides whether a trap follows the instruction stepped: of before, of after, or none does. */
@@ -285,12 +285,14 @@ export class Interpreter implements CpuEngine, MemoryMapping {
     const tier = this.#tier;
     this.#repeating = false;
     if (!tier) return this.#runModule(limit);
+    const most = tier.sliceLimit();
+    this.#sampleIn = this.#sampleIn <= 0 ? most : Math.min(this.#sampleIn, most);
     const before = this.#retired;
-    const code = this.#runModule(Math.min(limit, Math.max(1, this.#sampleIn)));
+    const code = this.#runModule(Math.min(limit, this.#sampleIn));
     this.#sampleIn -= this.#retired - before;
-    if (code === LEAVE.next && this.#sampleIn <= 0) {
+    if (code === LEAVE.next) {
+      this.#sampleIn = 0;
       tier.sliceEnded();
-      this.#sampleIn = tier.sliceLimit();
     }
     return code;
   }

@@ -25,9 +25,9 @@ export interface TierHost {
 export interface Tier {
   /** Instructions at most between two looks at the budget, those of the interpreter on the way included. */
   readonly overrun: number;
-  /** Instructions between two looks at where the guest is, halts in between or not. */
+  /** Instructions between two looks at where the guest is, at most; halts in between or not. */
   sliceLimit(): number;
-  /** So many have run; a slice ended at S.rip, which is where a branch led. */
+  /** A slice ended at S.rip, which is where a branch led. */
   sliceEnded(): void;
   /** Bytes of one page of RAM that hold decoded code were written; records are dropped already. */
   invalidate(physical: number, bytes: number): void;
