@@ -68,7 +68,7 @@ export function operandType(spec: OperandSpec, bits: Size): ValType {
  * the x87 state and scratch.
  */
 const PURE =
-  /^(mulHigh[US]|divide[US]|probeWrite|unitFault|mmxMark|traced|pdep.*|pext.*|sha\w+|sse(Scalar|Packed|ToInt|Round|FromInt|Dot|Narrow|Extend|FromPacked|Crc|Aes|Carryless|Min|Multiple|Compare|Rcp|Rsqrt)\w*|x87_\w+)$/;
+  /^(mulHighS|divide[US]|probeWrite|unitFault|mmxMark|traced|pdep.*|pext.*|sha\w+|sse(Scalar|Packed|ToInt|Round|FromInt|Dot|Narrow|Extend|FromPacked|Crc|Aes|Carryless|Min|Multiple|Compare|Rcp|Rsqrt)\w*|x87_\w+)$/;
 /** Those of them that reach guest memory through the slow path. */
 const IMPURE = /^(x87_(fldenv|fnstenv|fnsave|frstor|write80|fstp_m80|fbstp))$/;
 
@@ -371,7 +371,6 @@ class EffectsBuilder implements Builder {
 
 /** Runtime functions whose result is not of the type that their name suggests. */
 const RESULTS = new Map<string, ValType>([
-  ['mulHighU', I64],
   ['mulHighS', I64],
   ['x87_result', I64],
   ['sseCrc32c', I32],

@@ -158,7 +158,6 @@ function addBulk(m: ModuleBuilder): Record<string, FunctionRef> {
 
 /** Runtime functions of the integer instructions. */
 export function addIntegerRuntime(m: ModuleBuilder, env: RuntimeEnv): Record<string, FunctionRef> {
-  const mulHighU = m.fn('mulHighU', [I64, I64], [I64], (f, x, y) => f.return(mulHighUnsigned(f, x, y)));
   const mulHighS = m.fn('mulHighS', [I64, I64], [I64], (f, x, y) => {
     const high = f.let(mulHighUnsigned(f, x, y));
     f.return(high.sub(x.shrS(63n).and(y)).sub(y.shrS(63n).and(x)));
@@ -178,5 +177,5 @@ export function addIntegerRuntime(m: ModuleBuilder, env: RuntimeEnv): Record<str
     f.store('i32.store', S.faultHasCode, i32(0));
     f.return(1);
   });
-  return { mulHighU, mulHighS, probeWrite, unitFault, ...addDivision(m), ...addBulk(m) };
+  return { mulHighS, probeWrite, unitFault, ...addDivision(m), ...addBulk(m) };
 }

@@ -74,6 +74,18 @@ function step(b: Builder, delta: 1 | -1): void {
   b.flagsResult(size, r, { cf: b.cf(), of, af });
 }
 
+/** The upper half of an unsigned 64 by 64 bit product, from four 32-bit ones; as few steps one after the other as can be. */
+export function upperProduct(b: Builder, x: Val, y: Val): Val {
+  const low = 0xffff_ffffn;
+  const [x0, x1] = [b.let(x.and(low)), b.let(x.shrU(32n))];
+  const [y0, y1] = [b.let(y.and(low)), b.let(y.shrU(32n))];
+  const lowHigh = b.let(x0.mul(y1));
+  const highLow = b.let(x1.mul(y0));
+  const middle = lowHigh.and(low).add(highLow.and(low)).add(x0.mul(y0).shrU(32n));
+  const upper = x1.mul(y1).add(lowHigh.shrU(32n).add(highLow.shrU(32n)));
+  return b.let(upper.add(middle.shrU(32n)));
+}
+
 /** rDX:rAX (or AX) := product; CF and OF tell whether the upper half matters. */
 function multiply(b: Builder, signed: boolean): void {
   const size = b.operandSize(0);
@@ -81,7 +93,7 @@ function multiply(b: Builder, signed: boolean): void {
     const x = b.gpr(0, 64);
     const y = b.let(b.read(0));
     const low = b.let(x.mul(y));
-    const high = b.call(signed ? 'mulHighS' : 'mulHighU', x, y);
+    const high = signed ? b.call('mulHighS', x, y) : upperProduct(b, x, y);
     b.setGpr(0, 64, low);
     b.setGpr(2, 64, high);
     const carry = b.let(signed ? high.ne(low.shrS(63n)) : high.ne(0n));

@@ -2,6 +2,7 @@ import { OF } from '../../flags.ts';
 import { i32, i64 } from '../../wasm/value.ts';
 import type { Builder, Size, Val } from '../builder.ts';
 import { type Instruction, instruction } from '../rows.ts';
+import { upperProduct } from './arithmetic.ts';
 import { byteSwap } from './move.ts';
 
 /** LZCNT, BMI1, BMI2, ADX and MOVBE (SDM vol. 1, 5.1.16; vol. 2). */
@@ -81,7 +82,7 @@ function multiplyNoFlags(b: Builder): void {
   const x = b.gpr(2, size);
   const y = b.let(b.read(2));
   if (size === 64) {
-    const high = b.call('mulHighU', x, y);
+    const high = upperProduct(b, x, y);
     b.write(1, b.let(x.mul(y)));
     b.write(0, high);
     return;
