@@ -152,6 +152,20 @@ test('periodic interrupts at 1024 Hz and 2 Hz; flags without interrupts', () => 
   assert.equal(irq.edges - before, 20);
 });
 
+test('a period that begins while register C is read has an interrupt of its own', () => {
+  const { get, put, clock, irq } = setup();
+  put(0x0b, 0x42);
+  clock.advance(1e6);
+  assert.equal(irq.level, true);
+  const now = clock.now.bind(clock);
+  let looks = 0;
+  clock.now = () => now() + 1e6 * looks++;
+  for (let i = 1; i < 10; i++) {
+    get(0x0c);
+    assert.deepEqual([irq.level, irq.edges], [true, 1 + i]);
+  }
+});
+
 test('CMOS: memory size, boot order, checksum, the second bank, and the NMI mask', () => {
   const { get, io, masks, rtc } = setup(3 * 2 ** 30);
   const word = (index: number): number => get(index) | (get(index + 1) << 8);

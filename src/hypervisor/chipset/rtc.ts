@@ -278,6 +278,8 @@ export class Rtc implements Stateful<RtcState> {
         this.#settle();
         const value = this.#flags | (this.#requested() ? IRQF : 0);
         this.#flags = 0;
+        // The next period may have begun since: its interrupt is an edge of its own, which a line that stays high has not.
+        this.#irq.set(false);
         this.#follow();
         return value;
       }
