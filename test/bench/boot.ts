@@ -18,7 +18,7 @@ interface Statistics {
 
 type OwnBoot = ToShell & Statistics;
 
-/** One boot on the interpreter, with what `--stats` says of it. */
+/** One boot, with what `--stats` says of it. */
 async function bootTeremok(directory: string): Promise<OwnBoot> {
   const stats = join(directory, 'stats.json');
   const { command, args } = teremok(shellGuest(), { stats });
@@ -62,7 +62,7 @@ const row = (name: string, boots: readonly ToShell[], rest: readonly string[]): 
 ];
 const millions = (middle(own, (boot) => boot.instructions) / 1e6).toFixed(0);
 const mips = middle(own, (boot) => boot.mips).toFixed(1);
-const rows = [row('teremok (interpret)', own, [millions, mips])];
+const rows = [row('teremok (translate)', own, [millions, mips])];
 if (theirs.length > 0) {
   const ratio = (figure: (boot: ToShell) => number): string =>
     `${(middle(own, figure) / middle(theirs, figure)).toFixed(2)}×`;
