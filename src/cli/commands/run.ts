@@ -1,4 +1,3 @@
-import { enableCompileCache } from 'node:module';
 import { join } from 'node:path';
 import type { Command } from '../command.ts';
 import { parseRunOptions, RUN_OPTIONS } from '../run/options.ts';
@@ -15,7 +14,6 @@ export const runCommand: Command = {
   async run({ options, environment }) {
     const checked = parseRunOptions(options);
     const cacheFolder = join(environment.cache, 'hypervisor');
-    enableCompileCache(join(cacheFolder, 'code'));
     // The hypervisor is loaded only when there is something to run.
     const { runMachine } = await import('../run/run-machine.ts');
     return runMachine(checked, cacheFolder);

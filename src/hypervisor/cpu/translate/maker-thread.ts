@@ -1,3 +1,5 @@
+import { getCompileCacheDir } from 'node:module';
+import { dirname } from 'node:path';
 import { MessageChannel, receiveMessageOnPort, Worker } from 'node:worker_threads';
 import { describeInterpreter } from '../interpret/generate.ts';
 import type { Made, RegionMakerOptions, RegionRequest } from './maker.ts';
@@ -29,8 +31,16 @@ export function startMakerThread(options: RegionMakerOptions): MakerThread {
   compilersStepBack();
   const { port1: port, port2: theirs } = new MessageChannel();
   const description = describeInterpreter(interpreter);
-  const settings: MakerSettings = { memory, ramBytes, count, profile, description, port: theirs };
-  const worker = new Worker(new URL('./maker-worker.ts', import.meta.url), {
+  const settings: MakerSettings = {
+    memory,
+    ramBytes,
+    count,
+    profile,
+    description,
+    port: theirs,
+    codeFolder: codeFolder(),
+  };
+  const worker = new Worker(new URL('./maker-entry.ts', import.meta.url), {
     workerData: settings,
     transferList: [theirs],
     resourceLimits: { maxYoungGenerationSizeMb: HEAP_MIB.young, maxOldGenerationSizeMb: HEAP_MIB.old },
@@ -58,4 +68,10 @@ export function startMakerThread(options: RegionMakerOptions): MakerThread {
       await worker.terminate();
     },
   };
+}
+
+/** The folder that this thread's cache of compiled modules was asked for in; Node's own lies in one of its version inside. */
+function codeFolder(): string | undefined {
+  const versioned = getCompileCacheDir();
+  return versioned === undefined ? undefined : dirname(versioned);
 }

@@ -1,3 +1,4 @@
+import { flushCompileCache } from 'node:module';
 import { type MessagePort, workerData } from 'node:worker_threads';
 import { type DescribedInterpreter, reviveInterpreter } from '../interpret/generate.ts';
 import { RECORD } from '../layout.ts';
@@ -15,6 +16,8 @@ export interface MakerSettings {
   readonly profile: boolean;
   readonly description: DescribedInterpreter;
   readonly port: MessagePort;
+  /** Where compiled modules are kept for the next thread. */
+  readonly codeFolder: string | undefined;
 }
 
 export interface Asked {
@@ -24,6 +27,8 @@ export interface Asked {
 
 /** Requests that are made into one module. */
 const BATCH = 16;
+/** Answers after which most of this thread's own code has run, and is worth keeping as it was compiled. */
+const KEPT_AFTER = 32;
 
 thisThreadStepsBack();
 const settings = workerData as MakerSettings; // from startMakerThread
@@ -36,6 +41,7 @@ let waiting: RegionRequest[] = [];
 /** Records that regions were made for. */
 let made = new Set<number>();
 let scheduled = false;
+let answers = 0;
 
 port.on('message', (asked: Asked) => {
   if (asked.epoch !== epoch) {
@@ -62,4 +68,6 @@ function work(): void {
   const answer: Answer = { epoch, made: maker.make(requests, known) };
   for (const { record } of answer.made.made?.regions ?? []) made.add(record);
   port.postMessage(answer);
+  answers += 1;
+  if (answers === KEPT_AFTER) flushCompileCache();
 }
