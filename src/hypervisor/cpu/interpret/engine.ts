@@ -111,6 +111,8 @@ export class Interpreter implements CpuEngine, MemoryMapping {
   #stopRequested = false;
   #running = false;
   /** How often code was overwritten since the module was entered. */
+  /** Routines of cpu/system that handlers asked for. */
+  #routineCalls = 0;
   #rewrites = 0;
   /** That was too often for one slice. */
   #slow = false;
@@ -236,6 +238,7 @@ export class Interpreter implements CpuEngine, MemoryMapping {
       decoded: count(S.decodedInstructions),
       codeInvalidations: count(S.codeInvalidations),
       codeCacheFlushes: this.#cache.flushes,
+      systemRoutines: this.#routineCalls,
       ...this.#tier?.counters(),
     };
   }
@@ -624,6 +627,7 @@ export class Interpreter implements CpuEngine, MemoryMapping {
   #system(): number {
     const { view } = this;
     this.#counted = true;
+    this.#routineCalls += 1;
     const record = view.getUint32(S.record, true);
     const patched =
       view.getUint32(S.patchedRecord, true) === record ? view.getUint32(S.patchedHandler, true) : 0;

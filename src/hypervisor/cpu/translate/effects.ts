@@ -68,7 +68,7 @@ export function operandType(spec: OperandSpec, bits: Size): ValType {
  * the x87 state and scratch.
  */
 const PURE =
-  /^(mulHighS|divide[US]|probeWrite|unitFault|mmxMark|traced|pdep.*|pext.*|sha\w+|sse(Scalar|Packed|ToInt|Round|FromInt|Dot|Narrow|Extend|FromPacked|Crc|Aes|Carryless|Min|Multiple|Compare|Rcp|Rsqrt)\w*|x87_\w+)$/;
+  /^(mulHighS|selectorOf|divide[US]|probeWrite|unitFault|mmxMark|traced|pdep.*|pext.*|sha\w+|sse(Scalar|Packed|ToInt|Round|FromInt|Dot|Narrow|Extend|FromPacked|Crc|Aes|Carryless|Min|Multiple|Compare|Rcp|Rsqrt)\w*|x87_\w+)$/;
 /** Those of them that reach guest memory through the slow path. */
 const IMPURE = /^(x87_(fldenv|fnstenv|fnsave|frstor|write80|fstp_m80|fbstp))$/;
 
@@ -348,6 +348,8 @@ class EffectsBuilder implements Builder {
   }
   #calls(name: string): void {
     this.calls.add(name);
+    // Outside of 64-bit mode a region takes its segments to be flat.
+    if (name === 'loadData' && !this.long) this.#atMost('leave');
     if (!isPure(name)) this.#atMost('handler');
   }
   call(name: string): Val {
