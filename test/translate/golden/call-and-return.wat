@@ -29,7 +29,7 @@
       )
       (local.set 17 (local.get 15))
       (local.set 18 (i64.add (local.get 17) (i64.const -8)))
-      (local.set 19 (i32.add (local.get 4) (i32.and (i32.shr_u (i32.wrap_i64 (local.get 18)) (i32.const 7)) (i32.const 32736))))
+      (local.set 19 (i32.add (local.get 4) (i32.and (i32.shr_u (i32.wrap_i64 (local.get 18)) (i32.const 7)) (i32.const 131040))))
       (local.set 20 (i32.add (i32.wrap_i64 (local.get 18)) (i32.load offset=16 (local.get 19))))
       (local.set 21 (i64.load offset=8 (local.get 19)))
       (if (i64.ne (i64.and (i64.add (local.get 18) (i64.const 7)) (i64.const -4096)) (local.get 21))

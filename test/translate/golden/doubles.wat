@@ -73,7 +73,7 @@
       (local.set 34 (local.get 13))
       (local.set 35 (local.get 17))
       (local.set 36 (local.get 35))
-      (local.set 37 (i32.add (local.get 4) (i32.and (i32.shr_u (i32.wrap_i64 (local.get 36)) (i32.const 7)) (i32.const 32736))))
+      (local.set 37 (i32.add (local.get 4) (i32.and (i32.shr_u (i32.wrap_i64 (local.get 36)) (i32.const 7)) (i32.const 131040))))
       (local.set 38 (i32.add (i32.wrap_i64 (local.get 36)) (i32.load offset=16 (local.get 37))))
       (local.set 39 (i64.load offset=8 (local.get 37)))
       (if (i64.ne (i64.and (i64.add (local.get 36) (i64.const 7)) (i64.const -4096)) (local.get 39))

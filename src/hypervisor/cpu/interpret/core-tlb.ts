@@ -22,33 +22,40 @@ export function addFlush(m: ModuleBuilder): void {
   const flush = m.fn('flush', [I32], [], (f, keepGlobal) => {
     clearFetch(f);
     const count = f.let(state(f, S.tlbFilled));
+    // What an earlier flush has kept needs no second look.
+    const first = f.let(state(f, S.tlbGlobal).mul(keepGlobal));
     f.store('i32.store', S.tlbFilled, i32(0));
+    f.store('i32.store', S.tlbGlobal, i32(0));
     f.if(count.gtU(TLB_FILLED.capacity), () => {
       f.memoryFill(TLB.base, 0xff, TLB.views * TLB_VIEW_BYTES);
       f.return();
     });
-    f.if(count.eqz(), () => f.return());
-    const at = f.local(I32, i32(TLB_FILLED.base));
-    const keep = f.local(I32, i32(TLB_FILLED.base));
+    const at = f.local(I32, i32(TLB_FILLED.base).add(first.shl(2)));
+    const keep = f.local(I32, at);
     const end = f.let(i32(TLB_FILLED.base).add(count.shl(2)));
-    f.loop((again) => {
-      const item = f.let(f.load('i32.load', at));
-      f.if(
-        keepGlobal.and(item.shrU(31)),
-        () => {
-          f.store('i32.store', keep, item);
-          f.set(keep, keep.add(4));
-        },
-        () => {
-          const entry = f.let(i32(TLB.base).add(item.and(0xffff).shl(5)));
-          f.store('i64.store', entry, i64(-1), TLB.readTag);
-          f.store('i64.store', entry, i64(-1), TLB.writeTag);
-        },
-      );
-      f.set(at, at.add(4));
-      f.brIf(again, at.ltU(end));
-    });
-    f.store('i32.store', S.tlbFilled, keep.sub(TLB_FILLED.base).shrU(2));
+    f.block((done) =>
+      f.loop((again) => {
+        f.brIf(done, at.geU(end));
+        const item = f.let(f.load('i32.load', at));
+        f.if(
+          keepGlobal.and(item.shrU(31)),
+          () => {
+            f.store('i32.store', keep, item);
+            f.set(keep, keep.add(4));
+          },
+          () => {
+            const entry = f.let(i32(TLB.base).add(item.and(0xffff).shl(5)));
+            f.store('i64.store', entry, i64(-1), TLB.readTag);
+            f.store('i64.store', entry, i64(-1), TLB.writeTag);
+          },
+        );
+        f.set(at, at.add(4));
+        f.br(again);
+      }),
+    );
+    const kept = f.let(keep.sub(TLB_FILLED.base).shrU(2));
+    f.store('i32.store', S.tlbFilled, kept);
+    f.store('i32.store', S.tlbGlobal, kept);
   });
   /** (linear): INVLPG, in every view; a large page goes whole. */
   const flushPage = m.fn('flushPage', [I64], [], (f, linear) => {

@@ -189,6 +189,7 @@ export class Interpreter implements CpuEngine, MemoryMapping {
     this.#bytes.fill(0xff, WATCH_VIEW, WATCH_VIEW + TLB_VIEW_BYTES);
     this.view.setBigInt64(S.a20Mask, -1n, true);
     this.view.setUint32(S.tlbFilled, 0, true);
+    this.view.setUint32(S.tlbGlobal, 0, true);
     this.view.setInt32(S.tscFast, options.platform.elapsed ? 1 : 0, true);
     this.view.setBigInt64(S.pageBase, 1n, true);
     this.context = makeContext({

@@ -4,11 +4,14 @@ import { isDevicePage } from '../interpret/physical-map.ts';
 import { RUN_LENGTH } from '../interpret/run-decoder.ts';
 import type { Tier, TierHost } from '../interpret/tier.ts';
 import { CS, FETCH, RAM, RECORD, REGION_COUNTERS, S, SEG, segment } from '../layout.ts';
+import { OBSERVED } from './emit.ts';
 import {
   LIMITS,
   type Made,
   type MadeModule,
   type MadeRegion,
+  NOTHING_OBSERVED,
+  type Observed,
   RegionMaker,
   type RegionMakerOptions,
   type RegionRequest,
@@ -55,6 +58,8 @@ const LONGEST_SLICE = 32;
 /** Instructions that run for each such crossing, where they are few. */
 const FEW_CROSSINGS = 5000;
 const GRANULE = 64;
+/** Bytes from a region's page within which targets of its indirect branches are taken into it. */
+const FARTHEST = 1 << 28;
 /** What slices differ by while a profile is taken, one less than a power of two: or they would end at the same places of a loop. */
 const PROFILE_SPREAD = 4095;
 /** Bytes of interpreted code that a profile keeps. */
@@ -67,6 +72,8 @@ interface Installed {
   readonly granules: ReadonlyMap<number, readonly [number, number]>;
   /** Element of the table. */
   readonly slot: number;
+  /** Address of its module's records. */
+  readonly records: number;
   readonly profiled: ProfiledRegion | undefined;
   /** Instructions of the slices that ended there, and of all slices in regions when it was put in place. */
   weight: number;
@@ -189,7 +196,7 @@ export class Translator implements Tier {
     const { linear, record, level } = member.made;
     if (this.#asked.has(record)) return;
     this.#counters.regionsNarrowed += 1;
-    this.#ask(linear, record, level, false);
+    this.#ask(linear, record, level, false, level === 0 ? NOTHING_OBSERVED : member.made.observed);
   }
 
   /** Takes what the thread has made; one that died is replaced. */
@@ -248,7 +255,7 @@ export class Translator implements Tier {
     }
     this.#samples.delete(record);
     if (this.#byRecord.size >= this.#options.regions) this.flush();
-    this.#ask(view.getBigInt64(S.rip, true), record, 0, true);
+    this.#ask(view.getBigInt64(S.rip, true), record, 0, true, NOTHING_OBSERVED);
   }
 
   /** Tells a profile where the slice ended; the next one has another length. */
@@ -294,12 +301,21 @@ export class Translator implements Tier {
     const { record } = member.made;
     if (!(this.#maker ?? this.#thread)) return;
     if (!this.#asked.has(record) && !this.#refused.has(record))
-      this.#ask(member.made.linear, record, 1, member.made.windows);
+      this.#ask(member.made.linear, record, 1, member.made.windows, this.#observed(member));
+  }
+
+  /** Where the indirect jumps and calls of a region went. */
+  #observed({ made, records }: Installed): Observed {
+    const targets = (cells: number): number[] =>
+      Array.from({ length: OBSERVED.cells }, (_, n) =>
+        this.#host.view.getInt32(records + cells + n * 4, true),
+      ).filter((offset) => offset !== 0 && Math.abs(offset) < FARTHEST);
+    return new Map(made.observers.map(({ at, cells }) => [at, targets(cells)]));
   }
 
   // Regions
 
-  #ask(linear: bigint, record: number, level: 0 | 1, windows: boolean): void {
+  #ask(linear: bigint, record: number, level: 0 | 1, windows: boolean, observed: Observed): void {
     const { view } = this.#host;
     const request: RegionRequest = {
       linear,
@@ -315,6 +331,7 @@ export class Translator implements Tier {
       },
       level,
       windows,
+      observed,
     };
     this.#asked.add(record);
     if (this.#maker)
@@ -371,7 +388,7 @@ export class Translator implements Tier {
       const profiled = wasm &&
         anatomy &&
         read && { made: region, anatomy, wasm, ordinal: n, read, dropped: false };
-      this.#install(region, code, profiled);
+      this.#install(region, code, at, profiled);
     });
   }
 
@@ -398,7 +415,12 @@ export class Translator implements Tier {
     return imports;
   }
 
-  #install(made: MadeRegion, code: WebAssembly.ExportValue, profiled: ProfiledRegion | undefined): void {
+  #install(
+    made: MadeRegion,
+    code: WebAssembly.ExportValue,
+    records: number,
+    profiled: ProfiledRegion | undefined,
+  ): void {
     const before = this.#byRecord.get(made.record);
     if (before) {
       this.#counters.regionsEnlarged += 1;
@@ -407,7 +429,7 @@ export class Translator implements Tier {
     const slot = this.#free.pop() ?? this.#nextSlot++;
     this.#table.set(slot, code);
     const granules = byPage(made.granules);
-    const member: Installed = { made, granules, slot, profiled, weight: 0, since: this.#ran };
+    const member: Installed = { made, granules, slot, records, profiled, weight: 0, since: this.#ran };
     for (const [physical, [low, high]] of granules) {
       this.#host.cache.coverGranules(physical, low, high);
       const set = this.#byPage.get(physical) ?? new Set();
