@@ -45,7 +45,7 @@ export function emitCode(
     physical: () => 0,
     record: () => i32(64),
     count: false,
-    observe: undefined,
+    observe: () => i32(128),
     windows: true,
   };
   module.m.fn('region', [I32], [I32], (f) => emitRegion(f, module, region, context));

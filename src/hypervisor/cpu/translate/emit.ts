@@ -28,8 +28,8 @@ export interface RegionContext {
   readonly sites?: SiteCounters | undefined;
   /** Address of a record for one instruction, with one behind it that resumes the region. */
   readonly record: (i: GuestInstruction) => Val;
-  /** Address of the OBSERVED cells in which an indirect branch tells where it goes; undefined when nobody asks. */
-  readonly observe: ((i: GuestInstruction) => Val) | undefined;
+  /** Address of the OBSERVED cells in which an indirect branch tells where it goes, when that is out of the region. */
+  readonly observe: (i: GuestInstruction) => Val;
 }
 
 /** Cells for targets of one indirect branch, u32 each: offsets from the entry's page, 0 for none. */
@@ -285,8 +285,7 @@ class RegionEmitter implements RegionFlow {
     const f = this.#f;
     const i = this.#instruction;
     if (!i || isReturn(i)) return;
-    const cells = this.#context.observe?.(i);
-    if (!cells) return;
+    const cells = this.#context.observe(i);
     const low = f.let(target.wrap());
     const cell = low
       .shrU(2)
@@ -372,6 +371,7 @@ class RegionEmitter implements RegionFlow {
       f.unlikely(this.#budget.leS(0), () => {
         this.#count('budget');
         this.#leaving('budget', { to: target.at });
+        f.store('i32.store', S.spendingRecord, this.#record);
         if (isDispatch(to) && this.#returnTo) this.#leave(environment, this.#returnTo);
         else this.#leaveRarely(environment, target.at);
       });

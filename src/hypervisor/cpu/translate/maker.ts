@@ -288,7 +288,7 @@ export class RegionMaker {
               records.push(this.#ownRecords(one.code, i));
               return module.records.add((records.length - 1) * 2 * RECORDS.bytes);
             },
-            observe: one.level === 0 ? (i) => this.#observe(one, i, module, records) : undefined,
+            observe: (i) => this.#observe(one, i, module, records),
           }),
         );
         module.m.export(ref, `r${n}`);

@@ -60,6 +60,9 @@ const FEW_CROSSINGS = 5000;
 const GRANULE = 64;
 /** Bytes from a region's page within which targets of its indirect branches are taken into it. */
 const FARTHEST = 1 << 28;
+/** Indirect branches of which targets are kept, and targets of one at most. */
+const MOST_BRANCHES = 4096;
+const MOST_TARGETS = 32;
 /** What slices differ by while a profile is taken, one less than a power of two: or they would end at the same places of a loop. */
 const PROFILE_SPREAD = 4095;
 /** Bytes of interpreted code that a profile keeps. */
@@ -77,7 +80,7 @@ interface Installed {
   readonly profiled: ProfiledRegion | undefined;
   /** Instructions of the slices that ended there, and of all slices in regions when it was put in place. */
   weight: number;
-  readonly since: number;
+  since: number;
 }
 
 /**
@@ -93,6 +96,8 @@ export class Translator implements Tier {
   readonly #bytes: Uint8Array;
   readonly #table: WebAssembly.Table;
   readonly #samples = new Map<number, number>();
+  /** Targets of indirect branches, by the branch's address. */
+  readonly #targets = new Map<bigint, Set<bigint>>();
   readonly #byPage = new Map<number, Set<Installed>>();
   readonly #bySlot = new Map<number, Installed>();
   readonly #byRecord = new Map<number, Installed>();
@@ -182,7 +187,15 @@ export class Translator implements Tier {
     const record = this.#recordAtRip();
     const { profile } = this.#options;
     if (profile) this.#tell(profile, record, instructions);
-    if (record !== 0) this.#sample(record);
+    if (record !== 0) this.#sample(record, this.#spender(record));
+  }
+
+  /** The region that the slice ended in: the one that used the budget up, or that of the record where the guest goes on. */
+  #spender(record: number): Installed | undefined {
+    const { view } = this.#host;
+    const spending = view.getUint32(S.spendingRecord, true);
+    view.setUint32(S.spendingRecord, 0, true);
+    return this.#byRecord.get(spending) ?? this.#bySlot.get(view.getUint16(record + RECORD.handler, true));
   }
 
   /** A region whose looks at the TLB often found two pages where each of its accesses lies on one is made with a look for each. */
@@ -226,13 +239,13 @@ export class Translator implements Tier {
     return slots === undefined ? 0 : view.getUint32(slots + Number(linear & 0xfffn) * 4, true);
   }
 
-  #sample(record: number): void {
+  #sample(record: number, spender: Installed | undefined): void {
     const { view } = this.#host;
     const handler = view.getUint16(record + RECORD.handler, true);
     const { sliceInstructions } = this.#options;
     if (handler >= FIRST_SLOT) {
       this.#counters.samplesInRegions += 1;
-      this.#weigh(handler);
+      this.#weigh(spender);
       // Where all is translated, samples tell nothing new.
       this.#settled += 1;
       if (this.#settled >= SETTLED_SAMPLES && !this.#options.profile)
@@ -290,27 +303,45 @@ export class Translator implements Tier {
   }
 
   /** A region in which much time goes is made anew, larger. */
-  #weigh(slot: number): void {
-    const member = this.#bySlot.get(slot);
+  #weigh(member: Installed | undefined): void {
     this.#ran += this.#slice;
-    if (!member || member.made.level === 1) return;
+    if (!member) return;
     member.weight += this.#slice;
     const much = member.weight >= this.#options.sliceInstructions * MUCH.slices;
     const share = member.weight * MUCH.share >= this.#ran - member.since;
     if (!much || !share || this.#asked.size >= MOST_ASKED) return;
-    const { record } = member.made;
-    if (!(this.#maker ?? this.#thread)) return;
-    if (!this.#asked.has(record) && !this.#refused.has(record))
-      this.#ask(member.made.linear, record, 1, member.made.windows, this.#observed(member));
+    const { record, level, linear, windows } = member.made;
+    if (!(this.#maker ?? this.#thread) || this.#asked.has(record) || this.#refused.has(record)) return;
+    const observed = this.#observed(member);
+    // One of full size only to take more of its indirect branches' targets in.
+    if (level === 1 && countTargets(observed) <= countTargets(member.made.observed)) {
+      member.weight = 0;
+      member.since = this.#ran;
+      return;
+    }
+    this.#ask(linear, record, 1, windows, observed);
   }
 
-  /** Where the indirect jumps and calls of a region went. */
+  /** Where the indirect jumps and calls of a region went, in it and in others that have the same instructions. */
   #observed({ made, records }: Installed): Observed {
-    const targets = (cells: number): number[] =>
-      Array.from({ length: OBSERVED.cells }, (_, n) =>
-        this.#host.view.getInt32(records + cells + n * 4, true),
-      ).filter((offset) => offset !== 0 && Math.abs(offset) < FARTHEST);
-    return new Map(made.observers.map(({ at, cells }) => [at, targets(cells)]));
+    const base = made.linear & ~0xfffn;
+    const all = new Map<number, readonly number[]>();
+    for (const { at, cells } of made.observers) {
+      const branch = base + BigInt(at);
+      if (this.#targets.size >= MOST_BRANCHES) this.#targets.clear();
+      const known = this.#targets.get(branch) ?? new Set<bigint>();
+      this.#targets.set(branch, known);
+      for (let n = 0; n < OBSERVED.cells; n++) {
+        const offset = this.#host.view.getInt32(records + cells + n * 4, true);
+        if (offset !== 0 && known.size < MOST_TARGETS) known.add(base + BigInt(offset));
+      }
+      const offsets = [...known].map((target) => Number(target - base));
+      all.set(
+        at,
+        offsets.filter((offset) => Math.abs(offset) < FARTHEST),
+      );
+    }
+    return all;
   }
 
   // Regions
@@ -393,9 +424,10 @@ export class Translator implements Tier {
   }
 
   /** Whether a region's record and code are as they were when it was translated. */
-  #isCurrent({ record, level, windows, entryHandler, granules, code }: MadeRegion): boolean {
+  #isCurrent({ record, level, windows, observed, entryHandler, granules, code }: MadeRegion): boolean {
     const before = this.#byRecord.get(record);
-    if (before && before.made.level >= level && before.made.windows === windows) return false;
+    const more = before && countTargets(observed) > countTargets(before.made.observed);
+    if (before && !more && before.made.level >= level && before.made.windows === windows) return false;
     if (this.#host.view.getUint16(record + RECORD.handler, true) !== (before?.slot ?? entryHandler))
       return false;
     return granules.every((at, n) => {
@@ -461,6 +493,7 @@ export class Translator implements Tier {
   flush(): void {
     for (const member of [...this.#byRecord.values()]) this.#drop(member);
     this.#samples.clear();
+    this.#targets.clear();
     this.#refused.clear();
     this.#asked.clear();
     this.#epoch += 1;
@@ -486,6 +519,10 @@ export class Translator implements Tier {
     this.#bySlot.delete(slot);
     this.#free.push(slot);
   }
+}
+
+function countTargets(observed: Observed): number {
+  return [...observed.values()].reduce((sum, targets) => sum + targets.length, 0);
 }
 
 /** Granules by physical page: bits by number, two words. */
