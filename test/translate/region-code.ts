@@ -30,7 +30,7 @@ export function emitCode(
       (decoder) => decoder.handler(mode === 64 ? 2 : 1),
     ),
     0,
-    { instructions: 200, callDepth: 3, seen: () => true, observed: () => [] },
+    { instructions: 200, callDepth: 3, recursion: true, seen: () => true, observed: () => [] },
   );
   if (!region) return undefined;
   const calls = new Set(region.blocks.flatMap((block) => block.instructions.flatMap((i) => i.effects.calls)));

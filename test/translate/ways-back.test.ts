@@ -71,7 +71,7 @@ function define(label: Label, emit: (a: Assembler) => void): void {
 
 describe('the ways back', () => {
   it('of a recursive function with two RETs', () => {
-    const out = leaves(200, (a, label) => {
+    const out = leaves(380, (a, label) => {
       const fib = label();
       a.emit(0xbf, 5, 0, 0, 0); // mov edi, 5
       a.near(fib, 0xe8);
@@ -115,7 +115,8 @@ describe('the ways back', () => {
           f.emit(0x8d, 0x44, 0x00, value + 1, 0xc3); // lea eax, [rax+rax+…]; ret
         });
     });
-    assert.ok(out < 3, `${out} ways out`);
+    // 13 calls a round.
+    assert.ok(out < 6, `${out} ways out`);
   });
 
   it('of a function that returns where it was not called from', () => {

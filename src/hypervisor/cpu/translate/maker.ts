@@ -18,8 +18,8 @@ import { findRegion, type Region } from './region.ts';
 
 /** How large regions are: at first, for most code that is hot is not hot for long; and where much time goes. */
 export const LEVELS = [
-  { instructions: 100, callDepth: 1 },
-  { instructions: 300, callDepth: 3 },
+  { instructions: 100, callDepth: 1, recursion: false },
+  { instructions: 300, callDepth: 3, recursion: true },
 ] as const;
 /** Of the largest. */
 export const LIMITS = LEVELS[1];

@@ -79,6 +79,8 @@ export interface Region {
 export interface RegionLimits {
   readonly instructions: number;
   readonly callDepth: number;
+  /** Whether a function that calls itself becomes a loop; else it is followed as any other. */
+  readonly recursion: boolean;
   /** Whether code at an offset has been run or decoded before: what never was stays outside. */
   readonly seen: (at: number) => boolean;
   /** Where an indirect jump or call was seen to go. */
@@ -223,7 +225,7 @@ class Finder {
     to: number,
   ): { readonly frame: Frame | undefined } | undefined {
     const returnsTo = call.at + call.length;
-    const active = this.#active(frame, to);
+    const active = this.#limits.recursion ? this.#active(frame, to) : undefined;
     if (active) return this.#recur(active.frame, frame, returnsTo);
     const depth = (frame?.depth ?? 0) + 1;
     if (depth > this.#limits.callDepth) return undefined;
