@@ -46,6 +46,8 @@ export interface Effects {
   readonly flagsWritten: 'none' | 'some' | 'all';
   /** Names of the runtime functions that it calls. */
   readonly calls: readonly string[];
+  /** Whether it has a quick way for a settled MXCSR: see Builder.settledMxcsr. */
+  readonly settles: boolean;
   /** Written inside of an `if`: registers by number, operands by index, flags. */
   readonly conditional: {
     readonly gprs: number;
@@ -99,6 +101,7 @@ class EffectsBuilder implements Builder {
   readonly conditionalOperands = new Set<number>();
   conditionalFlags = false;
   readonly calls = new Set<string>();
+  settles = false;
 
   constructor(encoding: Encoding, long: boolean, opsize: 16 | 32 | 64, form: FormKind) {
     this.#encoding = encoding;
@@ -365,6 +368,16 @@ class EffectsBuilder implements Builder {
   callFaulting(name: string): void {
     this.#calls(name);
   }
+  settledMxcsr(): Val {
+    return this.#dummy(I32);
+  }
+  wentExactly(): void {
+    this.settles = true;
+  }
+  holdsNumbers(): boolean {
+    return false;
+  }
+  nowNumbers(): void {}
   system(_name: string): void {
     if (this.#depth === 0) this.#atMost('leave');
     this.#flows('ends');
@@ -442,6 +455,7 @@ function find(encoding: Encoding, long: boolean, opsize: 16 | 32 | 64, form: For
     flagsRead: treatment !== 'native' || b.flagsRead,
     flagsWritten: treatment === 'native' ? b.flagsWritten : 'some',
     calls: treatment === 'native' ? [...b.calls] : [],
+    settles: treatment === 'native' && b.settles,
     conditional: {
       gprs: b.conditionalGprs,
       xmms: b.conditionalXmms,

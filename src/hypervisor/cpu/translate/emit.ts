@@ -62,6 +62,8 @@ class RegionEmitter implements RegionFlow {
   readonly #budget: Local;
   readonly #pageBase: Local;
   readonly #view: Local;
+  /** Whether MXCSR is settled: see Builder.settledMxcsr; 0 too behind a result that came the exact way. */
+  readonly #settled: Local | undefined;
   readonly #builder: RegionBuilder;
   readonly #gprs: (Local | undefined)[] = [];
   readonly #xmms: (Local | undefined)[] = [];
@@ -92,6 +94,8 @@ class RegionEmitter implements RegionFlow {
     this.#budget = f.local(I32, f.load('i32.load', S.budget).sub(this.#ordinal));
     this.#pageBase = f.local(I64, f.load('i64.load', S.pageBase));
     this.#view = f.local(I32, f.load('i32.load', S.tlbView));
+    const settles = region.blocks.some((block) => block.instructions.some((i) => i.effects.settles));
+    this.#settled = settles ? f.local(I32) : undefined;
     this.#flagCode = f.local(I32);
     this.#flagResult = f.local(I64);
     this.#flagX = f.local(I64);
@@ -110,6 +114,7 @@ class RegionEmitter implements RegionFlow {
         pageBase: this.#pageBase,
         view: this.#view,
         registers: { gprs: this.#gprs, xmms: this.#xmms },
+        settled: this.#settled,
       },
       context.long,
       context.windows,
@@ -127,6 +132,7 @@ class RegionEmitter implements RegionFlow {
     this.#count('entries');
     this.#context.sites?.entered(f);
     if (this.#context.count) f.set(this.#entryBudget, this.#budget);
+    this.#builder.lookAtMxcsr();
     this.#builder.environment = new Environment(this.#context.long);
     f.block((exit) => {
       this.#exit = exit;
@@ -376,6 +382,7 @@ class RegionEmitter implements RegionFlow {
         else this.#leaveRarely(environment, target.at);
       });
       this.#canonicalize(to, environment);
+      if (this.#settled) f.unlikely(this.#settled.eqz(), () => this.#builder.lookAtMxcsr());
       f.br(this.#label(this.#labels, to));
     } else if (isMerge(to)) {
       this.#canonicalize(to, environment);
@@ -433,6 +440,7 @@ class RegionEmitter implements RegionFlow {
     behind.addresses.forgetBehind(environment.addresses);
     this.#builder.environment = behind;
     f.set(this.#view, f.load('i32.load', S.tlbView));
+    this.#builder.lookAtMxcsr();
     for (let n = 0; n < 16; n++) {
       const home = this.#gprs[n];
       if (home) f.set(home, f.load('i64.load', gpr(n)));
