@@ -247,11 +247,14 @@ const EXTRA_BYTES = 0x1_0000_0000 - FRAMES.video.base;
 /** Per frame: an i64 mask of the 64-byte granules that hold pre-decoded code. */
 export const CODE_MASK = TLB_FILLED.base + TLB_FILLED.capacity * 4;
 
+/** Per frame a u16: one more than the number of the TLB's entry that lets it be written, 0 where there is none; else `several`. */
+export const TLB_WRITERS = { base: CODE_MASK + PAGES * 8, several: 0xffff } as const;
+
 /** Where nothing answers: what addresses above 4 GiB are taken for. */
 export const NOWHERE = 0xfed8_f000;
 
 /** Per code page: 4096 slots (u32), the record decoded at each byte offset, or 0. */
-export const CODE_PAGES = { base: CODE_MASK + PAGES * 8, count: 2048, bytes: 4096 * 4 } as const;
+export const CODE_PAGES = { base: TLB_WRITERS.base + PAGES * 2, count: 2048, bytes: 4096 * 4 } as const;
 
 /** Per frame and mode of 32 or 64 bits: the slot table of its code (u32), or 0. Who translates beside the processor finds it there. */
 export const CODE_DIRECTORY = {

@@ -1,4 +1,4 @@
-import { CODE_MASK, MAP, RAM, S, SCRATCH, TLB, TLB_FILLED, WATCH_VIEW } from '../layout.ts';
+import { CODE_MASK, MAP, RAM, S, SCRATCH, TLB, TLB_FILLED, TLB_WRITERS, WATCH_VIEW } from '../layout.ts';
 import type { FunctionBuilder, FunctionRef } from '../wasm/function.ts';
 import type { ModuleBuilder } from '../wasm/module.ts';
 import { I32, I64 } from '../wasm/opcodes.ts';
@@ -45,7 +45,14 @@ export function addMemory(
     const known = f.let(f.load('i64.load', entry, TLB.readTag).eq(tag));
     f.if(known.eqz(), () => f.store('i64.store', entry, i64(-1), TLB.writeTag));
     f.store('i64.store', entry, tag, TLB.readTag);
-    f.if(mayWrite, () => f.store('i64.store', entry, tag, TLB.writeTag));
+    f.if(mayWrite, () => {
+      f.store('i64.store', entry, tag, TLB.writeTag);
+      const writer = f.let(frame.shrU(12).shl(1));
+      const number = f.let(entry.sub(TLB.base).shrU(5).add(1));
+      const before = f.let(f.load('i32.load16_u', writer, TLB_WRITERS.base));
+      const other = before.ne(0).and(before.ne(number));
+      f.store('i32.store16', writer, select(other, i32(TLB_WRITERS.several), number), TLB_WRITERS.base);
+    });
     f.store('i32.store', entry, i32(RAM).add(frame).sub(tag.wrap()), TLB.addend);
     f.store('i32.store', entry, frame, TLB.physical);
     f.if(known, () => f.return());

@@ -1,4 +1,4 @@
-import { FETCH, FETCH_VIEW_BYTES, S, TLB, TLB_FILLED, TLB_VIEW_BYTES } from '../layout.ts';
+import { FETCH, FETCH_VIEW_BYTES, S, TLB, TLB_FILLED, TLB_VIEW_BYTES, TLB_WRITERS } from '../layout.ts';
 import type { FunctionBuilder } from '../wasm/function.ts';
 import type { ModuleBuilder } from '../wasm/module.ts';
 import { I32, I64 } from '../wasm/opcodes.ts';
@@ -98,6 +98,19 @@ export function addFlush(m: ModuleBuilder): void {
   });
   /** (frame, bytes): no view may write there unnoticed any more, for it holds code now, or its writes are followed. */
   const protect = m.fn('protect', [I32, I32], [], (f, frame, bytes) => {
+    f.if(bytes.eq(4096), () => {
+      const writer = f.let(frame.shrU(12).shl(1));
+      const number = f.let(f.load('i32.load16_u', writer, TLB_WRITERS.base));
+      f.store('i32.store16', writer, i32(0), TLB_WRITERS.base);
+      f.if(number.eqz(), () => f.return());
+      f.if(number.ne(TLB_WRITERS.several), () => {
+        const entry = f.let(i32(TLB.base).add(number.sub(1).shl(5)));
+        f.if(f.load('i32.load', entry, TLB.physical).eq(frame), () =>
+          f.store('i64.store', entry, i64(-1), TLB.writeTag),
+        );
+        f.return();
+      });
+    });
     const at = f.local(I32, i32(TLB.base));
     const full = state(f, S.tlbFilled).gtU(TLB_FILLED.capacity);
     f.if(
