@@ -169,11 +169,19 @@ function movFromSegment(b: Builder): void {
   b.write(0, b.opsize === 64 ? selector.extendU() : selector);
 }
 
-/** MOV to DS, ES, FS or GS, where the descriptor is an ordinary one; SS is the routine's. */
+/** MOV to DS, ES, FS or GS, where the descriptor is an ordinary one; CS and SS are the routine's, which tells of them before memory is read. */
 function movToSegment(b: Builder): void {
-  const value = b.isMemory(1) ? undefined : b.read(1).and(0xffff);
-  if (!value) return b.system('mov_to_sreg');
-  b.if(b.call('loadData', b.registerAddress(0), value).eqz(), () => b.system('mov_to_sreg'));
+  const at = b.registerAddress(0);
+  const routine = (): void => b.system('mov_to_sreg');
+  if (b.isMemory(1))
+    b.if(
+      at
+        .eq(segment(CS))
+        .or(at.eq(segment(SS)))
+        .or(at.gtU(segment(GS))),
+      routine,
+    );
+  b.if(b.call('loadData', at, b.read(1).and(0xffff)).eqz(), routine);
 }
 
 const popOf = (name: string, encoding: string, index: number): Instruction =>

@@ -198,6 +198,25 @@ describe('the short ways of a 32-bit kernel do what the routines do', () => {
     assert.equal(flat, LAST);
   });
 
+  it('loads of segment registers from memory, which is read behind what is wrong with the register', () => {
+    for (const [modrm, address] of [
+      ['1D', 0x8000],
+      ['25', 0x8000],
+      ['2D', 0x8000],
+      ['25', 0x50_0000],
+      ['0D', 0x50_0000],
+      ['15', 0x8000],
+      ['35', 0x50_0000],
+    ] as const) {
+      const routines = bothAlike(() => {
+        const guest = prepared(0, `8E ${modrm} ${hex(address, 4)} 8C D9 8C E2 F4`, { 6: 'F4' });
+        guest.poke(0x8000, 0xabcd_0000 + SELECTOR.data3);
+        return guest;
+      });
+      if (modrm !== '15' && address === 0x8000) assert.equal(routines, LAST);
+    }
+  });
+
   it('segment registers that are none', () => {
     bothAlike(() => prepared(0, '8E F0 F4', { 6: 'F4' }));
     bothAlike(() => prepared(0, '8C F0 F4', { 6: 'F4' }));

@@ -7,7 +7,7 @@ import {
   operandBits,
 } from '../decode/encoding.ts';
 import type { Builder, Condition, Size, Val } from '../isa/builder.ts';
-import { gpr, S, xmm } from '../layout.ts';
+import { FS, GS, gpr, S, segment, xmm } from '../layout.ts';
 import { type Label, Local } from '../wasm/function.ts';
 import {
   F32,
@@ -351,12 +351,12 @@ class EffectsBuilder implements Builder {
   }
   #calls(name: string): void {
     this.calls.add(name);
-    // Outside of 64-bit mode a region takes its segments to be flat.
-    if (name === 'loadData' && !this.long) this.#atMost('leave');
     if (!isPure(name)) this.#atMost('handler');
   }
-  call(name: string): Val {
+  call(name: string, ...[first]: Val[]): Val {
     this.#calls(name);
+    // Outside of 64-bit mode a region takes its segments to be flat, but for FS and GS.
+    if (name === 'loadData' && !this.long && !BASED.has(first?.known)) this.#atMost('leave');
     return this.#dummy(RESULTS.get(name) ?? (name.startsWith('sse') || name.startsWith('sha') ? V128 : I32));
   }
   run(name: string): void {
@@ -397,6 +397,9 @@ const RESULTS = new Map<string, ValType>([
   ['pext', I64],
   ['tscNow', I64],
 ]);
+
+/** Segment registers of which a region asks the base at each access. */
+const BASED = new Set<bigint | number | undefined>([segment(FS), segment(GS)]);
 
 /** Fields from which the engine derives how code runs. */
 const DERIVED = new Set<number>([S.cr0, S.cr3, S.cr4, S.efer, S.cpl, S.rip, S.codeMode]);
