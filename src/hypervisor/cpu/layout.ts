@@ -101,6 +101,8 @@ export const S = {
   /** Number of entries in TLB_FILLED, and how many of them are at its beginning that only global pages are left of. */
   tlbFilled: field(4),
   tlbGlobal: field(4),
+  /** 1 when there may be fragments of pages of 1 GiB in the TLB. */
+  tlbHuge: field(4),
   /** Bytes of RAM, and how many of them lie above 1 MiB: what needs no look into MAP. */
   ramSize: field(4),
   highRam: field(4),
@@ -114,7 +116,7 @@ export const S = {
   /** Which of the two is a device's address and not that of a frame: bits 0 and 1. */
   commitDevice: field(4),
   commitSize: field(4),
-  /** Of the last page walk: bit 0 global, bit 1 a write would pass too (dirty and permitted), bit 2 a large page. */
+  /** Of the last page walk: bit 0 global, bit 1 a write would pass too (dirty and permitted), bit 2 a large page, bit 3 one of 1 GiB. */
   walkFlags: field(4),
   /** Which TypeScript routine a handler asks for. */
   systemRoutine: field(4),
@@ -247,8 +249,11 @@ const EXTRA_BYTES = 0x1_0000_0000 - FRAMES.video.base;
 /** Per frame: an i64 mask of the 64-byte granules that hold pre-decoded code. */
 export const CODE_MASK = TLB_FILLED.base + TLB_FILLED.capacity * 4;
 
+/** A bit for every 4 MiB, by linear address modulo 4 GiB: there may be fragments of large pages of it in the TLB. */
+export const TLB_LARGE = { base: CODE_MASK + PAGES * 8, bytes: 128 } as const;
+
 /** Per frame a u16: one more than the number of the TLB's entry that lets it be written, 0 where there is none; else `several`. */
-export const TLB_WRITERS = { base: CODE_MASK + PAGES * 8, several: 0xffff } as const;
+export const TLB_WRITERS = { base: TLB_LARGE.base + TLB_LARGE.bytes, several: 0xffff } as const;
 
 /** Where nothing answers: what addresses above 4 GiB are taken for. */
 export const NOWHERE = 0xfed8_f000;

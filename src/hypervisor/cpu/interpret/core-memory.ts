@@ -1,4 +1,15 @@
-import { CODE_MASK, MAP, RAM, S, SCRATCH, TLB, TLB_FILLED, TLB_WRITERS, WATCH_VIEW } from '../layout.ts';
+import {
+  CODE_MASK,
+  MAP,
+  RAM,
+  S,
+  SCRATCH,
+  TLB,
+  TLB_FILLED,
+  TLB_LARGE,
+  TLB_WRITERS,
+  WATCH_VIEW,
+} from '../layout.ts';
 import type { FunctionBuilder, FunctionRef } from '../wasm/function.ts';
 import type { ModuleBuilder } from '../wasm/module.ts';
 import { I32, I64 } from '../wasm/opcodes.ts';
@@ -56,6 +67,14 @@ export function addMemory(
     f.store('i32.store', entry, i32(RAM).add(frame).sub(tag.wrap()), TLB.addend);
     f.store('i32.store', entry, frame, TLB.physical);
     f.if(known, () => f.return());
+    const large = f.load('i32.load', S.walkFlags).and(12);
+    f.if(large, () => {
+      f.if(large.and(8), () => f.store('i32.store', S.tlbHuge, i32(1)));
+      const block = f.let(linear.wrap().shrU(22));
+      const byte = f.let(block.shrU(3));
+      const seen = f.load('i32.load8_u', byte, TLB_LARGE.base).or(i32(1).shl(block.and(7)));
+      f.store('i32.store8', byte, seen, TLB_LARGE.base);
+    });
     const count = f.let(state(f, S.tlbFilled));
     f.if(count.ltU(TLB_FILLED.capacity), () => {
       const flags = f.load('i32.load', S.walkFlags);

@@ -1,4 +1,13 @@
-import { FETCH, FETCH_VIEW_BYTES, S, TLB, TLB_FILLED, TLB_VIEW_BYTES, TLB_WRITERS } from '../layout.ts';
+import {
+  FETCH,
+  FETCH_VIEW_BYTES,
+  S,
+  TLB,
+  TLB_FILLED,
+  TLB_LARGE,
+  TLB_VIEW_BYTES,
+  TLB_WRITERS,
+} from '../layout.ts';
 import type { FunctionBuilder } from '../wasm/function.ts';
 import type { ModuleBuilder } from '../wasm/module.ts';
 import { I32, I64 } from '../wasm/opcodes.ts';
@@ -21,6 +30,10 @@ export function addFlush(m: ModuleBuilder): void {
   /** (keepGlobal) */
   const flush = m.fn('flush', [I32], [], (f, keepGlobal) => {
     clearFetch(f);
+    f.if(keepGlobal.eqz(), () => {
+      f.store('i32.store', S.tlbHuge, i32(0));
+      f.memoryFill(TLB_LARGE.base, 0, TLB_LARGE.bytes);
+    });
     const count = f.let(state(f, S.tlbFilled));
     // What an earlier flush has kept needs no second look.
     const first = f.let(state(f, S.tlbGlobal).mul(keepGlobal));
@@ -72,6 +85,9 @@ export function addFlush(m: ModuleBuilder): void {
         f.store('i64.store', entry, i64(-1), TLB.writeTag);
       });
     }
+    const block = f.let(linear.wrap().shrU(22));
+    const seen = f.load('i32.load8_u', block.shrU(3), TLB_LARGE.base).shrU(block.and(7)).and(1);
+    f.if(seen.or(state(f, S.tlbHuge)).eqz(), () => f.return());
     const count = f.let(state(f, S.tlbFilled));
     f.if(count.gtU(TLB_FILLED.capacity), () => {
       f.run(flush, 0);

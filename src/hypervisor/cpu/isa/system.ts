@@ -169,6 +169,16 @@ function movFromSegment(b: Builder): void {
   b.write(0, b.opsize === 64 ? selector.extendU() : selector);
 }
 
+/** MOV from CR0, CR2, CR3 and CR4 at level 0; CR8, which the local APIC has, is the routine's. */
+function movFromControl(b: Builder): void {
+  const at = b.registerAddress(1);
+  const known = [S.cr0, S.cr2, S.cr3, S.cr4].map((field) => at.eq(field)).reduce((any, one) => any.or(one));
+  b.if(b.state('i32.load', S.cpl).ne(0).or(known.eqz()), () => b.system('mov_from_cr'));
+  const value = b.call('controlRegister', at);
+  if (b.operandSize(0) === 32) b.write(0, value.wrap());
+  else b.write(0, b.long ? value : value.and(0xffff_ffffn));
+}
+
 /** MOV to DS, ES, FS or GS, where the descriptor is an ordinary one; CS and SS are the routine's, which tells of them before memory is read. */
 function movToSegment(b: Builder): void {
   const at = b.registerAddress(0);
@@ -269,7 +279,7 @@ const segmentInstructions: readonly Instruction[] = [
 ];
 
 const controlInstructions: readonly Instruction[] = [
-  system('mov-from-cr', '0F 20 Rq:w,Cq'),
+  instruction('mov-from-cr', '0F 20 Rq:w,Cq', movFromControl),
   system('mov-to-cr', '0F 22 Cq:w,Rq'),
   system('mov-from-dr', '0F 21 Rq:w,Dq'),
   system('mov-to-dr', '0F 23 Dq:w,Rq'),

@@ -70,7 +70,7 @@ export function operandType(spec: OperandSpec, bits: Size): ValType {
  * the x87 state and scratch.
  */
 const PURE =
-  /^(mulHighS|selectorOf|divide[US]|probeWrite|unitFault|mmxMark|traced|pdep.*|pext.*|sha\w+|sse(Scalar|Packed|ToInt|Round|FromInt|Dot|Narrow|Extend|FromPacked|Crc|Aes|Carryless|Min|Multiple|Compare|Rcp|Rsqrt)\w*|x87_\w+)$/;
+  /^(mulHighS|selectorOf|controlRegister|divide[US]|probeWrite|unitFault|mmxMark|traced|pdep.*|pext.*|sha\w+|sse(Scalar|Packed|ToInt|Round|FromInt|Dot|Narrow|Extend|FromPacked|Crc|Aes|Carryless|Min|Multiple|Compare|Rcp|Rsqrt)\w*|x87_\w+)$/;
 /** Those of them that reach guest memory through the slow path. */
 const IMPURE = /^(x87_(fldenv|fnstenv|fnsave|frstor|write80|fstp_m80|fbstp))$/;
 
@@ -396,6 +396,7 @@ const RESULTS = new Map<string, ValType>([
   ['pdep', I64],
   ['pext', I64],
   ['tscNow', I64],
+  ['controlRegister', I64],
 ]);
 
 /** Segment registers of which a region asks the base at each access. */

@@ -285,9 +285,12 @@ export function addSystemRuntime(
   const tscNow = m.fn('tscNow', [], [I64], (f) => {
     f.return(quad(f, S.tscOffset).add(f.call(env.elapsed).convert('i64.trunc_f64_u', I64)));
   });
+  /** (address of a control register in the state block) → its value. */
+  const controlRegister = m.fn('controlRegister', [I32], [I64], (f, at) => f.return(f.load('i64.load', at)));
   const { enterGate: _, ...others } = protectedMode;
   return {
     ...{ tscNow, traced, setAc, enterSyscall, leaveSyscall, returnLong, enterHandler, enterSoftware },
+    controlRegister,
     ...others,
   };
 }
