@@ -1,4 +1,5 @@
 import { type MessagePort, workerData } from 'node:worker_threads';
+import { collectGarbage, trimAllocator } from '../../../lib/memory.ts';
 import { type DescribedInterpreter, reviveInterpreter } from '../interpret/generate.ts';
 import { RECORD } from '../layout.ts';
 import { RegionMaker, type RegionRequest } from './maker.ts';
@@ -24,6 +25,10 @@ export interface Asked {
 
 /** Requests that are made into one module. */
 const BATCH = 16;
+/** After so long without a request the thread gives back what making took. Milliseconds. */
+const REST_AFTER = 1000;
+/** And not more often than this. */
+const REST_AGAIN = 10_000;
 
 thisThreadStepsBack();
 const settings = workerData as MakerSettings; // from startMakerThread
@@ -36,6 +41,9 @@ let waiting: RegionRequest[] = [];
 /** Records that regions were made for. */
 let made = new Set<number>();
 let scheduled = false;
+
+let restedAt = Number.NEGATIVE_INFINITY;
+let rest: NodeJS.Timeout | undefined;
 
 port.on('message', (asked: Asked) => {
   if (asked.epoch !== epoch) {
@@ -62,4 +70,17 @@ function work(): void {
   const answer: Answer = { epoch, made: maker.make(requests, known) };
   for (const { record } of answer.made.made?.regions ?? []) made.add(record);
   port.postMessage(answer);
+  if (!scheduled) restSoon(2);
+}
+
+/** Rests when nothing is asked for, `times` times: what V8's own threads compiled with is free only when they are done. */
+function restSoon(times: number): void {
+  clearTimeout(rest);
+  const due = Math.max(REST_AFTER, restedAt + REST_AGAIN - performance.now());
+  rest = setTimeout(() => {
+    restedAt = performance.now();
+    collectGarbage();
+    void trimAllocator();
+    if (times > 1) restSoon(times - 1);
+  }, due).unref();
 }
