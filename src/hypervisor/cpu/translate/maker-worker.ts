@@ -70,17 +70,17 @@ function work(): void {
   const answer: Answer = { epoch, made: maker.make(requests, known) };
   for (const { record } of answer.made.made?.regions ?? []) made.add(record);
   port.postMessage(answer);
-  if (!scheduled) restSoon(2);
+  if (!scheduled) restSoon();
 }
 
-/** Rests when nothing is asked for, `times` times: what V8's own threads compiled with is free only when they are done. */
-function restSoon(times: number): void {
+/** Gives back what making took, when nothing is asked for; and later what V8's own threads took, which compile on. */
+function restSoon(): void {
   clearTimeout(rest);
   const due = Math.max(REST_AFTER, restedAt + REST_AGAIN - performance.now());
   rest = setTimeout(() => {
     restedAt = performance.now();
     collectGarbage();
     void trimAllocator();
-    if (times > 1) restSoon(times - 1);
+    rest = setTimeout(() => void trimAllocator(), REST_AGAIN).unref();
   }, due).unref();
 }
