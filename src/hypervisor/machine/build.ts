@@ -168,7 +168,8 @@ function releaseFiles({ kernel, initrd, modules = [] }: BootRequest): void {
  * garbage is collected by the thread whose it is: others, which step back behind the guest (cpu/translate/priorities.ts),
  * would be waited for. What V8 compiled quickly stays when garbage is collected, or the guest would wait for it to be
  * compiled again. Threads that are started from now on begin with a young generation of 4 MiB, which fits what making
- * a module of regions takes: with V8's 1 MiB it is copied about more often.
+ * a module of regions takes: with V8's 1 MiB it is copied about more often. They collect no garbage on suspicion while
+ * nothing happens: the thread that makes regions does so when it pays (cpu/translate/maker-worker.ts).
  */
 const V8_FLAGS = [
   '--wasm-tiering-budget=1000000',
@@ -177,6 +178,7 @@ const V8_FLAGS = [
   '--no-parallel-scavenge',
   '--no-flush-liftoff-code',
   '--min-semi-space-size=4',
+  '--no-memory-reducer',
 ];
 
 interface FirmwareImages {

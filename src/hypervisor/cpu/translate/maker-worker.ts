@@ -1,3 +1,4 @@
+import { getHeapStatistics } from 'node:v8';
 import { type MessagePort, workerData } from 'node:worker_threads';
 import { collectGarbage, trimAllocator } from '../../../lib/memory.ts';
 import { type DescribedInterpreter, reviveInterpreter } from '../interpret/generate.ts';
@@ -28,7 +29,9 @@ const BATCH = 16;
 /** After so long without a request the thread gives back what making took. Milliseconds. */
 const REST_AFTER = 1000;
 /** And not more often than this. */
-const REST_AGAIN = 10_000;
+const REST_AGAIN = 5_000;
+/** Nor unless its heap has grown by so much: a guest at rest asks for a region now and then. */
+const WORTH_BYTES = 8 << 20;
 
 thisThreadStepsBack();
 const settings = workerData as MakerSettings; // from startMakerThread
@@ -42,8 +45,10 @@ let waiting: RegionRequest[] = [];
 let made = new Set<number>();
 let scheduled = false;
 
-let restedAt = Number.NEGATIVE_INFINITY;
 let rest: NodeJS.Timeout | undefined;
+let restedAt = Number.NEGATIVE_INFINITY;
+/** Of the heap behind the last rest. */
+let restingBytes = 0;
 
 port.on('message', (asked: Asked) => {
   if (asked.epoch !== epoch) {
@@ -78,9 +83,11 @@ function restSoon(): void {
   clearTimeout(rest);
   const due = Math.max(REST_AFTER, restedAt + REST_AGAIN - performance.now());
   rest = setTimeout(() => {
-    restedAt = performance.now();
+    if (getHeapStatistics().total_heap_size - restingBytes < WORTH_BYTES) return;
     collectGarbage();
     void trimAllocator();
-    rest = setTimeout(() => void trimAllocator(), REST_AGAIN).unref();
+    setTimeout(() => void trimAllocator(), REST_AGAIN).unref();
+    restedAt = performance.now();
+    restingBytes = getHeapStatistics().total_heap_size;
   }, due).unref();
 }
