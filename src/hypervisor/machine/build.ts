@@ -156,17 +156,29 @@ async function bootRequest(boot: NonNullable<MachineConfig['boot']>): Promise<Bo
   return { ...request, modules: await Promise.all(modules) };
 }
 
+/** Gives the bytes of the boot files back, which are in RAM now: V8 does not collect them while its own heap is small. */
+function releaseFiles({ kernel, initrd, modules = [] }: BootRequest): void {
+  for (const bytes of [kernel, initrd, ...modules.map(({ data }) => data)])
+    if (bytes?.buffer instanceof ArrayBuffer) bytes.buffer.transfer(0);
+}
+
 /**
  * Settings of V8's, for the whole process. What is translated is hot already, so the optimizing compiler gets it early;
  * peeled and unrolled loops cost more time to compile than they save, and `matrix` ran slower by half with them. Young
  * garbage is collected by the thread whose it is: others, which step back behind the guest (cpu/translate/priorities.ts),
- * would be waited for.
+ * would be waited for. What V8 compiled quickly stays when garbage is collected, or the guest would wait for it to be
+ * compiled again. Threads that are started from now on begin with a young generation of 4 MiB, which fits what making
+ * a module of regions takes: with V8's 1 MiB it is copied about more often. They collect no garbage on suspicion while
+ * nothing happens: the thread that makes regions does so when it pays (cpu/translate/maker-worker.ts).
  */
 const V8_FLAGS = [
   '--wasm-tiering-budget=1000000',
   '--no-wasm-loop-peeling',
   '--no-wasm-loop-unrolling',
   '--no-parallel-scavenge',
+  '--no-flush-liftoff-code',
+  '--min-semi-space-size=4',
+  '--no-memory-reducer',
 ];
 
 interface FirmwareImages {
@@ -398,6 +410,7 @@ export async function createMachine(config: MachineConfig, backends: MachineBack
       start = new FirmwareStart(parts, shadow);
     } else {
       start = new KernelStart(parts, source);
+      releaseFiles(source);
     }
     start.begin();
     const wake = (): boolean => {

@@ -61,7 +61,9 @@ let generated:
 function interpreterModule(folder: string | undefined): NonNullable<typeof generated> {
   if (!generated) {
     const interpreter = keptInterpreter(folder);
-    generated = { interpreter, module: new WebAssembly.Module(interpreter.bytes) };
+    const module = new WebAssembly.Module(interpreter.bytes);
+    // V8 has a copy of its own of the bytes.
+    generated = { interpreter: { ...interpreter, bytes: new Uint8Array() }, module };
   }
   return generated;
 }

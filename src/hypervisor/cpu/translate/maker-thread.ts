@@ -26,6 +26,13 @@ export interface MakerThread {
 /** Of the thread's heap, so that many machines fit on a host. */
 const HEAP_MIB = { young: 16, old: 128 } as const;
 
+/** The process's compile cache, for the thread: without one it would compile its TypeScript anew, and need the compiler for that. */
+function compileCache(): NodeJS.ProcessEnv {
+  const folder = getCompileCacheDir();
+  // Node appends a folder of its version to what it is given.
+  return folder === undefined ? {} : { NODE_COMPILE_CACHE: dirname(folder) };
+}
+
 export function startMakerThread(options: RegionMakerOptions): MakerThread {
   const { memory, ramBytes, interpreter, count, profile } = options;
   compilersStepBack();
@@ -38,10 +45,10 @@ export function startMakerThread(options: RegionMakerOptions): MakerThread {
     profile,
     description,
     port: theirs,
-    codeFolder: codeFolder(),
   };
-  const worker = new Worker(new URL('./maker-entry.ts', import.meta.url), {
+  const worker = new Worker(new URL('./maker-worker.ts', import.meta.url), {
     workerData: settings,
+    env: compileCache(),
     transferList: [theirs],
     resourceLimits: { maxYoungGenerationSizeMb: HEAP_MIB.young, maxOldGenerationSizeMb: HEAP_MIB.old },
     // Its messages are the machine's business, not the terminal's.
@@ -68,10 +75,4 @@ export function startMakerThread(options: RegionMakerOptions): MakerThread {
       await worker.terminate();
     },
   };
-}
-
-/** The folder that this thread's cache of compiled modules was asked for in; Node's own lies in one of its version inside. */
-function codeFolder(): string | undefined {
-  const versioned = getCompileCacheDir();
-  return versioned === undefined ? undefined : dirname(versioned);
 }

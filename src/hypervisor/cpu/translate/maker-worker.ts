@@ -1,5 +1,7 @@
 import { flushCompileCache } from 'node:module';
+import { getHeapStatistics } from 'node:v8';
 import { type MessagePort, workerData } from 'node:worker_threads';
+import { collectGarbage, trimAllocator } from '../../../lib/memory.ts';
 import { type DescribedInterpreter, reviveInterpreter } from '../interpret/generate.ts';
 import { RECORD } from '../layout.ts';
 import { RegionMaker, type RegionRequest } from './maker.ts';
@@ -16,8 +18,6 @@ export interface MakerSettings {
   readonly profile: boolean;
   readonly description: DescribedInterpreter;
   readonly port: MessagePort;
-  /** Where compiled modules are kept for the next thread. */
-  readonly codeFolder: string | undefined;
 }
 
 export interface Asked {
@@ -29,6 +29,12 @@ export interface Asked {
 const BATCH = 16;
 /** Answers after which most of this thread's own code has run, and is worth keeping as it was compiled. */
 const KEPT_AFTER = 32;
+/** After so long without a request the thread gives back what making took. Milliseconds. */
+const REST_AFTER = 1000;
+/** And not more often than this. */
+const REST_AGAIN = 5_000;
+/** Nor unless its heap has grown by so much: a guest at rest asks for a region now and then. */
+const WORTH_BYTES = 8 << 20;
 
 thisThreadStepsBack();
 const settings = workerData as MakerSettings; // from startMakerThread
@@ -42,6 +48,11 @@ let waiting: RegionRequest[] = [];
 let made = new Set<number>();
 let scheduled = false;
 let answers = 0;
+
+let rest: NodeJS.Timeout | undefined;
+let restedAt = Number.NEGATIVE_INFINITY;
+/** Of the heap behind the last rest. */
+let restingBytes = 0;
 
 port.on('message', (asked: Asked) => {
   if (asked.epoch !== epoch) {
@@ -70,4 +81,19 @@ function work(): void {
   port.postMessage(answer);
   answers += 1;
   if (answers === KEPT_AFTER) flushCompileCache();
+  if (!scheduled) restSoon();
+}
+
+/** Gives back what making took, when nothing is asked for; and later what V8's own threads took, which compile on. */
+function restSoon(): void {
+  clearTimeout(rest);
+  const due = Math.max(REST_AFTER, restedAt + REST_AGAIN - performance.now());
+  rest = setTimeout(() => {
+    if (getHeapStatistics().total_heap_size - restingBytes < WORTH_BYTES) return;
+    collectGarbage();
+    void trimAllocator();
+    setTimeout(() => void trimAllocator(), REST_AGAIN).unref();
+    restedAt = performance.now();
+    restingBytes = getHeapStatistics().total_heap_size;
+  }, due).unref();
 }
