@@ -1,8 +1,7 @@
-import { getCompileCacheDir } from 'node:module';
-import { dirname } from 'node:path';
-import { MessageChannel, receiveMessageOnPort, Worker } from 'node:worker_threads';
+import { MessageChannel, receiveMessageOnPort } from 'node:worker_threads';
 import { describeInterpreter } from '../interpret/generate.ts';
 import type { Made, RegionMakerOptions, RegionRequest } from './maker.ts';
+import { makerWorker } from './maker-start.ts';
 import type { Asked, MakerSettings } from './maker-worker.ts';
 import { compilersStepBack } from './priorities.ts';
 
@@ -23,16 +22,6 @@ export interface MakerThread {
   end(): Promise<void>;
 }
 
-/** Of the thread's heap, so that many machines fit on a host. */
-const HEAP_MIB = { young: 16, old: 128 } as const;
-
-/** The process's compile cache, for the thread: without one it would compile its TypeScript anew, and need the compiler for that. */
-function compileCache(): NodeJS.ProcessEnv {
-  const folder = getCompileCacheDir();
-  // Node appends a folder of its version to what it is given.
-  return folder === undefined ? {} : { NODE_COMPILE_CACHE: dirname(folder) };
-}
-
 export function startMakerThread(options: RegionMakerOptions): MakerThread {
   const { memory, ramBytes, interpreter, count, profile } = options;
   compilersStepBack();
@@ -46,20 +35,12 @@ export function startMakerThread(options: RegionMakerOptions): MakerThread {
     description,
     port: theirs,
   };
-  const worker = new Worker(new URL('./maker-worker.ts', import.meta.url), {
-    workerData: settings,
-    env: compileCache(),
-    transferList: [theirs],
-    resourceLimits: { maxYoungGenerationSizeMb: HEAP_MIB.young, maxOldGenerationSizeMb: HEAP_MIB.old },
-    // Its messages are the machine's business, not the terminal's.
-    stderr: true,
-    stdout: true,
-  });
+  const worker = makerWorker();
+  worker.postMessage(settings, [theirs]);
   let dead = false;
   worker.on('error', () => {
     dead = true;
   });
-  worker.unref();
   port.unref();
   return {
     get dead() {

@@ -1,6 +1,6 @@
 import { flushCompileCache } from 'node:module';
 import { getHeapStatistics } from 'node:v8';
-import { type MessagePort, workerData } from 'node:worker_threads';
+import { type MessagePort, parentPort } from 'node:worker_threads';
 import { collectGarbage, trimAllocator } from '../../../lib/memory.ts';
 import { type DescribedInterpreter, reviveInterpreter } from '../interpret/generate.ts';
 import { RECORD } from '../layout.ts';
@@ -37,52 +37,57 @@ const REST_AGAIN = 5_000;
 const WORTH_BYTES = 8 << 20;
 
 thisThreadStepsBack();
-const settings = workerData as MakerSettings; // from startMakerThread
-const { memory, port } = settings;
-const interpreter = reviveInterpreter(settings.description, new Uint8Array());
-const maker = new RegionMaker({ ...settings, interpreter });
-const view = new DataView(memory.buffer);
-let epoch = 0;
-let waiting: RegionRequest[] = [];
-/** Records that regions were made for. */
-let made = new Set<number>();
-let scheduled = false;
-let answers = 0;
+// The thread may have been started before there was a machine: see maker-start.ts.
+parentPort?.once('message', serve);
+
+/** Makes what is asked for on the settings' port. */
+function serve(settings: MakerSettings): void {
+  const { memory, port } = settings;
+  const interpreter = reviveInterpreter(settings.description, new Uint8Array());
+  const maker = new RegionMaker({ ...settings, interpreter });
+  const view = new DataView(memory.buffer);
+  let epoch = 0;
+  let waiting: RegionRequest[] = [];
+  /** Records that regions were made for. */
+  let made = new Set<number>();
+  let scheduled = false;
+  let answers = 0;
+
+  port.on('message', (asked: Asked) => {
+    if (asked.epoch !== epoch) {
+      epoch = asked.epoch;
+      waiting = [];
+      made = new Set();
+    }
+    waiting.push(asked.request);
+    if (scheduled) return;
+    scheduled = true;
+    // What else has come by then goes into the same module.
+    setImmediate(work);
+  });
+
+  function work(): void {
+    scheduled = false;
+    const requests = waiting.splice(0, BATCH);
+    if (waiting.length > 0) {
+      scheduled = true;
+      setImmediate(work);
+    }
+    const known = (record: number): boolean =>
+      made.has(record) || view.getUint16(record + RECORD.handler, true) >= FIRST_SLOT;
+    const answer: Answer = { epoch, made: maker.make(requests, known) };
+    for (const { record } of answer.made.made?.regions ?? []) made.add(record);
+    port.postMessage(answer);
+    answers += 1;
+    if (answers === KEPT_AFTER) flushCompileCache();
+    if (!scheduled) restSoon();
+  }
+}
 
 let rest: NodeJS.Timeout | undefined;
 let restedAt = Number.NEGATIVE_INFINITY;
 /** Of the heap behind the last rest. */
 let restingBytes = 0;
-
-port.on('message', (asked: Asked) => {
-  if (asked.epoch !== epoch) {
-    epoch = asked.epoch;
-    waiting = [];
-    made = new Set();
-  }
-  waiting.push(asked.request);
-  if (scheduled) return;
-  scheduled = true;
-  // What else has come by then goes into the same module.
-  setImmediate(work);
-});
-
-function work(): void {
-  scheduled = false;
-  const requests = waiting.splice(0, BATCH);
-  if (waiting.length > 0) {
-    scheduled = true;
-    setImmediate(work);
-  }
-  const known = (record: number): boolean =>
-    made.has(record) || view.getUint16(record + RECORD.handler, true) >= FIRST_SLOT;
-  const answer: Answer = { epoch, made: maker.make(requests, known) };
-  for (const { record } of answer.made.made?.regions ?? []) made.add(record);
-  port.postMessage(answer);
-  answers += 1;
-  if (answers === KEPT_AFTER) flushCompileCache();
-  if (!scheduled) restSoon();
-}
 
 /** Gives back what making took, when nothing is asked for; and later what V8's own threads took, which compile on. */
 function restSoon(): void {
