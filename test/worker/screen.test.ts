@@ -388,3 +388,59 @@ test(
     }
   },
 );
+
+test('what drives move shows in the figures of their VM, its history and the host’s', PATIENT, async () => {
+  const disks = [{ image: 'counting', bus: 'ide' }, { image: 'counting' }];
+  const id = await create({ disks, cdrom: { image: 'disc' }, boot: { order: ['disk'] } });
+  await shows(id, 'count 1');
+  const { body: vm } = await call('GET', `vms/${id}`);
+  const figures = async (writes: number) =>
+    until(async () => {
+      const { body } = await call('GET', `vms/${id}/metrics`);
+      return body.disk.writeOperations >= writes ? body : undefined;
+    });
+  const first = await figures(1);
+  assert.equal(first.network, null);
+  assert.equal(first.disk.writtenBytes, 512);
+  assert.deepEqual(
+    first.disk.drives.map((drive: { id: string }) => drive.id),
+    [vm.disks[0].id, vm.disks[1].id, 'cdrom'],
+  );
+  const [ide, virtio, cdrom] = first.disk.drives;
+  // The boot sector, by the firmware, and the one that is counted in.
+  assert.ok(ide.readBytes >= 1024 && ide.readOperations >= 2, JSON.stringify(ide));
+  assert.deepEqual([ide.writtenBytes, ide.writeOperations], [512, 1]);
+  assert.equal(virtio.writtenBytes, 0);
+  assert.equal(cdrom.writtenBytes, 0);
+  assert.equal(first.disk.readBytes, ide.readBytes + virtio.readBytes + cdrom.readBytes);
+  assert.equal(first.disk.operations, first.disk.readOperations + first.disk.writeOperations);
+
+  // A rate needs a reading before: wait for a first point of the history.
+  const history = async () => (await call('GET', `vms/${id}/metrics/history`)).body.points;
+  const late = () => 'no figures in time';
+  await until(async () => ((await history()).length > 0 ? true : undefined), late, 60_000);
+  await done(id, 'reset');
+  await shows(id, 'count 2');
+  const second = await figures(2);
+  assert.equal(second.disk.writtenBytes, 1024, 'counters go on over a reset');
+  assert.ok(second.disk.readBytes > first.disk.readBytes);
+  const point = await until(
+    async () =>
+      (await history()).find(
+        ({ disk }: { disk: Record<string, number> }) => Number(disk.writesPerSecond) > 0,
+      ),
+    late,
+    60_000,
+  );
+  assert.ok(point.disk.writtenBytesPerSecond > 0 && point.disk.readBytesPerSecond > 0, JSON.stringify(point));
+  assert.equal(point.network, null);
+
+  const scraped = await (await fetch(`${url}/metrics`)).text();
+  const total = (name: string) =>
+    Number(new RegExp(`^${name}\\{host="rig"\\} (\\d+)$`, 'm').exec(scraped)?.[1]);
+  assert.ok(total('teremok_disk_written_bytes_total') >= 1024, scraped);
+  assert.ok(total('teremok_disk_writes_total') >= 2);
+  assert.ok(total('teremok_disk_read_bytes_total') >= second.disk.readBytes);
+  assert.ok(total('teremok_disk_reads_total') >= second.disk.readOperations);
+  await call('DELETE', `vms/${id}?force=true`);
+});

@@ -34,20 +34,21 @@ export function FiguresCard({ vm }: { readonly vm: Vm }) {
           points={line((point) => point.memoryBytes)}
         />
         <Plot
-          title="Disk"
+          title="Read from drives"
           spanMs={SPAN_MS}
           least={1024}
           format={perSecond}
-          points={line((point) => point.diskRate)}
+          points={line((point) => point.readRate)}
         />
         <Plot
-          title="Network"
+          title="Written to drives"
           spanMs={SPAN_MS}
           least={1024}
           format={perSecond}
-          points={line((point) => point.networkRate)}
+          points={line((point) => point.writeRate)}
         />
       </div>
+      <p class="muted">There is no network device in this machine, so there is nothing to plot of one.</p>
     </section>
   );
 }
