@@ -183,7 +183,7 @@ describe('a screen in the web console', { timeout: 600_000 }, () => {
     await movesAs(4, 3, '[2804FD]');
   });
 
-  it('is for looking at alone with a key that may only read', async () => {
+  it('is for looking at alone with a key that may only read, and for nobody once that is revoked', async () => {
     const operator = await rig.key('operator');
     const tenants = (await rig.call('GET', 'tenants', operator)) as { items: { id: string; name: string }[] };
     const tenant = tenants.items.find(({ name }) => name === 'default');
@@ -196,6 +196,10 @@ describe('a screen in the web console', { timeout: 600_000 }, () => {
     await seen.getByRole('button', { name: 'Screenshot' }).waitFor();
     assert.equal(await seen.getByLabel('Press keys').count(), 0);
     assert.equal(await seen.getByRole('button', { name: /^Type a text|^Give the mouse/ }).count(), 0);
+    const { id: keyId } = made as { id: string };
+    await rig.call('DELETE', `tenants/${tenant?.id}/keys/${keyId}`, operator);
+    await reader.getByText('Your session is over. Sign in again.').waitFor();
+    assert.equal(await seen.count(), 0);
     await reader.context().close();
   });
 

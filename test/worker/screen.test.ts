@@ -257,6 +257,51 @@ test(
   },
 );
 
+test('consoles and screens are closed with the key, or its ticket’s, that opened them', PATIENT, async () => {
+  const id = await create({ cdrom: { image: 'disc' } });
+  await shows(id, 'from the disc:');
+  const headers = {
+    authorization: `Bearer ${(await readFile(join(rig.home, 'operator.key'), 'utf8')).trim()}`,
+  };
+  const { tenantId } = (await call('GET', `vms/${id}`)).body;
+  const keys = `${url}/v1/tenants/${tenantId}/keys`;
+  const made = await fetch(keys, {
+    method: 'POST',
+    headers: { ...headers, 'content-type': 'application/json' },
+    body: '{}',
+  });
+  const second = (await made.json()) as { id: string; key: string };
+  const bearer = { authorization: `Bearer ${second.key}` };
+  const ticket = await fetch(`${url}/v1/vms/${id}/tickets`, {
+    method: 'POST',
+    headers: { ...bearer, 'content-type': 'application/json' },
+    body: JSON.stringify({ for: 'display' }),
+  });
+  const { ticket: pass } = (await ticket.json()) as { ticket: string };
+  const screen = new Viewer(id, '', [], bearer.authorization);
+  const byTicket = new Viewer(id, `?ticket=${pass}`, [], null);
+  const mine = new Viewer(id);
+  const size = await mine.handshake();
+  await screen.handshake();
+  await byTicket.handshake();
+  const console = new WebSocket(`${url.replace('http', 'ws')}/v1/vms/${id}/serial`, { headers: bearer });
+  await once(console, 'open');
+  const closed = Promise.all(
+    [screen.socket, byTicket.socket, console].map((socket) => once(socket, 'close')),
+  );
+  const revoked = await fetch(`${keys}/${second.id}`, { method: 'DELETE', headers });
+  assert.equal(revoked.status, 204);
+  for (const [code, reason] of await closed) {
+    assert.deepEqual([code, String(reason)], [4003, 'the key was revoked or has expired']);
+  }
+  screen.press(0x78);
+  await mine.picture(size);
+  mine.press(0x79);
+  await shows(id, 'from the disc:y$');
+  mine.socket.close();
+  await call('DELETE', `vms/${id}?force=true`);
+});
+
 test('a viewer that does not read holds nobody up', PATIENT, async () => {
   const id = await create({ cdrom: { image: 'disc' } });
   await shows(id, 'from the disc:');
