@@ -6,7 +6,7 @@ import { cacheDirectory } from '../../src/cli/setup/bootstrap.js';
 import { FIRMWARE, provideDebianFiles } from '../../src/cli/setup/guest/debian-files.ts';
 import { bootDisc } from '../firmware/boot-sector.ts';
 import { mouseSector } from '../firmware/mouse-sector.ts';
-import { ConsoleRig, go } from './console-rig.ts';
+import { axeFindings, ConsoleRig, go } from './console-rig.ts';
 
 /** For what waits for a guest on a machine that is busy with other tests. Milliseconds. */
 const PATIENCE_MS = 90_000;
@@ -15,6 +15,7 @@ describe('a screen in the web console', { timeout: 600_000 }, () => {
   let rig: ConsoleRig;
   let key: string;
   let page: Page;
+  let machineId: string;
 
   before(async () => {
     await provideDebianFiles(FIRMWARE, cacheDirectory());
@@ -84,6 +85,7 @@ describe('a screen in the web console', { timeout: 600_000 }, () => {
   it('types on a guest, pastes by the layout that the guest has, and presses combinations of keys', async () => {
     await upload('echo', 'iso', bootDisc('says:'));
     const id = await openMachine('echo', { cdrom: { image: 'echo' } }, '^says:');
+    machineId = id;
     await screen().locator('canvas').focus();
     await page.keyboard.press('Shift+KeyA');
     await page.keyboard.type('b1');
@@ -109,6 +111,17 @@ describe('a screen in the web console', { timeout: 600_000 }, () => {
     await screen().getByRole('button', { name: 'Type a text' }).click();
     assert.equal(await page.getByLabel('The guest’s keyboard layout').inputValue(), 'ru');
     await page.getByRole('button', { name: 'Cancel' }).click();
+  });
+
+  it('lets the keyboard out', async () => {
+    await screen().locator('canvas').focus();
+    await page.keyboard.press('Control+Shift+F6');
+    await page.waitForFunction('document.activeElement.matches("select, button")');
+    assert.equal(await page.evaluate('document.activeElement.getAttribute("aria-label")'), 'Press keys');
+    // Nothing stays held: what is typed next is small.
+    await screen().locator('canvas').focus();
+    await page.keyboard.type('k');
+    await expectOn(machineId, '^says:;k$');
   });
 
   it('is photographed, scaled, beside the serial console, and as large as the display', async () => {
@@ -201,6 +214,49 @@ describe('a screen in the web console', { timeout: 600_000 }, () => {
     await reader.getByText('Your session is over. Sign in again.').waitFor();
     assert.equal(await seen.count(), 0);
     await reader.context().close();
+  });
+
+  it('has a serial console that is searched, copied, saved, enlarged and read aloud', async () => {
+    const body = { name: 'shell', image: 'debian-busybox', memoryMiB: 256 };
+    const { vm } = await call<{ vm: { id: string } }>('POST', 'vms', body);
+    await call('POST', `vms/${vm.id}/expect`, { on: 'serial', pattern: '~ # ', timeoutSeconds: 90 });
+    await page.context().grantPermissions(['clipboard-read', 'clipboard-write']);
+    await go(page, `/machines/${vm.id}`);
+    const serial = page.getByRole('region', { name: 'Serial console' });
+    await serial.getByText('live', { exact: true }).waitFor();
+    await serial.locator('.xterm-rows').getByText('~ #').first().waitFor();
+
+    await serial.getByRole('button', { name: 'Search' }).click();
+    await serial.getByLabel('Search the console').fill('BusyBox');
+    assert.equal(await serial.getByText('not found').count(), 0);
+    await serial.getByRole('button', { name: 'Copy the selection, or all' }).click();
+    await page.getByText('The text copied').waitFor();
+    assert.equal(await page.evaluate('navigator.clipboard.readText()'), 'BusyBox');
+    await serial.getByLabel('Search the console').fill('no such words');
+    await serial.getByText('not found').waitFor();
+    await page.keyboard.press('Escape');
+
+    const saved = page.waitForEvent('download');
+    await serial.getByRole('button', { name: 'Download as text' }).click();
+    const file = await saved;
+    assert.equal(file.suggestedFilename(), 'shell-serial.txt');
+    assert.match(await readFile(await file.path(), 'utf8'), /BusyBox v[\s\S]*~ #/);
+
+    const height = async () => (await serial.locator('.xterm-rows > div').first().boundingBox())?.height ?? 0;
+    const before = await height();
+    await serial.getByRole('button', { name: 'Larger text' }).click();
+    assert.ok((await height()) > before);
+
+    assert.equal(await serial.locator('.live-region').count(), 0);
+    await serial.getByRole('button', { name: 'Tell screen readers what it shows' }).click();
+    await serial.locator('.live-region').waitFor({ state: 'attached' });
+    await page.getByRole('textbox', { name: 'Serial console of shell' }).focus();
+    await page.keyboard.type('echo a$((40 + 2))z');
+    await page.keyboard.press('Enter');
+    await serial.locator('.live-region').getByText('a42z').waitFor({ state: 'attached' });
+    await page.keyboard.press('Control+Shift+F6');
+    await page.waitForFunction('document.activeElement.getAttribute("aria-label") === "Search"');
+    assert.deepEqual(await axeFindings(page), []);
   });
 
   it('did nothing that its policy forbids, and asked no other server', () => {

@@ -79,11 +79,18 @@ function usePoints({ id, state }: Vm): readonly Point[] {
         // The next reading may come.
       }
     };
-    void load();
-    void read();
+    // While nobody looked no readings were taken: the service has them.
+    const look = () => {
+      if (document.hidden) return;
+      void load();
+      void read();
+    };
+    look();
+    document.addEventListener('visibilitychange', look);
     const timer = setInterval(() => void read(), EVERY_MS);
     return () => {
       gone = true;
+      document.removeEventListener('visibilitychange', look);
       clearInterval(timer);
     };
   }, [id, runs]);

@@ -1,4 +1,5 @@
 // Loaded when the first screen is opened.
+import { leaveByKey } from './leave-key.ts';
 import { PointerLock } from './pointer-lock.ts';
 import { RelativeRfb } from './relative-rfb.ts';
 
@@ -34,6 +35,7 @@ export function openScreen(element: HTMLElement, options: RemoteScreenOptions): 
   const canvas = element.querySelector('canvas');
   if (canvas === null) throw new Error('noVNC has put no canvas into its element');
   const pointer = new PointerLock(canvas, rfb, options.onPointerLock);
+  const stay = leaveByKey(canvas);
   let closed = false;
   rfb.addEventListener('connect', () => options.onOpen());
   rfb.addEventListener('disconnect', () => {
@@ -47,6 +49,7 @@ export function openScreen(element: HTMLElement, options: RemoteScreenOptions): 
     lockPointer: () => pointer.lock(),
     close() {
       pointer.dispose();
+      stay();
       if (!closed) rfb.disconnect();
       closed = true;
     },
