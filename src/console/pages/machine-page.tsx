@@ -1,7 +1,6 @@
 import { useEffect, useRef, useState } from 'preact/hooks';
 import type { Vm } from '../../contracts/vms.ts';
-import { request } from '../api/api.ts';
-import { link, loadError, type Machine, machine, machines, take, watch } from '../state/machines.ts';
+import { loadError, type Machine, machine, machines, watch } from '../state/machines.ts';
 import { mayWrite } from '../state/session.ts';
 import { act, mayDo, type VmAction } from '../state/vm-actions.ts';
 import { copy } from '../ui/copy.ts';
@@ -18,19 +17,10 @@ import { DangerCard, SettingsCard } from './settings-card.tsx';
 import { hasScreen } from './vm-facts.ts';
 
 export function MachinePage({ id }: { readonly id: string }) {
-  const live = link.value === 'live';
   useEffect(() => {
     const stop = watch(id);
     return () => void stop();
   }, [id]);
-  // Events tell of its state alone; the rest may have changed since the list was loaded.
-  useEffect(() => {
-    if (!live) return;
-    request<Vm>('GET', `vms/${id}`).then(
-      (vm) => take({ vm }),
-      () => {},
-    );
-  }, [id, live]);
   const found = machine(id);
   if (machines.value === null) return <Loading error={loadError.value} what="machine" />;
   if (found === undefined) {

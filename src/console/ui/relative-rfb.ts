@@ -10,7 +10,7 @@ const EXTENDED_BUTTONS = 0x180;
  * noVNC with movements of the mouse beside its positions, for guests whose mouse knows nothing else. While movements
  * are asked for, the server tells which of the two the guest takes, and that is what is sent.
  *
- * It reaches into noVNC, whose version package.json fixes; test/console/screen.test.ts drives it.
+ * It reaches into noVNC, whose version package.json fixes; test/console/consoles.test.ts drives it.
  */
 export class RelativeRfb extends RFB {
   #asked = false;

@@ -11,7 +11,7 @@ import { axeFindings, ConsoleRig, go } from './console-rig.ts';
 /** For what waits for a guest on a machine that is busy with other tests. Milliseconds. */
 const PATIENCE_MS = 90_000;
 
-describe('a screen in the web console', { timeout: 600_000 }, () => {
+describe('screen and serial line in the web console', { timeout: 600_000 }, () => {
   let rig: ConsoleRig;
   let key: string;
   let page: Page;
