@@ -237,6 +237,15 @@ test(
     await nonsense.until(12);
     nonsense.socket.send(Buffer.alloc(60_000, 0xff));
     await once(nonsense.socket, 'close');
+    const long = new Viewer(id);
+    await long.handshake();
+    long.socket.send(Buffer.alloc(64 * 1024 + 1));
+    assert.equal((await once(long.socket, 'close'))[0], 1009);
+    // A clipboard of 4 GiB (RFC 6143 §7.5.6), of which the first bytes come.
+    const clipboard = new Viewer(id);
+    await clipboard.handshake();
+    clipboard.socket.send(Buffer.from([6, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0x61, 0x62]));
+    await once(clipboard.socket, 'close');
     await first.picture(screen);
 
     const serial = await call('POST', `vms/${id}/tickets`, { for: 'serial' });
