@@ -1,7 +1,8 @@
 import { useEffect, useRef, useState } from 'preact/hooks';
+import { LAYOUTS } from '../../lib/keyboard-layouts.ts';
 import { request } from '../api/api.ts';
 import { describe } from '../api/api-error.ts';
-import { firstPiece, keepLayout, LAYOUTS, lastLayout } from '../state/typing.ts';
+import { firstPiece, keepLayout, lastLayout } from '../state/typing.ts';
 import { Dialog } from '../ui/dialog.tsx';
 import { SelectField } from '../ui/field.tsx';
 

@@ -1,30 +1,4 @@
-/** Keyboard layouts by the names that `POST /v1/vms/{id}/input` has for them. A test compares with what a VM knows. */
-export const LAYOUTS: readonly (readonly [name: string, text: string])[] = [
-  ['us', 'English (US)'],
-  ['us-intl', 'English (US, international)'],
-  ['gb', 'English (UK)'],
-  ['be', 'Belgian'],
-  ['br', 'Portuguese (Brazil)'],
-  ['cz', 'Czech'],
-  ['dk', 'Danish'],
-  ['fi', 'Finnish'],
-  ['fr', 'French'],
-  ['de', 'German'],
-  ['hu', 'Hungarian'],
-  ['it', 'Italian'],
-  ['jp', 'Japanese'],
-  ['no', 'Norwegian'],
-  ['pl', 'Polish'],
-  ['pt', 'Portuguese'],
-  ['ru', 'Russian'],
-  ['es', 'Spanish'],
-  ['latam', 'Spanish (Latin America)'],
-  ['se', 'Swedish'],
-  ['ch', 'Swiss (German)'],
-  ['ch-fr', 'Swiss (French)'],
-  ['tr', 'Turkish'],
-  ['ua', 'Ukrainian'],
-];
+import { LAYOUTS } from '../../lib/keyboard-layouts.ts';
 
 const KEY = 'teremok.layout';
 
