@@ -58,7 +58,7 @@ describe('screen and serial line in the web console', { timeout: 600_000 }, () =
 
   const screen = () => page.getByRole('region', { name: 'Screen', exact: true });
   const expectOn = (id: string, pattern: string) =>
-    call('POST', `vms/${id}/expect`, { on: 'screen', pattern, timeoutSeconds: 90 });
+    call('POST', `vms/${id}/expect`, { on: 'screen', pattern, timeoutSeconds: 240 });
   const textOf = async (id: string): Promise<string> => {
     const { lines } = await call<{ lines: string[] }>('GET', `vms/${id}/screen/text`);
     // A line goes on in the next row.
@@ -122,6 +122,16 @@ describe('screen and serial line in the web console', { timeout: 600_000 }, () =
     await screen().locator('canvas').focus();
     await page.keyboard.type('k');
     await expectOn(machineId, '^says:;k$');
+  });
+
+  it('shows what its drives have moved, and that it has no network', async () => {
+    const figures = page.getByRole('region', { name: 'The last hour' });
+    await figures.getByText('CD-ROM').waitFor();
+    // The disc's descriptors and its boot sector, by the firmware, more than once.
+    await figures.getByText(/^\d[\d.]* KiB read, 0 B written$/).waitFor();
+    await figures.getByRole('img', { name: /^Read from drives: / }).waitFor();
+    await figures.getByText('There is no network device', { exact: false }).waitFor();
+    assert.equal(await figures.getByRole('img').count(), 4);
   });
 
   it('is photographed, scaled, beside the serial console, and as large as the display', async () => {
@@ -219,7 +229,7 @@ describe('screen and serial line in the web console', { timeout: 600_000 }, () =
   it('has a serial console that is searched, copied, saved, enlarged and read aloud', async () => {
     const body = { name: 'shell', image: 'debian-busybox', memoryMiB: 256 };
     const { vm } = await call<{ vm: { id: string } }>('POST', 'vms', body);
-    await call('POST', `vms/${vm.id}/expect`, { on: 'serial', pattern: '~ # ', timeoutSeconds: 90 });
+    await call('POST', `vms/${vm.id}/expect`, { on: 'serial', pattern: '~ # ', timeoutSeconds: 240 });
     await page.context().grantPermissions(['clipboard-read', 'clipboard-write']);
     await go(page, `/machines/${vm.id}`);
     const serial = page.getByRole('region', { name: 'Serial console' });

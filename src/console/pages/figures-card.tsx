@@ -13,7 +13,7 @@ const SPAN_MS = 3_600_000;
 
 /** What a machine has used in the last hour. */
 export function FiguresCard({ vm }: { readonly vm: Vm }) {
-  const points = usePoints(vm);
+  const { points, last } = useFigures(vm);
   const line = (of: (point: Point) => number) => points.map((point) => ({ at: point.at, value: of(point) }));
   return (
     <section class="card figures" aria-labelledby="figures-title">
@@ -48,15 +48,41 @@ export function FiguresCard({ vm }: { readonly vm: Vm }) {
           points={line((point) => point.writeRate)}
         />
       </div>
+      <Drives vm={vm} drives={last?.disk.drives ?? []} />
       <p class="muted">There is no network device in this machine, so there is nothing to plot of one.</p>
     </section>
+  );
+}
+
+/** What each drive has moved since the machine was started. */
+function Drives({ vm, drives }: { readonly vm: Vm; readonly drives: VmMetrics['disk']['drives'] }) {
+  if (drives.length === 0) return null;
+  const nameOf = (id: string) => {
+    const at = vm.disks.findIndex((disk) => disk.id === id);
+    return at < 0 ? 'CD-ROM' : `Disk ${at + 1}, ${vm.disks[at]?.bus}`;
+  };
+  return (
+    <dl class="facts">
+      {drives.map(({ id, readBytes, writtenBytes }) => (
+        <div key={id}>
+          <dt>{nameOf(id)}</dt>
+          <dd>
+            {bytes(readBytes)} read, {bytes(writtenBytes)} written
+          </dd>
+        </div>
+      ))}
+    </dl>
   );
 }
 
 const perSecond = (value: number) => `${bytes(value)}/s`;
 
 /** The service's history, and readings since, while the page is visible. */
-function usePoints({ id, state }: Vm): readonly Point[] {
+function useFigures({ id, state }: Vm): {
+  readonly points: readonly Point[];
+  /** Undefined until there is one. */
+  readonly last: VmMetrics | undefined;
+} {
   const [history, setHistory] = useState<readonly Point[]>([]);
   const [samples, setSamples] = useState<readonly VmMetrics[]>([]);
   const runs = hasProcess({ state });
@@ -94,6 +120,7 @@ function usePoints({ id, state }: Vm): readonly Point[] {
       clearInterval(timer);
     };
   }, [id, runs]);
-  const last = history.at(-1)?.at ?? 0;
-  return [...history, ...toPoints(samples).filter(({ at }) => at > last)];
+  const known = history.at(-1)?.at ?? 0;
+  const points = [...history, ...toPoints(samples).filter(({ at }) => at > known)];
+  return { points, last: runs ? samples.at(-1) : undefined };
 }
