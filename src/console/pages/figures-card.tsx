@@ -48,27 +48,29 @@ export function FiguresCard({ vm }: { readonly vm: Vm }) {
           points={line((point) => point.writeRate)}
         />
       </div>
-      <Drives vm={vm} drives={last?.disk.drives ?? []} />
+      <Drives vm={vm} last={last} />
       <p class="muted">There is no network device in this machine, so there is nothing to plot of one.</p>
     </section>
   );
 }
 
 /** What each drive has moved since the machine was started. */
-function Drives({ vm, drives }: { readonly vm: Vm; readonly drives: VmMetrics['disk']['drives'] }) {
+function Drives({ vm, last }: { readonly vm: Vm; readonly last: VmMetrics | undefined }) {
+  const drives = [
+    ...vm.disks.map(({ id, bus }, at) => ({ id, name: `Disk ${at + 1}, ${bus}` })),
+    ...(vm.cdrom === null ? [] : [{ id: 'cdrom', name: 'CD-ROM' }]),
+  ];
   if (drives.length === 0) return null;
-  const nameOf = (id: string) => {
-    const at = vm.disks.findIndex((disk) => disk.id === id);
-    return at < 0 ? 'CD-ROM' : `Disk ${at + 1}, ${vm.disks[at]?.bus}`;
+  const moved = (id: string) => {
+    const drive = last?.disk.drives.find((each) => each.id === id);
+    return drive === undefined ? '–' : `${bytes(drive.readBytes)} read, ${bytes(drive.writtenBytes)} written`;
   };
   return (
     <dl class="facts">
-      {drives.map(({ id, readBytes, writtenBytes }) => (
+      {drives.map(({ id, name }) => (
         <div key={id}>
-          <dt>{nameOf(id)}</dt>
-          <dd>
-            {bytes(readBytes)} read, {bytes(writtenBytes)} written
-          </dd>
+          <dt>{name}</dt>
+          <dd>{moved(id)}</dd>
         </div>
       ))}
     </dl>
