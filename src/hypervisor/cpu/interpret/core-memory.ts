@@ -36,6 +36,17 @@ export function addMemory(
   const { translate } = paging;
   const watch = addWatch(m);
 
+  /** (linear): a page that is a fragment of a large one, by the last walk, comes into the TLB or that of fetches. */
+  const noteLarge = m.fn('noteLarge', [I64], [], (f, linear) => {
+    const large = f.let(state(f, S.walkFlags).and(12));
+    f.if(large.eqz(), () => f.return());
+    f.if(large.and(8), () => f.store('i32.store', S.tlbHuge, i32(1)));
+    const block = f.let(linear.wrap().shrU(22));
+    const byte = f.let(block.shrU(3));
+    const seen = f.load('i32.load8_u', byte, TLB_LARGE.base).or(i32(1).shl(block.and(7)));
+    f.store('i32.store8', byte, seen, TLB_LARGE.base);
+  });
+
   /** Puts a page, as MAP has it, into the TLB for the current view. */
   const fill = m.fn('fill', [I64, I32, I32], [], (f, linear, map, write) => {
     const index = f.let(
@@ -67,14 +78,7 @@ export function addMemory(
     f.store('i32.store', entry, i32(RAM).add(frame).sub(tag.wrap()), TLB.addend);
     f.store('i32.store', entry, frame, TLB.physical);
     f.if(known, () => f.return());
-    const large = f.load('i32.load', S.walkFlags).and(12);
-    f.if(large, () => {
-      f.if(large.and(8), () => f.store('i32.store', S.tlbHuge, i32(1)));
-      const block = f.let(linear.wrap().shrU(22));
-      const byte = f.let(block.shrU(3));
-      const seen = f.load('i32.load8_u', byte, TLB_LARGE.base).or(i32(1).shl(block.and(7)));
-      f.store('i32.store8', byte, seen, TLB_LARGE.base);
-    });
+    f.run(noteLarge, linear);
     const count = f.let(state(f, S.tlbFilled));
     f.if(count.ltU(TLB_FILLED.capacity), () => {
       const flags = f.load('i32.load', S.walkFlags);

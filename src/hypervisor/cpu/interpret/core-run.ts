@@ -32,6 +32,7 @@ export function addRun(m: ModuleBuilder, imports: CoreImports, translate: Functi
     f.store('i64.store', entry, linear.and(-4096n).or(state64(f, S.fetchGeneration)));
     f.store('i32.store', entry, slots, 8);
     f.store('i32.store', entry, map, 12);
+    f.run(m.named('noteLarge'), linear);
     f.return(0);
   });
   m.export(fetch);

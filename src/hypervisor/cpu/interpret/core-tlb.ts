@@ -72,13 +72,16 @@ export function addFlush(m: ModuleBuilder): void {
   });
   /** (linear): INVLPG, in every view; a large page goes whole. */
   const flushPage = m.fn('flushPage', [I64], [], (f, linear) => {
-    clearFetch(f);
+    f.store('i64.store', S.pageBase, i64(1));
     const tag = f.let(linear.and(-4096n));
+    const page = f.let(linear.shrU(12).wrap());
+    for (let view = 0; view < FETCH.views; view++) {
+      const index = page.and(FETCH.entries - 1);
+      const entry = i32(FETCH.base + view * FETCH_VIEW_BYTES).add(index.mul(FETCH.stride));
+      f.store('i64.store', entry, i64(-1));
+    }
     for (let view = 0; view < TLB.views; view++) {
-      const index = linear
-        .shrU(12)
-        .wrap()
-        .and(TLB.entries - 1);
+      const index = page.and(TLB.entries - 1);
       const entry = f.let(i32(TLB.base + view * TLB_VIEW_BYTES).add(index.mul(TLB.stride)));
       f.if(f.load('i64.load', entry, TLB.readTag).eq(tag), () => {
         f.store('i64.store', entry, i64(-1), TLB.readTag);
@@ -88,6 +91,7 @@ export function addFlush(m: ModuleBuilder): void {
     const block = f.let(linear.wrap().shrU(22));
     const seen = f.load('i32.load8_u', block.shrU(3), TLB_LARGE.base).shrU(block.and(7)).and(1);
     f.if(seen.or(state(f, S.tlbHuge)).eqz(), () => f.return());
+    clearFetch(f);
     const count = f.let(state(f, S.tlbFilled));
     f.if(count.gtU(TLB_FILLED.capacity), () => {
       f.run(flush, 0);
