@@ -10,7 +10,7 @@ const MIB = 1 << 20;
 const BOOT_MS = 120_000;
 /** So long after the prompt memory is given back: see REST_AFTER and REST_AGAIN of cpu/translate/maker-worker.ts. */
 const RESTED_MS = 30_000;
-/** MiB: of the whole process less the size of RAM, and less what of RAM is resident. 30 and 190 where this was written. */
+/** MiB: of the whole process less the size of RAM, and less what of RAM is resident. 26 and 185 where this was written. */
 const MOST = { lessSize: 90, lessResident: 250 } as const;
 
 test('after the boot a machine takes little beside its RAM', {
