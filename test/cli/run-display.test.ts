@@ -11,6 +11,7 @@ import { after, before, test } from 'node:test';
 import { cacheDirectory } from '../../src/cli/setup/bootstrap.js';
 import { FIRMWARE, provideDebianFiles, RESCUE_DISCS } from '../../src/cli/setup/guest/debian-files.ts';
 import { PictureText } from '../support/picture-text.ts';
+import { plainText } from '../support/plain-text.ts';
 import { ENC, RfbClient } from '../support/rfb/client.ts';
 import type { Picture } from '../vga/picture.ts';
 import { pictureCode } from '../vga/picture-code.ts';
@@ -60,8 +61,8 @@ class Run {
 
   says(pattern: RegExp): Promise<RegExpExecArray> {
     return this.until(
-      () => pattern.exec(this.said) ?? undefined,
-      () => `${pattern} did not come on the serial line: ${this.said.slice(-2000)}`,
+      () => pattern.exec(plainText(this.said)) ?? undefined,
+      () => `${pattern} did not come on the serial line: ${plainText(this.said).slice(-2000)}`,
     );
   }
 
