@@ -70,17 +70,10 @@ async function checkGraphical(report: Report, guest: ScreenMachine, seconds: () 
   }
 }
 
-/** Moves to the second entry, again when GRUB did not take the key, and starts it. */
+/** Moves to the second entry and starts it. */
 async function chooseGraphical(guest: ScreenMachine): Promise<void> {
-  for (let tries = 0; ; tries++) {
-    guest.press(KEY.down);
-    try {
-      await guest.shows(/\*Debian installer, graphical/, 2);
-      break;
-    } catch (error) {
-      if (tries === 10) throw error;
-    }
-  }
+  guest.press(KEY.down);
+  await guest.shows(/\*Debian installer, graphical/);
   guest.press(KEY.enter);
 }
 
