@@ -14,6 +14,7 @@ import type { Redis } from './infra/redis.ts';
 import { Problem, shuttingDown } from './lib/errors.ts';
 import type { Logger } from './lib/log.ts';
 import { createAccessService } from './modules/access/access.service.ts';
+import { createAccessWatch } from './modules/access/access-watch.ts';
 import { eventRoutes } from './modules/events/events.routes.ts';
 import { createEventsService } from './modules/events/events.service.ts';
 import { hostRoutes } from './modules/hosts/hosts.routes.ts';
@@ -110,8 +111,10 @@ function chooseProtocol(offered: Set<string>): string | false {
 async function registerV1(v1: App, deps: AppDeps, limits: RateLimits): Promise<void> {
   const { db, redis, hub, closing } = deps;
   const access = createAccessService({ db });
-  const sessions = createSessionsService({ db });
-  const tickets = createTicketsService({ redis });
+  const watch = createAccessWatch({ db });
+  v1.addHook('onClose', async () => watch.close());
+  const sessions = createSessionsService({ db, watch });
+  const tickets = createTicketsService({ redis, watch });
   registerAuth(v1, { access, sessions, tickets, limits });
   registerIdempotency(v1, { db });
   sessionRoutes(v1, { access, sessions, ...limits });
@@ -121,8 +124,8 @@ async function registerV1(v1: App, deps: AppDeps, limits: RateLimits): Promise<v
   const images = createImagesService({ db, store, uploads });
   vmRoutes(v1, { vms: createVms(deps), metrics: createVmMetricsService({ redis }), tickets, seats });
   operationRoutes(v1, createOperationsService({ db, hub, closing }), seats);
-  eventRoutes(v1, createEventsService({ db, hub, closing }), seats);
-  const tenants = createTenantsService({ db, store });
+  eventRoutes(v1, { events: createEventsService({ db, hub, closing }), seats, watch });
+  const tenants = createTenantsService({ db, store, watch });
   tenantRoutes(v1, tenants);
   operatorKeyRoutes(v1, tenants);
   usageRoute(v1, tenants);
@@ -130,7 +133,7 @@ async function registerV1(v1: App, deps: AppDeps, limits: RateLimits): Promise<v
   await v1.register(async (scope) => imageRoutes(scope.withTypeProvider<TypeBoxTypeProvider>(), images));
   await v1.register(async (scope) => uploadRoutes(scope.withTypeProvider<TypeBoxTypeProvider>(), uploads));
   await v1.register((scope) =>
-    registerGateway(scope.withTypeProvider<TypeBoxTypeProvider>(), { database: db, seats }),
+    registerGateway(scope.withTypeProvider<TypeBoxTypeProvider>(), { database: db, seats, watch }),
   );
 }
 

@@ -225,7 +225,25 @@ export interface VmStats {
   /** Bytes that the guest sent on its serial line, and that it was sent. */
   readonly serialSentBytes: number;
   readonly serialReceivedBytes: number;
+  /** Its disks in the order of its configuration, then its CD-ROM drive. */
+  readonly drives: readonly DriveStats[];
 }
+
+/** What a drive has moved for the guest since launch, resets included; of what failed, nothing is counted. */
+export interface DriveStats {
+  /** The disk's id, or `cdrom`. */
+  readonly id: string;
+  readonly readBytes: number;
+  readonly readOperations: number;
+  readonly writtenBytes: number;
+  readonly writeOperations: number;
+}
+
+/** `id` of the CD-ROM drive among DriveStats. */
+export const CDROM_ID = 'cdrom';
+
+/** No VM has more drives than this. */
+const MOST_DRIVES = 64;
 
 export interface VmStatus {
   /** `starting` until the machine is built. */
@@ -426,7 +444,23 @@ export function parseStats(value: unknown): VmStats {
     viewers: count(fields, 'viewers'),
     serialSentBytes: measure(fields, 'serialSentBytes'),
     serialReceivedBytes: measure(fields, 'serialReceivedBytes'),
+    // A process that an older version has launched does not tell of them.
+    drives: fields.drives === undefined ? [] : parseDrives(fields.drives),
   };
+}
+
+function parseDrives(value: unknown): DriveStats[] {
+  if (!Array.isArray(value) || value.length > MOST_DRIVES) return wrong('drives');
+  return value.map((drive: unknown) => {
+    const fields = isFields(drive) ? drive : wrong('drives');
+    return {
+      id: text(fields, 'id', 80),
+      readBytes: count(fields, 'readBytes'),
+      readOperations: count(fields, 'readOperations'),
+      writtenBytes: count(fields, 'writtenBytes'),
+      writeOperations: count(fields, 'writeOperations'),
+    };
+  });
 }
 
 /** Reads why a machine ended, from a message or from the file it leaves. Throws a ChannelError. */

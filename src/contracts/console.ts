@@ -1,5 +1,5 @@
 /**
- * How `GET /v1/vms/{id}/serial` and `…/display` are closed by the service. Each comes with a
+ * How `GET /v1/vms/{id}/serial`, `…/display` and `/v1/events` are closed by the service. Each comes with a
  * reason in words. Codes from 4000 on are an application's own (RFC 6455 §7.4.2).
  */
 export const CONSOLE_CLOSE = {
@@ -7,6 +7,8 @@ export const CONSOLE_CLOSE = {
   stopped: 4001,
   /** The VM has failed and is not started again by itself. */
   failed: 4002,
+  /** The key, or the session, that opened it was revoked, has expired or was signed out. */
+  unauthorized: 4003,
   /** The VM was deleted. */
   deleted: 4004,
   /** The service, or the host's worker, went away; come back soon. */

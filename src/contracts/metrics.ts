@@ -1,4 +1,5 @@
 import Type, { type Static } from 'typebox';
+import { Nullable } from './common.ts';
 
 /** The Redis key under which a VM's worker keeps its latest figures, as JSON VmMetrics, for some seconds. */
 export function vmMetricsKey(vmId: string): string {
@@ -10,6 +11,28 @@ export const VM_METRICS_TTL_SECONDS = 30;
 
 const count = () => Type.Number({ minimum: 0 });
 
+const traffic = {
+  readBytes: count(),
+  readOperations: Type.Integer({ minimum: 0 }),
+  writtenBytes: count(),
+  writeOperations: Type.Integer({ minimum: 0 }),
+};
+
+/** What drives have moved for their guests. */
+export const Traffic = Type.Object(traffic);
+export type Traffic = Static<typeof Traffic>;
+
+/**
+ * The Redis key under which a worker keeps what all VMs of its host have moved since it started, as JSON Traffic, for
+ * VM_METRICS_TTL_SECONDS.
+ */
+export function hostTrafficKey(hostId: string): string {
+  return `host-traffic:${hostId}`;
+}
+
+/** A machine has no network device in this version, so there is nothing to be counted. */
+const NO_NETWORK = 'Null: the machine has no network device.';
+
 /** One VM's figures. Counters grow from the start of its process; what is not known is absent. */
 export const VmMetrics = Type.Object(
   {
@@ -20,8 +43,19 @@ export const VmMetrics = Type.Object(
       haltedSeconds: Type.Optional(count()),
     }),
     memory: Type.Object({ guestMiB: count(), rssBytes: count() }),
-    disk: Type.Object({ readBytes: count(), writtenBytes: count(), operations: count() }),
-    network: Type.Object({ receivedBytes: count(), sentBytes: count() }),
+    disk: Type.Object(
+      {
+        ...traffic,
+        operations: count(),
+        drives: Type.Array(Type.Object({ id: Type.String({ maxLength: 80 }), ...traffic }), {
+          description: 'Each by its id; the CD-ROM drive is `cdrom`.',
+        }),
+      },
+      { description: 'What its guest has read and written, all drives together, and each.' },
+    ),
+    network: Nullable(Type.Object({ receivedBytes: count(), sentBytes: count() }), {
+      description: NO_NETWORK,
+    }),
     serial: Type.Optional(Type.Object({ sentBytes: count(), receivedBytes: count(), viewers: count() })),
   },
   { title: 'VmMetrics' },
@@ -39,7 +73,7 @@ export const VM_HISTORY_SECONDS = 3_600;
 
 /**
  * Counters at one time, kept short since there are many: the time (ms since 1970), CPU seconds, resident bytes, bytes
- * read and written, bytes received and sent.
+ * read and written, requests that read and that wrote.
  */
 export const VmMetricsRecord = Type.Tuple([
   Type.Integer(),
@@ -58,8 +92,15 @@ export const VmMetricsPoint = Type.Object(
     at: Type.String({ format: 'date-time' }),
     cpu: Type.Object({ cores: Type.Number({ minimum: 0, description: 'Cores of the host kept busy.' }) }),
     memory: Type.Object({ rssBytes: count() }),
-    disk: Type.Object({ readBytesPerSecond: count(), writtenBytesPerSecond: count() }),
-    network: Type.Object({ receivedBytesPerSecond: count(), sentBytesPerSecond: count() }),
+    disk: Type.Object({
+      readBytesPerSecond: count(),
+      writtenBytesPerSecond: count(),
+      readsPerSecond: count(),
+      writesPerSecond: count(),
+    }),
+    network: Nullable(Type.Object({ receivedBytesPerSecond: count(), sentBytesPerSecond: count() }), {
+      description: NO_NETWORK,
+    }),
   },
   { title: 'VmMetricsPoint' },
 );

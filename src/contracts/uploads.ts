@@ -6,7 +6,7 @@ import { DiskFormat, FileKind, ImageName, Sha256 } from './images.ts';
  * Uploads that go on where they broke off, in the manner of the tus protocol:
  * `POST /v1/uploads` announces a file, `PATCH` with `Upload-Offset` appends to
  * it, `HEAD` or `GET` tells how much of it is on the disk. The PATCH that
- * completes it answers with the image.
+ * completes it answers with the image. `Upload-Checksum` has a part checked as it arrives.
  */
 
 /** The largest file that can be announced, in bytes: 16 TiB. */
@@ -56,4 +56,12 @@ export const AppendHeaders = Type.Object({
     maximum: MAX_FILE_BYTES,
     description: 'Where the body begins in the file; what GET said as `offset`.',
   }),
+  'upload-checksum': Type.Optional(
+    Type.String({
+      pattern: '^sha256 [A-Za-z0-9+/]{43}=$',
+      description:
+        'Of the body, as tus has it: `sha256` and the digest in base64. The body then counts as a whole or not at ' +
+        'all: one that arrives damaged, or breaks off, leaves the upload as it was.',
+    }),
+  ),
 });

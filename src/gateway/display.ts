@@ -4,24 +4,35 @@ import { IdParams } from '../contracts/common.ts';
 import { CONSOLE_CLOSE } from '../contracts/console.ts';
 import type { Database, Vm } from '../infra/prisma.ts';
 import { Problem } from '../lib/errors.ts';
-import { isReadOnly } from '../modules/access/principal.ts';
+import { isReadOnly, type Principal } from '../modules/access/principal.ts';
 import { type App, clientLeft, principalOf, problems } from '../modules/http.ts';
 import type { Attachment } from './attachment.ts';
 import { type ConsoleOpener, restSoon } from './console-opener.ts';
 import { DisplaySession } from './display-session.ts';
 
+/** What a viewer is served by. */
+export interface ViewerSession {
+  close(code: number, reason: string): void;
+}
+
+/** Sees that a session is closed with the service, or when its viewer may not look any more, until it has been served. */
+export type Attend = (
+  session: ViewerSession,
+  principal: Principal,
+  served: () => Promise<void>,
+) => Promise<void>;
+
 export interface DisplayDeps {
   readonly database: Database;
   readonly opener: ConsoleOpener;
-  /** Those to be closed with the service. */
-  readonly sessions: Set<{ close(code: number, reason: string): void }>;
+  readonly attend: Attend;
   readonly findVm: (request: FastifyRequest<{ Params: { id: string } }>) => Promise<Vm>;
 }
 
 const LEFT = { code: CONSOLE_CLOSE.restart, reason: 'the VM or its worker was restarted; connect again' };
 
 /** `GET /v1/vms/{id}/display`: RFB over a WebSocket. */
-export function displayRoute(app: App, { database, opener, sessions, findVm }: DisplayDeps): void {
+export function displayRoute(app: App, { database, opener, attend, findVm }: DisplayDeps): void {
   /** Screens opened before the upgrade, so that a refusal is an HTTP answer. */
   const opened = new WeakMap<FastifyRequest, Attachment>();
 
@@ -73,9 +84,7 @@ export function displayRoute(app: App, { database, opener, sessions, findVm }: D
       const attachment = opened.get(request);
       if (attachment === undefined) return socket.close(1011, 'the screen was not opened');
       const session = new DisplaySession(socket, attachment);
-      sessions.add(session);
-      await session.run(() => rest(request.params.id));
-      sessions.delete(session);
+      await attend(session, principalOf(request), () => session.run(() => rest(request.params.id)));
     },
   });
 }

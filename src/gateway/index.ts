@@ -4,6 +4,7 @@ import { IdParams } from '../contracts/common.ts';
 import { CONSOLE_CLOSE } from '../contracts/console.ts';
 import type { Database, Vm } from '../infra/prisma.ts';
 import { notFound, Problem } from '../lib/errors.ts';
+import type { AccessWatch } from '../modules/access/access-watch.ts';
 import { isReadOnly, ownedBy } from '../modules/access/principal.ts';
 import type { App } from '../modules/http.ts';
 import { clientLeft, principalOf, problems, scopeOf } from '../modules/http.ts';
@@ -11,13 +12,14 @@ import type { Seats } from '../modules/seats.ts';
 import type { Attachment } from './attachment.ts';
 import { ConsoleOpener } from './console-opener.ts';
 import { ConsoleSession } from './console-session.ts';
-import { displayRoute } from './display.ts';
+import { type Attend, displayRoute, type ViewerSession } from './display.ts';
 import { PendingInput } from './pending-input.ts';
 import { screenRoutes } from './screen-tools.ts';
 
 export interface GatewayDeps {
   readonly database: Database;
   readonly seats: Seats;
+  readonly watch: Pick<AccessWatch, 'watch'>;
 }
 
 /**
@@ -26,9 +28,20 @@ export interface GatewayDeps {
  * where requests have been authenticated and @fastify/websocket is registered
  * (app.ts).
  */
-export async function registerGateway(app: App, { database, seats }: GatewayDeps): Promise<void> {
+export async function registerGateway(app: App, { database, seats, watch }: GatewayDeps): Promise<void> {
   const opener = new ConsoleOpener(database);
-  const sessions = new Set<{ close(code: number, reason: string): void }>();
+  const sessions = new Set<ViewerSession>();
+  /** Keeps a viewer's session with those that are closed with the service, or with the viewer's key, while it is served. */
+  const attend: Attend = async (session, principal, served) => {
+    sessions.add(session);
+    const stop = watch.watch(principal, (why) => session.close(CONSOLE_CLOSE.unauthorized, why));
+    try {
+      await served();
+    } finally {
+      stop();
+      sessions.delete(session);
+    }
+  };
   /** Consoles opened before the upgrade, so that a refusal is an HTTP answer. */
   const opened = new WeakMap<FastifyRequest, { attachment: Attachment; input: PendingInput }>();
   app.addHook('preClose', async () => {
@@ -43,7 +56,7 @@ export async function registerGateway(app: App, { database, seats }: GatewayDeps
     return vm;
   };
 
-  displayRoute(app, { database, opener, sessions, findVm });
+  displayRoute(app, { database, opener, attend, findVm });
   screenRoutes(app, { opener, seats, findVm });
 
   app.route({
@@ -55,7 +68,7 @@ export async function registerGateway(app: App, { database, seats }: GatewayDeps
       summary: 'The serial console, as a WebSocket',
       description:
         'Binary messages are bytes of the line, both ways: first the backlog (64 KiB), then live. A text message ' +
-        'is taken as its UTF-8. A key without `write` watches: what it types is dropped. Closed with 4001 when the VM stops, 4002 when it fails, 4004 when it is deleted, ' +
+        'is taken as its UTF-8. A key without `write` watches: what it types is dropped. Closed with 4001 when the VM stops, 4002 when it fails, 4003 when the key or session that opened it ends, 4004 when it is deleted, ' +
         '1012 when the service restarts and the VM is not back in time, each with a reason.',
       params: IdParams('vm'),
       querystring: Type.Object({ ticket: Type.Optional(Type.String({ maxLength: 200 })) }),
@@ -82,10 +95,9 @@ export async function registerGateway(app: App, { database, seats }: GatewayDeps
       const console = opened.get(request);
       if (console === undefined) return socket.close(1011, 'the console was not opened');
       const { id } = request.params;
-      const session = new ConsoleSession(socket, id, opener, console.input, isReadOnly(principalOf(request)));
-      sessions.add(session);
-      await session.run(console.attachment);
-      sessions.delete(session);
+      const principal = principalOf(request);
+      const session = new ConsoleSession(socket, id, opener, console.input, isReadOnly(principal));
+      await attend(session, principal, () => session.run(console.attachment));
     },
   });
 

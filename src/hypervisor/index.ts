@@ -1,6 +1,7 @@
 /** The hypervisor: machines, with nothing of services around them. */
 export { type CreateDiskOptions, createDisk } from './backends/create-disk.ts';
 export { DiskError, type DiskErrorCode } from './backends/disk.ts';
+export { addTraffic, type DriveTraffic } from './backends/drive-traffic.ts';
 export { type DiskFormat, type OpenDiskOptions, openDisk } from './backends/open-disk.ts';
 export { type ImageProbe, type ProbeOptions, probeImage } from './backends/probe-image.ts';
 export { CPU_PROFILES, type CpuProfile, isCpuProfile } from './cpu/system/cpuid.ts';

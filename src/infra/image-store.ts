@@ -20,6 +20,8 @@ export interface Appending {
   readonly offset: number;
   /** The most that the file may hold. */
   readonly maxBytes: number;
+  /** SHA-256 of all that the source brings, which then counts as a whole or not at all. */
+  readonly sha256?: Buffer;
   /** Asked for more room when maxBytes would be passed; without it, or when it gives none, the source is too large. */
   readonly moreRoom?: () => Promise<number>;
   /** Told, now and then and at the end, how many bytes of the file are on the disk. What it throws ends the writing. */
@@ -37,7 +39,8 @@ export interface ImageStore {
   size(relativePath: string): Promise<number>;
   /**
    * Streams bytes to the end of a file. What has arrived when the source breaks off is kept.
-   * @throws {Problem} body_too_large, malformed_request when the source broke off, insufficient_storage.
+   * @throws {Problem} body_too_large, malformed_request when the source broke off, checksum_mismatch,
+   *   insufficient_storage.
    */
   append(relativePath: string, source: Readable, how: Appending): Promise<void>;
   /** Takes a file as whole: on the disk, under its own name. May be repeated. */
@@ -124,8 +127,12 @@ export function createImageStore(directory: string): ImageStore {
           await file.truncate(how.offset);
           const hash = await digestOf(relativePath, partial, how.offset);
           digests.delete(relativePath);
+          const before = { hash: hash.copy(), bytes: how.offset };
           const { broken, ...progress } = await write(file, source, hash, how);
-          remember(relativePath, progress);
+          if (broken !== undefined && how.sha256 !== undefined) {
+            await file.truncate(how.offset);
+            remember(relativePath, before);
+          } else remember(relativePath, progress);
           if (broken !== undefined) throw broken;
         } finally {
           await file.close();
@@ -197,9 +204,11 @@ async function write(
   let safe = bytes;
   let safeAt = performance.now();
   let limit = how.maxBytes;
-  const makeSafe = async (): Promise<void> => {
+  /** Of what the source brings: until it has been compared nothing of that counts. */
+  const part = how.sha256 === undefined ? undefined : createHash('sha256');
+  const makeSafe = async (counts = part === undefined): Promise<void> => {
     await file.datasync();
-    await how.checkpoint(bytes);
+    await how.checkpoint(counts ? bytes : how.offset);
     safe = bytes;
     safeAt = performance.now();
   };
@@ -215,6 +224,7 @@ async function write(
         at += (await file.write(chunk, at, chunk.length - at, bytes + at)).bytesWritten;
       }
       hash.update(chunk);
+      part?.update(chunk);
       bytes += chunk.length;
       if (bytes - safe >= CHECKPOINT_BYTES || performance.now() - safeAt >= CHECKPOINT_MS) await makeSafe();
     }
@@ -224,7 +234,9 @@ async function write(
     if (bytes > safe) await makeSafe();
     return { hash, bytes, broken: err };
   }
-  if (bytes > safe) await makeSafe();
+  if (part !== undefined && how.sha256?.equals(part.digest()) === false)
+    return { hash, bytes, broken: damaged(how.offset) };
+  if (bytes > safe || part !== undefined) await makeSafe(true);
   return { hash, bytes };
 }
 
@@ -243,6 +255,13 @@ async function syncDirectory(directory: string): Promise<void> {
 
 function ignoreMissing(err: NodeJS.ErrnoException): void {
   if (err.code !== 'ENOENT') throw err;
+}
+
+function damaged(offset: number): Problem {
+  return new Problem('checksum_mismatch', 'the part has not the digest that its Upload-Checksum says', {
+    hint: 'send it again',
+    headers: { 'upload-offset': String(offset) },
+  });
 }
 
 /** 413 for a body that does not fit; `bytes` is what would have. */

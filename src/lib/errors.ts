@@ -24,6 +24,7 @@ const PROBLEMS = {
   idempotency_key_reused: [422, 'This Idempotency-Key was used for another request'],
   unsupported: [422, 'This is not supported yet'],
   engine_unavailable: [422, 'No host has this engine'],
+  checksum_mismatch: [422, 'A part of the file arrived damaged'],
   digest_mismatch: [422, 'What arrived is not what was announced'],
   unusable_file: [422, 'The file cannot be used'],
   upgrade_required: [426, 'This address is a WebSocket'],

@@ -1,5 +1,7 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import Type from 'typebox';
+import { Compile } from 'typebox/compile';
+import { hostTrafficKey, Traffic } from '../contracts/metrics.ts';
 import type { Database } from '../infra/prisma.ts';
 import type { Redis } from '../infra/redis.ts';
 import { Problem, shuttingDown } from '../lib/errors.ts';
@@ -103,7 +105,7 @@ function createMetrics(app: App, deps: ObservabilityDeps): Registry {
   });
   const failures = new Counter({
     name: 'teremok_scrape_failures_total',
-    help: 'Figures that could not be read from the database',
+    help: 'Figures that could not be read from the database or from Redis',
     registers,
   });
   gaugeBy(registers, failures, 'teremok_vms', 'Virtual machines, by state', 'state', async () => {
@@ -125,6 +127,7 @@ function createMetrics(app: App, deps: ObservabilityDeps): Registry {
       return groups.map((group) => [group.kind, group._count]);
     },
   );
+  trafficCounters(registers, failures, deps);
   gaugeBy(registers, failures, 'teremok_hosts_memory_mib', 'Memory of all hosts', 'what', async () => {
     const sums = await deps.db.host.aggregate({ _sum: { memoryMiBTotal: true, memoryMiBReserved: true } });
     return [
@@ -137,6 +140,58 @@ function createMetrics(app: App, deps: ObservabilityDeps): Registry {
     duration.observe({ method: request.method, route, status: reply.statusCode }, reply.elapsedTime / 1000);
   });
   return registry;
+}
+
+const TRAFFIC = [
+  ['teremok_disk_read_bytes_total', 'Bytes that guests have read from their drives', 'readBytes'],
+  ['teremok_disk_written_bytes_total', 'Bytes that guests have written to their drives', 'writtenBytes'],
+  ['teremok_disk_reads_total', 'Requests of guests that read from their drives', 'readOperations'],
+  ['teremok_disk_writes_total', 'Requests of guests that wrote to their drives', 'writeOperations'],
+] as const;
+
+/**
+ * What VMs have moved, by host. Workers count it, from their start on, and keep it in Redis; a host whose worker is
+ * away is left out. Single VMs are their tenants' business: GET /v1/vms/{id}/metrics.
+ */
+function trafficCounters(
+  registers: Registry[],
+  failures: Counter,
+  { db, redis }: Pick<ObservabilityDeps, 'db' | 'redis'>,
+): void {
+  const validator = Compile(Traffic);
+  const read = async (): Promise<{ host: string; traffic: Traffic }[]> => {
+    const hosts = await db.host.findMany({ select: { id: true, name: true } });
+    if (hosts.length === 0) return [];
+    const texts = await redis.mget(hosts.map(({ id }) => hostTrafficKey(id)));
+    return hosts.flatMap(({ name }, n) => {
+      const value: unknown = JSON.parse(texts[n] ?? 'null');
+      return validator.Check(value) ? [{ host: name, traffic: value }] : [];
+    });
+  };
+  // All four are collected at once, and read once.
+  let reading: ReturnType<typeof read> | undefined;
+  const shared = () => {
+    reading ??= withTimeout(read(), CHECK_MS, 'the traffic of the hosts').finally(() => {
+      reading = undefined;
+    });
+    return reading;
+  };
+  for (const [name, help, field] of TRAFFIC) {
+    new Counter({
+      name,
+      help,
+      labelNames: ['host'],
+      registers,
+      async collect() {
+        this.reset();
+        try {
+          for (const { host, traffic } of await shared()) this.inc({ host }, traffic[field]);
+        } catch {
+          failures.inc();
+        }
+      },
+    });
+  }
 }
 
 /** A gauge that asks the database when it is scraped, and says nothing when the database is away. */

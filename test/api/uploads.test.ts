@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { readdir, readFile, rm, stat } from 'node:fs/promises';
 import { type IncomingMessage, request } from 'node:http';
 import path from 'node:path';
+import { Readable } from 'node:stream';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { temporaryHome } from '../../src/cli/setup/temporary-home.ts';
@@ -129,6 +130,59 @@ describe('uploads', () => {
     assert.equal((await call('DELETE', `/v1/uploads/${id}`)).status, 204);
     assert.equal((await files()).length, before.length - 1);
     assertProblem(await append(id, 0, Buffer.from('x')), 404, 'not_found');
+  });
+
+  it('has a part checked as it arrives: damaged, it counts for nothing', async () => {
+    const bytes = randomBytes(2 * MIB);
+    const id = await begin({ name: 'checked', sizeBytes: bytes.length, sha256: sha256(bytes) });
+    const send = (offset: number, part: Buffer, of: Buffer = part) =>
+      call('PATCH', `/v1/uploads/${id}`, part, {
+        'content-type': 'application/offset+octet-stream',
+        'upload-offset': String(offset),
+        'upload-checksum': `sha256 ${createHash('sha256').update(of).digest('base64')}`,
+      });
+    const offset = async () => (await call('GET', `/v1/uploads/${id}`)).body.offset;
+    const [first, second] = [bytes.subarray(0, MIB), bytes.subarray(MIB)];
+    const refused = await send(0, second, first);
+    assertProblem(refused, 422, 'checksum_mismatch');
+    assert.equal(refused.headers['upload-offset'], '0');
+    assert.equal(await offset(), 0);
+    assert.equal((await send(0, first)).body.upload.offset, MIB);
+    assertProblem(await send(MIB, first, second), 422, 'checksum_mismatch');
+    assert.equal(await offset(), MIB);
+    // What was wrong is not in the digest of the whole either.
+    const last = await send(MIB, second);
+    assert.equal(last.body.image?.sha256, sha256(bytes), last.text);
+    // One that breaks off is not known to be right: nothing of it counts.
+    const store = createImageStore(path.join(api.home, 'images'));
+    const file = await store.create();
+    const safe: number[] = [];
+    const cut = Readable.from(
+      (async function* () {
+        yield first;
+        throw new Error('the wire was cut');
+      })(),
+    );
+    const how = { maxBytes: bytes.length, checkpoint: async (n: number) => void safe.push(n) };
+    const digest = createHash('sha256').update(bytes).digest();
+    await assert.rejects(store.append(file, cut, { offset: 0, sha256: digest, ...how }), /cut/);
+    assert.equal(await store.size(file), 0);
+    await store.append(file, Readable.from([first, second]), { offset: 0, sha256: digest, ...how });
+    assert.deepEqual([safe[0], safe.at(-1)], [0, bytes.length]);
+    assert.equal((await store.finish(file)).sha256, sha256(bytes));
+    await store.remove(file);
+    for (const checksum of ['', 'sha256', 'sha256 x', `md5 ${'A'.repeat(43)}=`, `sha256 ${'A'.repeat(44)}`]) {
+      const headers = {
+        'content-type': 'application/offset+octet-stream',
+        'upload-offset': '0',
+        'upload-checksum': checksum,
+      };
+      assertProblem(
+        await call('PATCH', `/v1/uploads/${newId('upl')}`, Buffer.from('x'), headers),
+        400,
+        'invalid_request',
+      );
+    }
   });
 
   it('refuses what cannot be announced', async () => {

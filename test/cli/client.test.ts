@@ -55,7 +55,7 @@ class Console {
   async until(text: string): Promise<void> {
     await until(
       () => this.text.includes(text) || undefined,
-      () => `‘${text}’ did not come; there is ‘${this.text}’`,
+      () => `‘${text}’ did not come; there is ‘${this.text.slice(-500)}’`,
     );
   }
 
@@ -339,4 +339,34 @@ test('a message over the limit closes its console alone', async () => {
   good.socket.send('fine');
   await good.until('fine');
   good.socket.close();
+});
+
+test('a viewer that does not read holds up neither its guest nor other viewers', async () => {
+  await done('vm create eleven --image echo --memory 32');
+  const id = await vmId('eleven');
+  const good = new Console(id);
+  const deaf = new Console(id);
+  await Promise.all([good.until(ECHO_BANNER), deaf.until(ECHO_BANNER)]);
+  deaf.socket.pause();
+  // More than the two systems' buffers, the service's and the VM's hold.
+  const message = 'all that is typed here comes back '.repeat(960);
+  const total = 160 * message.length;
+  for (let sent = 0; sent < total; sent += message.length) good.socket.send(message);
+  await until(
+    () => good.text.length >= ECHO_BANNER.length + total || undefined,
+    () => `${good.text.length} of ${total} bytes came`,
+    150_000,
+  );
+  assert.ok(
+    good.text === ECHO_BANNER + message.repeat(160),
+    'the guest echoed something else than was typed',
+  );
+  assert.ok(deaf.text.length < total / 2);
+  // It goes on with what is still there, unless it answered no ping for so long that it was given up.
+  deaf.socket.resume();
+  good.socket.send('the end');
+  await good.until('the end');
+  await Promise.race([deaf.until('the end'), deaf.closed]);
+  good.socket.close();
+  deaf.socket.close();
 });

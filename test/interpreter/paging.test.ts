@@ -357,6 +357,20 @@ describe('what is kept of translations', () => {
     assert.equal(rig.gpr(0), 2n);
   });
 
+  it('INVLPG drops all of a page of 1 GiB', () => {
+    const rig = new Rig();
+    const m = prepare(rig, '4-level', 0x8000_0000n, all | PS, all, 1);
+    rig.view.setUint32(0x61_0000, 1, true);
+    rig.configure({ paging: '4-level' }, m.root);
+    rig.setGpr(RBX, 0x8061_0000n);
+    rig.setGpr(1, 0xb000_0000n);
+    run(rig, ...READ_EAX);
+    assert.equal(rig.gpr(0), 1n);
+    rig.set64(m.entries[1] ?? 0, 0x4000_0000n | all | PS);
+    run(rig, 0x0f, 0x01, 0x39, ...READ_EAX); // invlpg [rcx]: far away in the page
+    assert.equal(rig.gpr(0), 0xffff_ffffn, 'no RAM is there');
+  });
+
   it('a write to CR3 drops what is not global, and the global pages when PGE is clear', () => {
     for (const [flags, pge] of [
       [0n, true],

@@ -30,7 +30,7 @@ export function emitCode(
       (decoder) => decoder.handler(mode === 64 ? 2 : 1),
     ),
     0,
-    { instructions: 200, callDepth: 3, seen: () => true },
+    { instructions: 200, callDepth: 3, recursion: true, seen: () => true, observed: () => [] },
   );
   if (!region) return undefined;
   const calls = new Set(region.blocks.flatMap((block) => block.instructions.flatMap((i) => i.effects.calls)));
@@ -45,6 +45,7 @@ export function emitCode(
     physical: () => 0,
     record: () => i32(64),
     count: false,
+    observe: () => i32(128),
     windows: true,
   };
   module.m.fn('region', [I32], [I32], (f) => emitRegion(f, module, region, context));

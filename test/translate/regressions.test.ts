@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { S } from '../../src/hypervisor/cpu/layout.ts';
+import type { Assembler } from './assembler.ts';
 import { Engines, makeTranslator } from './engines.ts';
 import { goldenProgram } from './golden-programs.ts';
 import { ProgramMachine } from './machine.ts';
@@ -90,4 +91,98 @@ describe('a region on two pages', () => {
       });
       assert.deepEqual(results[1], results[0]);
     });
+});
+
+/** A loop over doubles, ECX its count: MXCSR as it is after an inexact result, then `code`, then MXCSR added to EBX. */
+function numbersLoop(
+  values: readonly number[],
+  code: (a: Assembler, value: (n: number) => void) => void,
+): void {
+  const program = goldenProgram({
+    name: 'numbers',
+    mode: 64,
+    emit: (a) => {
+      const end = a.label();
+      const constants = a.label();
+      const again = a.here();
+      a.emit(0xb8, 0xa0, 0x1f, 0, 0, 0x50, 0x0f, 0xae, 0x14, 0x24, 0x58); // mov eax,1fa0h; push rax; ldmxcsr [rsp]; pop rax
+      code(a, (n) => a.relative(constants, n * 8, 0));
+      a.emit(0x50, 0x0f, 0xae, 0x1c, 0x24, 0x5a, 0x01, 0xd3); // push rax; stmxcsr [rsp]; pop rdx; add ebx, edx
+      a.emit(0xff, 0xc9); // dec ecx
+      a.near(again, 0x0f, 0x85);
+      a.near(end, 0xe9);
+      a.bind(constants);
+      const bits = new DataView(new ArrayBuffer(8));
+      for (const value of values) {
+        bits.setFloat64(0, value, true);
+        a.emit64(bits.getBigUint64(0, true));
+      }
+      a.bind(end);
+    },
+  });
+  const verdict = engines.run(program);
+  assert.equal(verdict.kind, 'equal', JSON.stringify(verdict));
+}
+
+/** movsd xmmN, [rip + …] */
+const load = (a: Assembler, n: number, place: () => void): void => {
+  a.emit(0xf2, 0x0f, 0x10, 0x05 | (n << 3));
+  place();
+};
+
+describe('what is known of numbers', () => {
+  const values = [2 ** -1022, 0.25, 3, Number.NaN, Number.MAX_VALUE, 0];
+
+  it('ends with a denormal result, whose use is told in DE', () => {
+    numbersLoop(values, (a, value) => {
+      load(a, 1, () => value(0));
+      load(a, 2, () => value(1));
+      load(a, 3, () => value(2));
+      a.emit(0xf2, 0x0f, 0x58, 0xda); // addsd xmm3, xmm2
+      a.emit(0xf2, 0x0f, 0x59, 0xca); // mulsd xmm1, xmm2: denormal
+      a.emit(0x66, 0x0f, 0x28, 0xe1); // movapd xmm4, xmm1
+      a.emit(0xf2, 0x0f, 0x58, 0xdc); // addsd xmm3, xmm4
+    });
+  });
+
+  it('ends with MXCSR written in between', () => {
+    numbersLoop(values, (a, value) => {
+      load(a, 1, () => value(0));
+      load(a, 2, () => value(1));
+      a.emit(0xf2, 0x0f, 0x59, 0xca); // mulsd xmm1, xmm2: denormal
+      a.emit(0x50, 0x0f, 0xae, 0x14, 0x24, 0x58); // push rax; ldmxcsr [rsp]; pop rax
+      a.emit(0xf2, 0x0f, 0x58, 0xd1); // addsd xmm2, xmm1
+    });
+  });
+
+  it('ends with a NaN, which is unordered, and with an overflow', () => {
+    numbersLoop(values, (a, value) => {
+      for (const [n, constant] of [
+        [1, 4],
+        [2, 2],
+        [3, 3],
+      ] as const)
+        load(a, n, () => value(constant));
+      a.emit(0xf2, 0x0f, 0x58, 0xd2); // addsd xmm2, xmm2
+      a.emit(0xf2, 0x0f, 0x59, 0xca); // mulsd xmm1, xmm2: infinite
+      a.emit(0xf2, 0x0f, 0x58, 0xda); // addsd xmm3, xmm2: NaN
+      a.emit(0x66, 0x0f, 0x2f, 0xd3); // comisd xmm2, xmm3
+      a.emit(0x0f, 0x9a, 0xc2, 0x01, 0xd3); // setp dl; add ebx, edx
+      a.emit(0xf2, 0x0f, 0x5d, 0xd3); // minsd xmm2, xmm3
+    });
+  });
+
+  it('is not taken for what a merge of two ways brings', () => {
+    numbersLoop(values, (a, value) => {
+      const over = a.label();
+      load(a, 1, () => value(0));
+      load(a, 2, () => value(1));
+      a.emit(0xf6, 0xc1, 0x01); // test cl, 1
+      a.near(over, 0x0f, 0x84); // jz
+      a.emit(0xf2, 0x0f, 0x59, 0xca); // mulsd xmm1, xmm2
+      a.bind(over);
+      a.emit(0xf2, 0x0f, 0x58, 0xd1); // addsd xmm2, xmm1
+      a.emit(0x66, 0x0f, 0x58, 0xca, 0x66, 0x0f, 0x51, 0xd1); // addpd xmm1, xmm2; sqrtpd xmm2, xmm1
+    });
+  });
 });

@@ -237,6 +237,15 @@ test(
     await nonsense.until(12);
     nonsense.socket.send(Buffer.alloc(60_000, 0xff));
     await once(nonsense.socket, 'close');
+    const long = new Viewer(id);
+    await long.handshake();
+    long.socket.send(Buffer.alloc(64 * 1024 + 1));
+    assert.equal((await once(long.socket, 'close'))[0], 1009);
+    // A clipboard of 4 GiB (RFC 6143 §7.5.6), of which the first bytes come.
+    const clipboard = new Viewer(id);
+    await clipboard.handshake();
+    clipboard.socket.send(Buffer.from([6, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0x61, 0x62]));
+    await once(clipboard.socket, 'close');
     await first.picture(screen);
 
     const serial = await call('POST', `vms/${id}/tickets`, { for: 'serial' });
@@ -256,6 +265,51 @@ test(
     await call('DELETE', `vms/${id}`);
   },
 );
+
+test('consoles and screens are closed with the key, or its ticket’s, that opened them', PATIENT, async () => {
+  const id = await create({ cdrom: { image: 'disc' } });
+  await shows(id, 'from the disc:');
+  const headers = {
+    authorization: `Bearer ${(await readFile(join(rig.home, 'operator.key'), 'utf8')).trim()}`,
+  };
+  const { tenantId } = (await call('GET', `vms/${id}`)).body;
+  const keys = `${url}/v1/tenants/${tenantId}/keys`;
+  const made = await fetch(keys, {
+    method: 'POST',
+    headers: { ...headers, 'content-type': 'application/json' },
+    body: '{}',
+  });
+  const second = (await made.json()) as { id: string; key: string };
+  const bearer = { authorization: `Bearer ${second.key}` };
+  const ticket = await fetch(`${url}/v1/vms/${id}/tickets`, {
+    method: 'POST',
+    headers: { ...bearer, 'content-type': 'application/json' },
+    body: JSON.stringify({ for: 'display' }),
+  });
+  const { ticket: pass } = (await ticket.json()) as { ticket: string };
+  const screen = new Viewer(id, '', [], bearer.authorization);
+  const byTicket = new Viewer(id, `?ticket=${pass}`, [], null);
+  const mine = new Viewer(id);
+  const size = await mine.handshake();
+  await screen.handshake();
+  await byTicket.handshake();
+  const console = new WebSocket(`${url.replace('http', 'ws')}/v1/vms/${id}/serial`, { headers: bearer });
+  await once(console, 'open');
+  const closed = Promise.all(
+    [screen.socket, byTicket.socket, console].map((socket) => once(socket, 'close')),
+  );
+  const revoked = await fetch(`${keys}/${second.id}`, { method: 'DELETE', headers });
+  assert.equal(revoked.status, 204);
+  for (const [code, reason] of await closed) {
+    assert.deepEqual([code, String(reason)], [4003, 'the key was revoked or has expired']);
+  }
+  screen.press(0x78);
+  await mine.picture(size);
+  mine.press(0x79);
+  await shows(id, 'from the disc:y$');
+  mine.socket.close();
+  await call('DELETE', `vms/${id}?force=true`);
+});
 
 test('a viewer that does not read holds nobody up', PATIENT, async () => {
   const id = await create({ cdrom: { image: 'disc' } });
@@ -423,3 +477,59 @@ test(
     }
   },
 );
+
+test('what drives move shows in the figures of their VM, its history and the host’s', PATIENT, async () => {
+  const disks = [{ image: 'counting', bus: 'ide' }, { image: 'counting' }];
+  const id = await create({ disks, cdrom: { image: 'disc' }, boot: { order: ['disk'] } });
+  await shows(id, 'count 1');
+  const { body: vm } = await call('GET', `vms/${id}`);
+  const figures = async (writes: number) =>
+    until(async () => {
+      const { body } = await call('GET', `vms/${id}/metrics`);
+      return body.disk.writeOperations >= writes ? body : undefined;
+    });
+  const first = await figures(1);
+  assert.equal(first.network, null);
+  assert.equal(first.disk.writtenBytes, 512);
+  assert.deepEqual(
+    first.disk.drives.map((drive: { id: string }) => drive.id),
+    [vm.disks[0].id, vm.disks[1].id, 'cdrom'],
+  );
+  const [ide, virtio, cdrom] = first.disk.drives;
+  // The boot sector, by the firmware, and the one that is counted in.
+  assert.ok(ide.readBytes >= 1024 && ide.readOperations >= 2, JSON.stringify(ide));
+  assert.deepEqual([ide.writtenBytes, ide.writeOperations], [512, 1]);
+  assert.equal(virtio.writtenBytes, 0);
+  assert.equal(cdrom.writtenBytes, 0);
+  assert.equal(first.disk.readBytes, ide.readBytes + virtio.readBytes + cdrom.readBytes);
+  assert.equal(first.disk.operations, first.disk.readOperations + first.disk.writeOperations);
+
+  // A rate needs a reading before: wait for a first point of the history.
+  const history = async () => (await call('GET', `vms/${id}/metrics/history`)).body.points;
+  const late = () => 'no figures in time';
+  await until(async () => ((await history()).length > 0 ? true : undefined), late, 60_000);
+  await done(id, 'reset');
+  await shows(id, 'count 2');
+  const second = await figures(2);
+  assert.equal(second.disk.writtenBytes, 1024, 'counters go on over a reset');
+  assert.ok(second.disk.readBytes > first.disk.readBytes);
+  const point = await until(
+    async () =>
+      (await history()).find(
+        ({ disk }: { disk: Record<string, number> }) => Number(disk.writesPerSecond) > 0,
+      ),
+    late,
+    60_000,
+  );
+  assert.ok(point.disk.writtenBytesPerSecond > 0 && point.disk.readBytesPerSecond > 0, JSON.stringify(point));
+  assert.equal(point.network, null);
+
+  const scraped = await (await fetch(`${url}/metrics`)).text();
+  const total = (name: string) =>
+    Number(new RegExp(`^${name}\\{host="rig"\\} (\\d+)$`, 'm').exec(scraped)?.[1]);
+  assert.ok(total('teremok_disk_written_bytes_total') >= 1024, scraped);
+  assert.ok(total('teremok_disk_writes_total') >= 2);
+  assert.ok(total('teremok_disk_read_bytes_total') >= second.disk.readBytes);
+  assert.ok(total('teremok_disk_reads_total') >= second.disk.readOperations);
+  await call('DELETE', `vms/${id}?force=true`);
+});

@@ -249,8 +249,9 @@ export class WorkerRig {
 export async function until<T>(
   probe: () => T | undefined | Promise<T | undefined>,
   explain: () => string = () => 'it did not come to pass',
+  patienceMs = 20_000,
 ): Promise<T> {
-  const deadline = Date.now() + 20_000;
+  const deadline = Date.now() + patienceMs;
   for (;;) {
     try {
       const value = await probe();

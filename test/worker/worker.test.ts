@@ -49,6 +49,23 @@ test('a VM is created, answers on its console, and is deleted without a trace', 
   );
 });
 
+test('an operation tells how far it is', async () => {
+  const { id } = await rig.createVm();
+  await rig.untilVm(id, ({ state }) => state === 'running');
+  const events = await rig.database.event.findMany({
+    where: { vmId: id, type: 'operation.updated' },
+    orderBy: { seq: 'asc' },
+  });
+  const told = events.map(
+    ({ data }) => (data as { operation: { state: string; progress: number } }).operation,
+  );
+  assert.deepEqual(
+    told.filter(({ state }) => state !== 'queued').map(({ progress }) => progress),
+    [0, 30, 70, 100],
+  );
+  assert.equal(told.at(-1)?.state, 'succeeded');
+});
+
 test('several viewers see the same, and one that comes later gets the backlog first', async () => {
   const { id, attachment, reader } = await runningVm();
   attachment.send(Buffer.from('one'));

@@ -1,5 +1,7 @@
+import type { VmStats } from '../../src/contracts/channel.ts';
 import type { VmMetrics, VmMetricsRecord } from '../../src/contracts/metrics.ts';
 import {
+  hostTrafficKey,
   VM_HISTORY_SECONDS,
   VM_HISTORY_STEP_SECONDS,
   VM_METRICS_TTL_SECONDS,
@@ -11,10 +13,10 @@ import type { Redis } from '../../src/infra/redis.ts';
 import type { Logger } from '../../src/lib/log.ts';
 import { isAlive } from '../../src/lib/process-identity.ts';
 import type { HostRow } from './host.ts';
+import { HostTraffic, sumOf } from './host-traffic.ts';
 import { ImageChecker } from './image-checker.ts';
 import { Semaphore } from './semaphore.ts';
 import { listVmDirectories, VmDirectory } from './vm-directory.ts';
-import type { VmHandle } from './vm-handle.ts';
 import { VmKeeper } from './vm-keeper.ts';
 import type { VmRecords } from './vm-records.ts';
 
@@ -42,6 +44,7 @@ export class Agent {
   readonly #keepers = new Map<string, VmKeeper>();
   readonly #launches = new Semaphore(LAUNCHES_AT_ONCE);
   readonly #timers: NodeJS.Timeout[] = [];
+  readonly #traffic = new HostTraffic();
   #sweeping: Promise<void> | undefined;
   /** When figures were last written into the histories: ms since 1970. */
   #recordedAt = 0;
@@ -147,7 +150,7 @@ export class Agent {
   }
 
   async #publishMetrics(): Promise<void> {
-    const { redis } = this.#deps;
+    const { redis, host } = this.#deps;
     // A timer that comes a little early still counts as on time.
     const now = Date.now();
     const record = now - this.#recordedAt > VM_HISTORY_STEP_SECONDS * 1000 - METRICS_INTERVAL_MS / 2;
@@ -155,28 +158,38 @@ export class Agent {
     const running = [...this.#keepers].flatMap(([vmId, { handle }]) =>
       handle === undefined ? [] : [{ vmId, handle }],
     );
-    await Promise.allSettled(
+    const read = await Promise.allSettled(
       running.map(async ({ vmId, handle }) => {
-        const metrics = await measure(handle);
-        if (redis.status !== 'ready') return;
-        await redis.set(vmMetricsKey(vmId), JSON.stringify(metrics), 'EX', VM_METRICS_TTL_SECONDS);
-        if (record) await remember(redis, vmId, metrics);
+        const stats = await handle.stats();
+        const metrics = toMetrics(stats);
+        if (redis.status === 'ready') {
+          await redis.set(vmMetricsKey(vmId), JSON.stringify(metrics), 'EX', VM_METRICS_TTL_SECONDS);
+          if (record) await remember(redis, vmId, metrics);
+        }
+        return { launchId: handle.process.launchId, stats };
       }),
     );
+    this.#traffic.take(
+      read.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : [])),
+      new Set(running.map(({ handle }) => handle.process.launchId)),
+    );
+    const total = JSON.stringify(this.#traffic.total);
+    if (redis.status === 'ready')
+      await redis.set(hostTrafficKey(host.id), total, 'EX', VM_METRICS_TTL_SECONDS);
   }
 }
 
 /** Adds to the history of the last hour, which goes an hour after its last record. */
 async function remember(redis: Redis, vmId: string, metrics: VmMetrics): Promise<void> {
-  const { cpu, memory, disk, network } = metrics;
+  const { cpu, memory, disk } = metrics;
   const record: VmMetricsRecord = [
     Date.parse(metrics.at),
     cpu.seconds,
     memory.rssBytes,
     disk.readBytes,
     disk.writtenBytes,
-    network.receivedBytes,
-    network.sentBytes,
+    disk.readOperations,
+    disk.writeOperations,
   ];
   const key = vmHistoryKey(vmId);
   await redis
@@ -187,14 +200,14 @@ async function remember(redis: Redis, vmId: string, metrics: VmMetrics): Promise
     .exec();
 }
 
-async function measure(handle: VmHandle): Promise<VmMetrics> {
-  const stats = await handle.stats();
+function toMetrics(stats: VmStats): VmMetrics {
+  const disk = sumOf(stats.drives);
   return {
     at: new Date().toISOString(),
     cpu: { seconds: stats.cpuSeconds, instructions: stats.instructions },
     memory: { guestMiB: stats.guestMiB, rssBytes: stats.rssBytes },
-    disk: { readBytes: 0, writtenBytes: 0, operations: 0 },
-    network: { receivedBytes: 0, sentBytes: 0 },
+    disk: { ...disk, operations: disk.readOperations + disk.writeOperations, drives: [...stats.drives] },
+    network: null,
     serial: {
       sentBytes: stats.serialSentBytes,
       receivedBytes: stats.serialReceivedBytes,

@@ -72,6 +72,10 @@ export class HostRow {
     this.#facts = facts;
   }
 
+  get id(): string {
+    return this.#facts.id;
+  }
+
   /** Writes the row as it is now. A host that an operator is draining stays so. */
   async register(): Promise<void> {
     const { id, name } = this.#facts;

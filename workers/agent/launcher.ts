@@ -11,8 +11,11 @@ import type { VmDirectory } from './vm-directory.ts';
 import { VmHandle } from './vm-handle.ts';
 
 const VM_MAIN = join(import.meta.dirname, '..', 'vm', 'main.ts');
-/** The JavaScript heap of a VM process; guest RAM lies outside it. */
-const HEAP_MIB = 512;
+/**
+ * The JavaScript heap of a VM process; guest RAM lies outside it. Its young generation does not grow: what a machine
+ * allocates beside the guest's memory dies young.
+ */
+const HEAP_FLAGS = ['--max-old-space-size=512', '--semi-space-growth-factor=1'];
 /** From spawning a process to its socket; a loaded host may take seconds. */
 const READY_TIMEOUT_MS = 60_000;
 
@@ -31,16 +34,12 @@ export async function launch(directory: VmDirectory, config: VmProcessConfig): P
   const log = await open(directory.logPath, 'w', 0o600);
   let child: ChildProcess;
   try {
-    child = spawn(
-      process.execPath,
-      [`--max-old-space-size=${HEAP_MIB}`, '--disable-warning=ExperimentalWarning', VM_MAIN],
-      {
-        cwd: directory.path,
-        env: { NODE_COMPILE_CACHE: join(config.cacheFolder, 'code') },
-        detached: true,
-        stdio: ['pipe', log.fd, log.fd, 'pipe'],
-      },
-    );
+    child = spawn(process.execPath, [...HEAP_FLAGS, '--disable-warning=ExperimentalWarning', VM_MAIN], {
+      cwd: directory.path,
+      env: { NODE_COMPILE_CACHE: join(config.cacheFolder, 'code') },
+      detached: true,
+      stdio: ['pipe', log.fd, log.fd, 'pipe'],
+    });
   } finally {
     await log.close();
   }

@@ -19,6 +19,9 @@ import type { VmRecords } from './vm-records.ts';
 /** How soon to look again when the database or the system did not let the worker do its work. */
 const RETRY_MS = 1000;
 
+/** How far a start is, per cent: a host launches a few VMs at a time, and a launched one builds its machine. */
+const PROGRESS = { itsTurn: 30, launched: 70 } as const;
+
 export interface KeeperDeps {
   readonly records: VmRecords;
   /** Where the VMs' directories are. */
@@ -296,8 +299,10 @@ export class VmKeeper {
       const config = await this.#configure(row);
       if (config !== undefined) {
         return await this.#deps.launches.run(async () => {
+          await this.#tell(row, PROGRESS.itsTurn);
           const handle = await launch(this.#directory, config);
           this.#hold(handle);
+          await this.#tell(row, PROGRESS.launched);
           // A machine that cannot be built ends its process: the next look sees that.
           return handle.started();
         });
@@ -315,6 +320,12 @@ export class VmKeeper {
     await this.#recordFailure(current, error, error.code === 'launch-failed');
     this.#again = true;
     return false;
+  }
+
+  /** What is told on the way helps nobody enough to fail for it. */
+  async #tell(row: Vm, progress: number): Promise<void> {
+    if (row.generation > row.observedGeneration)
+      await this.#deps.records.advance(row, progress).catch(() => {});
   }
 
   async #configure(row: Vm): Promise<VmProcessConfig | undefined> {

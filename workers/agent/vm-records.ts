@@ -86,6 +86,28 @@ export class VmRecords {
     });
   }
 
+  /** Tells how far those operations are that wait for the VM to run: per cent. */
+  async advance(row: Vm, progress: number): Promise<void> {
+    await this.#commit(async (tx) => {
+      const underWay = {
+        vmId: row.id,
+        state: 'running',
+        target: { in: ['running', 'paused'] },
+        generation: { lte: row.generation },
+        progress: { lt: progress },
+      };
+      const events: EventMessage[] = [];
+      for (const operation of await tx.operation.findMany({ where: underWay })) {
+        const { count } = await tx.operation.updateMany({
+          where: { ...underWay, id: operation.id },
+          data: { progress },
+        });
+        if (count > 0) events.push(await recordOperation(tx, row, operation, { progress }));
+      }
+      return events;
+    });
+  }
+
   /** Writes a change of a VM. False when a newer wish has come and nothing was written. */
   async write(row: Vm, change: VmChange): Promise<boolean> {
     let written = false;

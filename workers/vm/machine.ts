@@ -4,7 +4,7 @@ import type { DiskBackend } from '../../src/hypervisor/backends/disk.ts';
 import { openRawDisk } from '../../src/hypervisor/backends/disk-raw.ts';
 import type { KeyboardInput, PointerInput } from '../../src/hypervisor/backends/input.ts';
 import type { Screen } from '../../src/hypervisor/backends/screen.ts';
-import type { Machine, MachineConfig } from '../../src/hypervisor/index.ts';
+import type { Machine, MachineConfig, MachineStats } from '../../src/hypervisor/index.ts';
 import { createMachine, isCpuProfile } from '../../src/hypervisor/index.ts';
 import { openDisks } from './disks.ts';
 
@@ -29,7 +29,7 @@ export interface VmMachine {
   offerInput(bytes: Uint8Array): number;
   /** Calls back once there is room again after `offerInput` took less than all. */
   onInputDrained(listener: () => void): void;
-  stats(): { readonly wallSeconds: number; readonly cpuSeconds: number; readonly instructions: number };
+  stats(): Pick<MachineStats, 'cpuSeconds' | 'instructions' | 'disks' | 'cdrom'>;
 }
 
 /** A CD-ROM drive, from outside. */

@@ -1,6 +1,6 @@
 import { renameSync, writeFileSync } from 'node:fs';
-import type { VmExit, VmOperation, VmStats, VmStatus } from '../../src/contracts/channel.ts';
-import { ChannelError } from '../../src/contracts/channel.ts';
+import type { DriveStats, VmExit, VmOperation, VmStats, VmStatus } from '../../src/contracts/channel.ts';
+import { CDROM_ID, ChannelError } from '../../src/contracts/channel.ts';
 import type {
   DiscChange,
   DiscConfig,
@@ -9,6 +9,7 @@ import type {
   VmProcessRecord,
 } from '../../src/contracts/vm-process.ts';
 import { parseDiscChange, VM_FILES } from '../../src/contracts/vm-process.ts';
+import { addTraffic } from '../../src/hypervisor/index.ts';
 import { ownIdentity } from '../../src/lib/process-identity.ts';
 import { ChannelServer } from './channel-server.ts';
 import { throwAway } from './disks.ts';
@@ -20,6 +21,8 @@ import { Tools } from './tools.ts';
 
 /** How soon after it was written output is on the disk, for those who ask when the process is gone. */
 const CONSOLE_SAVE_MS = 1000;
+
+type Used = Pick<VmStats, 'cpuSeconds' | 'instructions'> & { readonly drives: readonly DriveStats[] };
 
 /** One machine, its channel and its files, from launch to exit. */
 export class VmProcess {
@@ -49,7 +52,7 @@ export class VmProcess {
   #orphanTimer: NodeJS.Timeout | undefined;
   #saveTimer: NodeJS.Timeout | undefined;
   /** What machines before a reset of this launch had used. */
-  #usedBefore = { cpuSeconds: 0, instructions: 0 };
+  #usedBefore: Used = { cpuSeconds: 0, instructions: 0, drives: [] };
   readonly #launchedAt = performance.now();
 
   constructor(config: VmProcessConfig, log: (message: string) => void) {
@@ -145,16 +148,32 @@ export class VmProcess {
   /** A reset, by the guest or by its owner: a new machine takes the old one's place. */
   async #rebuild(old: VmMachine): Promise<void> {
     if (this.#ending) return;
-    const { cpuSeconds, instructions } = old.stats();
-    this.#usedBefore = {
-      cpuSeconds: this.#usedBefore.cpuSeconds + cpuSeconds,
-      instructions: this.#usedBefore.instructions + instructions,
-    };
+    this.#usedBefore = this.#used();
     this.#lookAtTray();
     this.#machine = undefined;
     this.#resets++;
     await old.dispose();
     await this.power();
+  }
+
+  /** What all machines of this launch have used. */
+  #used(): Used {
+    const before = this.#usedBefore;
+    if (this.#machine === undefined) return before;
+    const { cpuSeconds, instructions, disks, cdrom } = this.#machine.stats();
+    const ids = this.#config.disks.map(({ id }) => id);
+    const now = [...disks, ...(cdrom === undefined ? [] : [cdrom])].map((traffic, n) => ({
+      id: ids[n] ?? CDROM_ID,
+      ...traffic,
+    }));
+    return {
+      cpuSeconds: before.cpuSeconds + cpuSeconds,
+      instructions: before.instructions + instructions,
+      drives: now.map((drive) => {
+        const former = before.drives.find(({ id }) => id === drive.id);
+        return former === undefined ? drive : { id: drive.id, ...addTraffic(former, drive) };
+      }),
+    };
   }
 
   #status(): VmStatus {
@@ -195,11 +214,9 @@ export class VmProcess {
   }
 
   #stats(): VmStats {
-    const used = this.#machine?.stats();
     return {
+      ...this.#used(),
       wallSeconds: (performance.now() - this.#launchedAt) / 1000,
-      cpuSeconds: this.#usedBefore.cpuSeconds + (used?.cpuSeconds ?? 0),
-      instructions: this.#usedBefore.instructions + (used?.instructions ?? 0),
       guestMiB: this.#config.memoryMiB,
       viewers: this.#channel.viewers,
       rssBytes: process.memoryUsage.rss(),

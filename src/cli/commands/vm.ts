@@ -3,7 +3,6 @@ import type { Api, Json } from '../api.ts';
 import { connectApi } from '../api.ts';
 import type { Command, Invocation, OptionSpecs, Options } from '../command.ts';
 import { EXIT, UsageError } from '../command.ts';
-import { attachConsole } from '../console.ts';
 import { age, bytes, fields, print, printJson, table } from '../output.ts';
 import { findByName, objectOf, pathOf, textOf, waitForOperation, waitForVm } from '../resources.ts';
 import { screenCommands } from './vm-screen.ts';
@@ -205,9 +204,15 @@ const create: Command = {
     if (!options.has('console')) return follow(api, answer, options);
     await waitForOperation(api, textOf(objectOf(answer, 'operation'), 'id'), OPERATION_WAIT_SECONDS);
     const vm = objectOf(answer, 'vm');
-    return attachConsole(api, `vms/${textOf(vm, 'id')}`, textOf(vm, 'name'));
+    return attach(api, `vms/${textOf(vm, 'id')}`, textOf(vm, 'name'));
   },
 };
+
+/** What a console takes is loaded when there is one: it brings half of Node's network library with it. */
+async function attach(api: Api, path: string, name: string): Promise<number> {
+  const { attachConsole } = await import('../console.ts');
+  return attachConsole(api, path, name);
+}
 
 const list: Command = {
   name: 'vm list',
@@ -323,7 +328,7 @@ const console: Command = {
   async run(invocation) {
     const api = connectApi(invocation);
     const vm = await findByName(api, 'vms', invocation.positionals[0] ?? '');
-    return attachConsole(api, `vms/${textOf(vm, 'id')}`, textOf(vm, 'name'));
+    return attach(api, `vms/${textOf(vm, 'id')}`, textOf(vm, 'name'));
   },
 };
 

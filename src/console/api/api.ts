@@ -6,7 +6,7 @@ export interface RequestOptions {
   /** Sent as JSON. */
   readonly body?: unknown;
   /** Sent as it is. */
-  readonly raw?: { readonly type: string; readonly content: Blob };
+  readonly raw?: { readonly type: string; readonly content: ArrayBuffer };
   readonly headers?: Readonly<Record<string, string>>;
   readonly signal?: AbortSignal;
 }

@@ -13,7 +13,7 @@ const SPAN_MS = 3_600_000;
 
 /** What a machine has used in the last hour. */
 export function FiguresCard({ vm }: { readonly vm: Vm }) {
-  const points = usePoints(vm);
+  const { points, last } = useFigures(vm);
   const line = (of: (point: Point) => number) => points.map((point) => ({ at: point.at, value: of(point) }));
   return (
     <section class="card figures" aria-labelledby="figures-title">
@@ -34,28 +34,57 @@ export function FiguresCard({ vm }: { readonly vm: Vm }) {
           points={line((point) => point.memoryBytes)}
         />
         <Plot
-          title="Disk"
+          title="Read from drives"
           spanMs={SPAN_MS}
           least={1024}
           format={perSecond}
-          points={line((point) => point.diskRate)}
+          points={line((point) => point.readRate)}
         />
         <Plot
-          title="Network"
+          title="Written to drives"
           spanMs={SPAN_MS}
           least={1024}
           format={perSecond}
-          points={line((point) => point.networkRate)}
+          points={line((point) => point.writeRate)}
         />
       </div>
+      <Drives vm={vm} last={last} />
+      <p class="muted">There is no network device in this machine, so there is nothing to plot of one.</p>
     </section>
+  );
+}
+
+/** What each drive has moved since the machine was started. */
+function Drives({ vm, last }: { readonly vm: Vm; readonly last: VmMetrics | undefined }) {
+  const drives = [
+    ...vm.disks.map(({ id, bus }, at) => ({ id, name: `Disk ${at + 1}, ${bus}` })),
+    ...(vm.cdrom === null ? [] : [{ id: 'cdrom', name: 'CD-ROM' }]),
+  ];
+  if (drives.length === 0) return null;
+  const moved = (id: string) => {
+    const drive = last?.disk.drives.find((each) => each.id === id);
+    return drive === undefined ? '–' : `${bytes(drive.readBytes)} read, ${bytes(drive.writtenBytes)} written`;
+  };
+  return (
+    <dl class="facts">
+      {drives.map(({ id, name }) => (
+        <div key={id}>
+          <dt>{name}</dt>
+          <dd>{moved(id)}</dd>
+        </div>
+      ))}
+    </dl>
   );
 }
 
 const perSecond = (value: number) => `${bytes(value)}/s`;
 
 /** The service's history, and readings since, while the page is visible. */
-function usePoints({ id, state }: Vm): readonly Point[] {
+function useFigures({ id, state }: Vm): {
+  readonly points: readonly Point[];
+  /** Undefined until there is one. */
+  readonly last: VmMetrics | undefined;
+} {
   const [history, setHistory] = useState<readonly Point[]>([]);
   const [samples, setSamples] = useState<readonly VmMetrics[]>([]);
   const runs = hasProcess({ state });
@@ -78,14 +107,22 @@ function usePoints({ id, state }: Vm): readonly Point[] {
         // The next reading may come.
       }
     };
-    void load();
-    void read();
+    // While nobody looked no readings were taken: the service has them.
+    const look = () => {
+      if (document.hidden) return;
+      void load();
+      void read();
+    };
+    look();
+    document.addEventListener('visibilitychange', look);
     const timer = setInterval(() => void read(), EVERY_MS);
     return () => {
       gone = true;
+      document.removeEventListener('visibilitychange', look);
       clearInterval(timer);
     };
   }, [id, runs]);
-  const last = history.at(-1)?.at ?? 0;
-  return [...history, ...toPoints(samples).filter(({ at }) => at > last)];
+  const known = history.at(-1)?.at ?? 0;
+  const points = [...history, ...toPoints(samples).filter(({ at }) => at > known)];
+  return { points, last: runs ? samples.at(-1) : undefined };
 }

@@ -174,6 +174,7 @@ function Consoles({ vm }: { readonly vm: Vm }) {
             ]}
           />
         ) : null}
+        <small class="muted way-out">Ctrl + Shift + F6 leads out of a console</small>
         <button type="button" class="quiet" onClick={full}>
           <Icon name="expand" /> Full screen
         </button>

@@ -6,11 +6,10 @@ import { describe } from '../api/api-error.ts';
 import { BackOff } from '../api/back-off.ts';
 import { mayWrite } from '../state/session.ts';
 import { download } from '../ui/copy.ts';
-import { Dialog } from '../ui/dialog.tsx';
-import { SelectField } from '../ui/field.tsx';
 import { Icon } from '../ui/icon.tsx';
 import type { RemoteScreen } from '../ui/remote-screen.ts';
 import { toast } from '../ui/toast.tsx';
+import { TypedPaste } from './typed-paste.tsx';
 import { hasProcess } from './vm-facts.ts';
 
 const COMBINATIONS: readonly (readonly [text: string, keys: readonly string[]])[] = [
@@ -26,6 +25,9 @@ const COMBINATIONS: readonly (readonly [text: string, keys: readonly string[]])[
   ['Print Screen', ['print-screen']],
 ];
 
+/** Not on phones, for one. */
+const CAN_CAPTURE = 'requestPointerLock' in Element.prototype;
+
 /** The screen of a machine that starts from its firmware, with keyboard and mouse. */
 export function ScreenPanel({ vm }: { readonly vm: Vm }) {
   const place = useRef<HTMLDivElement>(null);
@@ -33,6 +35,7 @@ export function ScreenPanel({ vm }: { readonly vm: Vm }) {
   const [state, setState] = useState<'connecting' | 'open' | 'lost'>('connecting');
   const [scaled, setScaled] = useState(true);
   const [pasting, setPasting] = useState(false);
+  const [captured, setCaptured] = useState(false);
   const wantScaled = useRef(true);
   const writes = mayWrite();
   const runs = hasProcess(vm);
@@ -62,6 +65,7 @@ export function ScreenPanel({ vm }: { readonly vm: Vm }) {
             setState('open');
           },
           onClose: again,
+          onPointerLock: setCaptured,
         });
       } catch {
         again();
@@ -91,6 +95,10 @@ export function ScreenPanel({ vm }: { readonly vm: Vm }) {
       toast(describe(error), 'problem');
     }
   };
+  const capture = () =>
+    screen.current
+      ?.lockPointer()
+      .catch(() => toast('The browser does not give the mouse away now', 'problem'));
   const scale = (next: boolean) => {
     wantScaled.current = next;
     setScaled(next);
@@ -126,6 +134,19 @@ export function ScreenPanel({ vm }: { readonly vm: Vm }) {
               ))}
             </select>
           ) : null}
+          {writes && CAN_CAPTURE ? (
+            <button
+              type="button"
+              class="quiet icon"
+              title="Give the mouse to the machine; Esc takes it back"
+              aria-label="Give the mouse to the machine"
+              aria-pressed={captured}
+              disabled={!runs || state !== 'open'}
+              onClick={capture}
+            >
+              <Icon name="mouse" />
+            </button>
+          ) : null}
           {writes ? (
             <button
               type="button"
@@ -154,59 +175,18 @@ export function ScreenPanel({ vm }: { readonly vm: Vm }) {
         </div>
       </header>
       <div class={`display${scaled ? '' : ' true-size'}`} ref={place} />
+      <p class="captured" role="status">
+        {captured ? 'The mouse is the machine’s now. Esc takes it back.' : ''}
+      </p>
       {pasting ? (
-        <Paste
-          onClose={() => setPasting(false)}
-          onText={(text, layout) => input({ type: 'text', text, layout })}
+        <TypedPaste
+          vmId={id}
+          onClose={() => {
+            setPasting(false);
+            screen.current?.focus();
+          }}
         />
       ) : null}
     </section>
-  );
-}
-
-/** What one request types at most: contracts/screen.ts. */
-const MOST = 4096;
-/** The layouts that the service knows, as `POST /v1/vms/{id}/input` names them. */
-const LAYOUTS = 'us us-intl gb be br ch ch-fr cz de dk es fi fr hu it jp latam no pl pt ru se tr ua'.split(
-  ' ',
-);
-
-function Paste(props: {
-  readonly onClose: () => void;
-  readonly onText: (text: string, layout: string) => Promise<void>;
-}) {
-  const [text, setText] = useState('');
-  const [layout, setLayout] = useState('us');
-  const [busy, setBusy] = useState(false);
-  const type = async (event: Event) => {
-    event.preventDefault();
-    setBusy(true);
-    for (let at = 0; at < text.length; at += MOST) await props.onText(text.slice(at, at + MOST), layout);
-    props.onClose();
-  };
-  return (
-    <Dialog title="Type a text" onClose={props.onClose}>
-      <form onSubmit={type} class="stack">
-        <p class="muted">It is typed key by key, with the keys that the guest’s layout has for it.</p>
-        <label class="field">
-          <span class="visually-hidden">Text</span>
-          <textarea rows={6} autofocus value={text} onInput={(event) => setText(event.currentTarget.value)} />
-        </label>
-        <SelectField
-          label="The guest’s keyboard layout"
-          value={layout}
-          onInput={setLayout}
-          options={LAYOUTS.map((name) => [name, name] as const)}
-        />
-        <footer>
-          <button type="button" onClick={props.onClose}>
-            Cancel
-          </button>
-          <button type="submit" class="primary" disabled={text === '' || busy}>
-            {busy ? 'Typing…' : 'Type'}
-          </button>
-        </footer>
-      </form>
-    </Dialog>
   );
 }

@@ -6,6 +6,7 @@ import { LiveSocket, type SocketState } from '../api/live-socket.ts';
 import { mayWrite } from '../state/session.ts';
 import { copy, download } from '../ui/copy.ts';
 import { Icon } from '../ui/icon.tsx';
+import { readsAloud, setReadsAloud } from '../ui/read-aloud.ts';
 import type { SerialTerminal } from '../ui/terminal.ts';
 import { hasProcess } from './vm-facts.ts';
 
@@ -23,6 +24,8 @@ export function SerialPanel({ vm }: { readonly vm: Vm }) {
   const [problem, setProblem] = useState('');
   const [fontSize, setFontSize] = useState<number>(FONT.first);
   const [search, setSearch] = useState<string | null>(null);
+  const [found, setFound] = useState(true);
+  const [aloud, setAloud] = useState(readsAloud);
   const writes = mayWrite();
   const { id, name } = vm;
   const runs = hasProcess(vm);
@@ -36,6 +39,7 @@ export function SerialPanel({ vm }: { readonly vm: Vm }) {
           fontSize: FONT.first,
           readOnly: !writes,
           label: `Serial console of ${name}`,
+          readAloud: readsAloud(),
           onInput: (bytes) => socket.current?.send(bytes),
         });
         setReady(true);
@@ -85,6 +89,12 @@ export function SerialPanel({ vm }: { readonly vm: Vm }) {
     const size = Math.min(FONT.most, Math.max(FONT.least, fontSize + by));
     setFontSize(size);
     terminal.current?.setFontSize(size);
+  };
+  const find = (text: string, forwards: boolean) => setFound(terminal.current?.find(text, forwards) ?? true);
+  const readAloud = () => {
+    setReadsAloud(!aloud);
+    setAloud(!aloud);
+    terminal.current?.setReadAloud(!aloud);
   };
   const tellSize = () => {
     const size = terminal.current?.size;
@@ -156,6 +166,16 @@ export function SerialPanel({ vm }: { readonly vm: Vm }) {
           >
             <span class="large">A</span>
           </button>
+          <button
+            type="button"
+            class="quiet icon"
+            title="Tell screen readers what it shows"
+            aria-label="Tell screen readers what it shows"
+            aria-pressed={aloud}
+            onClick={readAloud}
+          >
+            <Icon name="voice" />
+          </button>
           {writes && runs ? (
             <button
               type="button"
@@ -173,7 +193,7 @@ export function SerialPanel({ vm }: { readonly vm: Vm }) {
           class="find"
           onSubmit={(event) => {
             event.preventDefault();
-            terminal.current?.find(search, false);
+            find(search, false);
           }}
           onKeyDown={(event) => {
             if (event.key !== 'Escape') return;
@@ -192,7 +212,7 @@ export function SerialPanel({ vm }: { readonly vm: Vm }) {
             value={search}
             onInput={(event) => {
               setSearch(event.currentTarget.value);
-              terminal.current?.find(event.currentTarget.value, false);
+              find(event.currentTarget.value, false);
             }}
           />
           <button type="submit" class="quiet icon" aria-label="Before" title="Before">
@@ -203,10 +223,13 @@ export function SerialPanel({ vm }: { readonly vm: Vm }) {
             class="quiet icon"
             aria-label="After"
             title="After"
-            onClick={() => terminal.current?.find(search, true)}
+            onClick={() => find(search, true)}
           >
             <Icon name="down" />
           </button>
+          <span class="missing" role="status">
+            {found ? '' : 'not found'}
+          </span>
         </form>
       )}
       <div class="terminal" ref={place} />

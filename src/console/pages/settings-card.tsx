@@ -9,7 +9,7 @@ import { take, tellFailureOf } from '../state/machines.ts';
 import { go } from '../state/router.ts';
 import { useList } from '../state/use-list.ts';
 import { ConfirmName } from '../ui/confirm-name.tsx';
-import { SelectField, TextField } from '../ui/field.tsx';
+import { CheckField, SelectField, TextField } from '../ui/field.tsx';
 import { Icon } from '../ui/icon.tsx';
 import { toast } from '../ui/toast.tsx';
 
@@ -137,9 +137,10 @@ export function SettingsCard({ vm }: { readonly vm: Vm }) {
 
 function Disc({ vm }: { readonly vm: Vm }) {
   const images = useList<Image>('images?kind=iso');
+  const [force, setForce] = useState(false);
   const change = async (name: string) => {
     try {
-      const body = { image: name === '' ? null : name };
+      const body = { image: name === '' ? null : name, ...(force ? { force } : {}) };
       const answer = await request<{ vm: Vm; operation: Operation }>('POST', `vms/${vm.id}/cdrom`, { body });
       tellFailureOf(answer.operation);
       take(answer);
@@ -152,12 +153,15 @@ function Disc({ vm }: { readonly vm: Vm }) {
     ...(vm.cdrom?.image ? [vm.cdrom.image] : []),
   ]);
   return (
-    <SelectField
-      label="Disc in the CD-ROM drive"
-      value={vm.cdrom?.image ?? ''}
-      onInput={(name) => void change(name)}
-      options={[['', 'none'], ...[...names].map((name) => [name, name] as const)]}
-    />
+    <>
+      <SelectField
+        label="Disc in the CD-ROM drive"
+        value={vm.cdrom?.image ?? ''}
+        onInput={(name) => void change(name)}
+        options={[['', 'none'], ...[...names].map((name) => [name, name] as const)]}
+      />
+      <CheckField label="Even if the guest has locked the tray" checked={force} onInput={setForce} />
+    </>
   );
 }
 

@@ -3,18 +3,18 @@ import { test } from 'node:test';
 import type { VmMetrics } from '../../contracts/metrics.ts';
 import { linePath, toPoints, withSample } from './metric-series.ts';
 
-const sample = (second: number, cpu: number, read = 0): VmMetrics => ({
+const sample = (second: number, cpu: number, readBytes = 0, writtenBytes = 0): VmMetrics => ({
   at: new Date(second * 1000).toISOString(),
   cpu: { seconds: cpu },
   memory: { guestMiB: 64, rssBytes: 1000 },
-  disk: { readBytes: read, writtenBytes: 0, operations: 0 },
-  network: { receivedBytes: 0, sentBytes: 0 },
+  disk: { readBytes, writtenBytes, readOperations: 0, writeOperations: 0, operations: 0, drives: [] },
+  network: null,
 });
 
 test('rates are per second', () => {
-  assert.deepEqual(toPoints([sample(0, 0), sample(2, 1, 300), sample(3, 9, 300)]), [
-    { at: 2000, cpuPercent: 50, memoryBytes: 1000, diskRate: 150, networkRate: 0 },
-    { at: 3000, cpuPercent: 800, memoryBytes: 1000, diskRate: 0, networkRate: 0 },
+  assert.deepEqual(toPoints([sample(0, 0), sample(2, 1, 300), sample(3, 9, 300, 70)]), [
+    { at: 2000, cpuPercent: 50, memoryBytes: 1000, readRate: 150, writeRate: 0 },
+    { at: 3000, cpuPercent: 800, memoryBytes: 1000, readRate: 0, writeRate: 70 },
   ]);
 });
 

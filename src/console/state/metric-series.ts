@@ -7,10 +7,9 @@ export interface Point {
   /** Of one core of the host; a little more than 100 while others help. */
   readonly cpuPercent: number;
   readonly memoryBytes: number;
-  /** Read and written, bytes a second. */
-  readonly diskRate: number;
-  /** Received and sent, bytes a second. */
-  readonly networkRate: number;
+  /** From its drives and to them, bytes a second. */
+  readonly readRate: number;
+  readonly writeRate: number;
 }
 
 /** Readings further apart than this are not connected. Milliseconds. */
@@ -36,25 +35,19 @@ function between(before: VmMetrics | undefined, now: VmMetrics | undefined): Poi
     at,
     cpuPercent: rate(now.cpu.seconds, before.cpu.seconds) * 100,
     memoryBytes: now.memory.rssBytes,
-    diskRate: rate(
-      now.disk.readBytes + now.disk.writtenBytes,
-      before.disk.readBytes + before.disk.writtenBytes,
-    ),
-    networkRate: rate(
-      now.network.receivedBytes + now.network.sentBytes,
-      before.network.receivedBytes + before.network.sentBytes,
-    ),
+    readRate: rate(now.disk.readBytes, before.disk.readBytes),
+    writeRate: rate(now.disk.writtenBytes, before.disk.writtenBytes),
   };
 }
 
 /** A point of the service's own history. */
-export function fromHistory({ at, cpu, memory, disk, network }: VmMetricsPoint): Point {
+export function fromHistory({ at, cpu, memory, disk }: VmMetricsPoint): Point {
   return {
     at: Date.parse(at),
     cpuPercent: cpu.cores * 100,
     memoryBytes: memory.rssBytes,
-    diskRate: disk.readBytesPerSecond + disk.writtenBytesPerSecond,
-    networkRate: network.receivedBytesPerSecond + network.sentBytesPerSecond,
+    readRate: disk.readBytesPerSecond,
+    writeRate: disk.writtenBytesPerSecond,
   };
 }
 

@@ -9,6 +9,8 @@ export type Principal = Session['principal'];
 /** Undefined while it is not known yet, null when nobody is signed in. */
 export const principal = signal<Principal | null | undefined>(undefined);
 
+const OVER = 'Your session is over. Sign in again.';
+
 /** Why somebody is at the door again. */
 export const signedOutBecause = signal('');
 
@@ -21,7 +23,8 @@ export async function restoreSession(): Promise<void> {
     accept(await request<Session>('GET', 'session'));
   } catch (error) {
     if (!(error instanceof ApiError) || error.status !== 401) throw error;
-    principal.value = null;
+    if (principal.value) leave(OVER);
+    else principal.value = null;
   }
 }
 
@@ -36,7 +39,7 @@ export async function signOut(): Promise<void> {
 }
 
 function accept({ principal: who, csrfToken }: Session): void {
-  setSession(csrfToken, () => leave('Your session is over. Sign in again.'));
+  setSession(csrfToken, () => leave(OVER));
   signedOutBecause.value = '';
   principal.value = who;
 }

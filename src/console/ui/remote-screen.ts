@@ -1,9 +1,13 @@
 // Loaded when the first screen is opened.
-import RFB from '@novnc/novnc';
+import { leaveByKey } from './leave-key.ts';
+import { PointerLock } from './pointer-lock.ts';
+import { RelativeRfb } from './relative-rfb.ts';
 
 export interface RemoteScreen {
   setScaled(scaled: boolean): void;
   focus(): void;
+  /** Gives it the mouse alone, in answer to a click. Rejects when the browser does not allow it. */
+  lockPointer(): Promise<void>;
   close(): void;
 }
 
@@ -13,11 +17,13 @@ export interface RemoteScreenOptions {
   readonly scaled: boolean;
   readonly onOpen: () => void;
   readonly onClose: () => void;
+  /** The mouse is the screen’s alone, or not any more. */
+  readonly onPointerLock: (locked: boolean) => void;
 }
 
 /** Puts a machine's screen into an element: one connection, which does not come back by itself. */
 export function openScreen(element: HTMLElement, options: RemoteScreenOptions): RemoteScreen {
-  const rfb = new RFB(element, options.url, { shared: true });
+  const rfb = new RelativeRfb(element, options.url, { shared: true });
   rfb.background = 'transparent';
   rfb.viewOnly = options.viewOnly;
   rfb.showDotCursor = true;
@@ -26,16 +32,24 @@ export function openScreen(element: HTMLElement, options: RemoteScreenOptions): 
     rfb.clipViewport = false;
   };
   scale(options.scaled);
+  const canvas = element.querySelector('canvas');
+  if (canvas === null) throw new Error('noVNC has put no canvas into its element');
+  const pointer = new PointerLock(canvas, rfb, options.onPointerLock);
+  const stay = leaveByKey(canvas);
   let closed = false;
   rfb.addEventListener('connect', () => options.onOpen());
   rfb.addEventListener('disconnect', () => {
+    pointer.dispose();
     if (!closed) options.onClose();
     closed = true;
   });
   return {
     setScaled: scale,
     focus: () => rfb.focus(),
+    lockPointer: () => pointer.lock(),
     close() {
+      pointer.dispose();
+      stay();
       if (!closed) rfb.disconnect();
       closed = true;
     },

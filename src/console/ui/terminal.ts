@@ -3,6 +3,7 @@ import { FitAddon } from '@xterm/addon-fit';
 import { SearchAddon } from '@xterm/addon-search';
 import { type ITheme, Terminal } from '@xterm/xterm';
 import '@xterm/xterm/css/xterm.css';
+import { leaveByKey } from './leave-key.ts';
 
 /** The colours of a console; it is dark under either scheme, as its programs expect. */
 const THEME: ITheme = {
@@ -29,7 +30,9 @@ export interface SerialTerminal {
   /** Empties it: a backlog follows. */
   reset(): void;
   setFontSize(pixels: number): void;
-  find(text: string, forwards: boolean): void;
+  /** Shows the next place, or the one before. @returns whether there is one */
+  find(text: string, forwards: boolean): boolean;
+  setReadAloud(on: boolean): void;
   focus(): void;
   /** What is selected; empty when nothing is. */
   selection(): string;
@@ -43,6 +46,8 @@ export interface SerialTerminalOptions {
   readonly fontSize: number;
   readonly readOnly: boolean;
   readonly label: string;
+  /** Screen readers get what is written, as a live region; it costs time when much is. */
+  readonly readAloud: boolean;
   readonly onInput: (bytes: Uint8Array<ArrayBuffer>) => void;
 }
 
@@ -57,8 +62,7 @@ export function createTerminal(element: HTMLElement, options: SerialTerminalOpti
     scrollback: SCROLLBACK_LINES,
     disableStdin: options.readOnly,
     cursorBlink: false,
-    // Screen readers get what is written, as a live region.
-    screenReaderMode: false,
+    screenReaderMode: options.readAloud,
   });
   const fit = new FitAddon();
   const search = new SearchAddon();
@@ -69,11 +73,6 @@ export function createTerminal(element: HTMLElement, options: SerialTerminalOpti
   terminal.onData((text) => options.onInput(encoder.encode(text)));
   terminal.onBinary((text) => options.onInput(Uint8Array.from(text, (char) => char.charCodeAt(0))));
   terminal.attachCustomKeyEventHandler((event) => {
-    // The keyboard must be able to leave: Ctrl+Shift+Escape goes to the element's tools.
-    if (event.ctrlKey && event.shiftKey && event.key === 'Escape') {
-      if (event.type === 'keydown') element.closest('section')?.querySelector('button')?.focus();
-      return false;
-    }
     if (event.ctrlKey && event.shiftKey && event.code === 'KeyC' && terminal.hasSelection()) {
       if (event.type === 'keydown') void navigator.clipboard?.writeText(terminal.getSelection());
       event.preventDefault();
@@ -85,6 +84,7 @@ export function createTerminal(element: HTMLElement, options: SerialTerminalOpti
     if (element.clientWidth > 0) fit.fit();
   });
   watcher.observe(element);
+  const stay = leaveByKey(element);
   fit.fit();
   return {
     write: (data) => terminal.write(data),
@@ -94,9 +94,12 @@ export function createTerminal(element: HTMLElement, options: SerialTerminalOpti
       fit.fit();
     },
     find: (text, forwards) => {
-      if (text === '') search.clearDecorations();
-      else if (forwards) search.findNext(text);
-      else search.findPrevious(text);
+      if (text !== '') return forwards ? search.findNext(text) : search.findPrevious(text);
+      terminal.clearSelection();
+      return true;
+    },
+    setReadAloud(on) {
+      terminal.options.screenReaderMode = on;
     },
     focus: () => terminal.focus(),
     selection: () => terminal.getSelection(),
@@ -106,6 +109,7 @@ export function createTerminal(element: HTMLElement, options: SerialTerminalOpti
     },
     dispose() {
       watcher.disconnect();
+      stay();
       terminal.dispose();
     },
   };

@@ -4,10 +4,14 @@ import type { CreateUpload, Upload } from '../../contracts/uploads.ts';
 import { request } from '../api/api.ts';
 import { ApiError, describe, isPassing } from '../api/api-error.ts';
 import { BackOff } from '../api/back-off.ts';
+import { checksumOf } from './checksum.ts';
 import { forget, remember } from './resume.ts';
 
 /** Bytes of one request: progress is shown, and lost when a connection breaks, in such steps. */
 const PART_BYTES = 4 * 1024 * 1024;
+
+/** How often in a row a part may arrive damaged before it is given up. */
+const MOST_DAMAGED = 3;
 
 export interface UploadProgress {
   readonly state: 'sending' | 'waiting' | 'paused' | 'failed' | 'done';
@@ -56,6 +60,7 @@ export class FileUpload {
 
   async #run(signal: AbortSignal): Promise<void> {
     const backOff = new BackOff();
+    let damaged = 0;
     while (!signal.aborted) {
       try {
         let { offset } = await request<Upload>('GET', `uploads/${this.upload.id}`, { signal });
@@ -63,13 +68,16 @@ export class FileUpload {
           this.#tell({ state: 'sending', offset, problem: '' });
           const { upload, image } = await this.#send(offset, signal);
           backOff.reset();
+          damaged = 0;
           if (upload.imageId !== null) return this.#finish(image);
           offset = upload.offset;
         }
       } catch (error) {
         if (signal.aborted) return;
         if (error instanceof ApiError && error.code === 'upload_complete') return this.#finish(null);
-        if (!isPassing(error) && !(error instanceof ApiError && error.code === 'upload_offset')) {
+        const code = error instanceof ApiError ? error.code : '';
+        const again = code === 'upload_offset' || (code === 'checksum_mismatch' && ++damaged <= MOST_DAMAGED);
+        if (!isPassing(error) && !again) {
           this.#running = undefined;
           return this.#tell({ state: 'failed', problem: describe(error) });
         }
@@ -79,15 +87,26 @@ export class FileUpload {
     }
   }
 
-  #send(offset: number, signal: AbortSignal): Promise<{ upload: Upload; image: Image | null }> {
+  async #send(offset: number, signal: AbortSignal): Promise<{ upload: Upload; image: Image | null }> {
+    const content = await this.#read(offset);
+    const checksum = await checksumOf(content);
     return request('PATCH', `uploads/${this.upload.id}`, {
-      raw: {
-        type: 'application/offset+octet-stream',
-        content: this.#file.slice(offset, offset + PART_BYTES),
+      raw: { type: 'application/offset+octet-stream', content },
+      headers: {
+        'upload-offset': String(offset),
+        ...(checksum === undefined ? {} : { 'upload-checksum': checksum }),
       },
-      headers: { 'upload-offset': String(offset) },
       signal,
     });
+  }
+
+  /** A file that has changed since it was chosen is no longer the browser's to read. */
+  async #read(offset: number): Promise<ArrayBuffer> {
+    try {
+      return await this.#file.slice(offset, offset + PART_BYTES).arrayBuffer();
+    } catch (cause) {
+      throw new Error(`${this.#file.name} was changed, or cannot be read any more`, { cause });
+    }
   }
 
   #finish(image: Image | null): void {

@@ -535,6 +535,31 @@ test('keys and pointer reach the guest; a viewer that may only look reaches noth
   assert.equal(bench.moves[3].buttons, 0);
 });
 
+test('a viewer that asks for movements sends them while the guest takes nothing else, and positions again after', async () => {
+  const bench = new Bench();
+  const { client } = await bench.open(ENC.raw, ENC.pointerMotion);
+  client.request(true);
+  await client.update();
+  assert.equal(client.absolute, false);
+  const ZERO = 0x7fff;
+  client.pointer(ZERO + 5, ZERO - 3, 1);
+  // Over and over in one direction: no edge stops it. More than across the screen at once is no movement of a hand.
+  for (let n = 0; n < 3; n++) client.pointer(ZERO - 300, ZERO, 1);
+  client.pointer(0, 0xffff, 0);
+  const moved = () => bench.moves.splice(0).map(({ dx, dy, buttons }) => [dx, dy, buttons]);
+  assert.deepEqual(moved(), [
+    [5, -3, 1],
+    [-300, 0, 1],
+    [-300, 0, 1],
+    [-300, 0, 1],
+    [-320, 200, 0],
+  ]);
+  client.setEncodings(ENC.raw);
+  client.pointer(100, 50, 0);
+  client.pointer(110, 60, 0);
+  assert.deepEqual(moved().at(-1), [10, 10, 0]);
+});
+
 test('who wants the screen alone gets it', async () => {
   const bench = new Bench();
   const first = await bench.open(ENC.raw);

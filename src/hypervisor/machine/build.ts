@@ -1,6 +1,5 @@
 import { randomFillSync } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
-import { setFlagsFromString } from 'node:v8';
 import type { DiskBackend } from '../backends/disk.ts';
 import { type OpenDiskOptions, openDisk } from '../backends/open-disk.ts';
 import { type ByteSink, NullSink } from '../backends/streams.ts';
@@ -8,6 +7,7 @@ import { Interpreter } from '../cpu/interpret/engine.ts';
 import { CS, FRAMES, gpr, RAM, S, SEG, segment } from '../cpu/layout.ts';
 import type { CpuPlatform } from '../cpu/system/context.ts';
 import { CPU_PROFILES, CpuidTable, type CpuProfile } from '../cpu/system/cpuid.ts';
+import { setV8Flags } from '../cpu/translate/maker-start.ts';
 import type { TranslationProfile } from '../cpu/translate/profile/translation-profile.ts';
 import { TRANSLATION, Translator, type TranslatorOptions } from '../cpu/translate/translator.ts';
 import { debugExitStatus } from '../devices/debug-exit.ts';
@@ -156,18 +156,11 @@ async function bootRequest(boot: NonNullable<MachineConfig['boot']>): Promise<Bo
   return { ...request, modules: await Promise.all(modules) };
 }
 
-/**
- * Settings of V8's, for the whole process. What is translated is hot already, so the optimizing compiler gets it early;
- * peeled and unrolled loops cost more time to compile than they save, and `matrix` ran slower by half with them. Young
- * garbage is collected by the thread whose it is: others, which step back behind the guest (cpu/translate/priorities.ts),
- * would be waited for.
- */
-const V8_FLAGS = [
-  '--wasm-tiering-budget=1000000',
-  '--no-wasm-loop-peeling',
-  '--no-wasm-loop-unrolling',
-  '--no-parallel-scavenge',
-];
+/** Gives the bytes of the boot files back, which are in RAM now: V8 does not collect them while its own heap is small. */
+function releaseFiles({ kernel, initrd, modules = [] }: BootRequest): void {
+  for (const bytes of [kernel, initrd, ...modules.map(({ data }) => data)])
+    if (bytes?.buffer instanceof ArrayBuffer) bytes.buffer.transfer(0);
+}
 
 interface FirmwareImages {
   readonly bios: Uint8Array;
@@ -274,7 +267,7 @@ function checkConfig(config: MachineConfig): void {
  */
 export async function createMachine(config: MachineConfig, backends: MachineBackends = {}): Promise<Machine> {
   checkConfig(config);
-  for (const flag of V8_FLAGS) setFlagsFromString(flag);
+  setV8Flags();
   const ramBytes = config.memoryMiB * MIB;
   const memory = allocate(ramBytes);
   const ram = new Ram(memory.buffer, RAM, ramBytes);
@@ -398,6 +391,7 @@ export async function createMachine(config: MachineConfig, backends: MachineBack
       start = new FirmwareStart(parts, shadow);
     } else {
       start = new KernelStart(parts, source);
+      releaseFiles(source);
     }
     start.begin();
     const wake = (): boolean => {

@@ -47,18 +47,19 @@ export interface Ide {
   readonly controller: IdeController;
   /** Of the CD-ROM drive, for the host to change the disc. */
   readonly tray: Tray | undefined;
+  /** The disks in the order in which they were given, and the CD-ROM drive. */
+  readonly disks: readonly AtaDisk[];
+  readonly cdrom: Cdrom | undefined;
 }
 
 /** Throws RangeError for more disks than there is room for. */
 export function buildIde(options: IdeOptions): Ide {
   const { door, log, memory, disks, cdrom } = options;
   if (disks.length > MOST_IDE_DISKS) throw new RangeError(`no room for ${disks.length} disks on IDE`);
-  const disk = (index: number): AtaDisk | undefined => {
-    const backend = disks[index];
-    return backend && new AtaDisk({ name: `ide-disk${index}`, door, log, disk: backend });
-  };
+  const plugged = disks.map((disk, index) => new AtaDisk({ name: `ide-disk${index}`, door, log, disk }));
   const drive = cdrom && new Cdrom({ name: 'ide-cd0', door, log, medium: cdrom.medium });
-  const drives: IdeDrives = [disk(0), disk(1), drive, disk(2)];
+  const [first, second, third] = plugged;
+  const drives: IdeDrives = [first, second, drive, third];
   const controller = new IdeController({ memory, log, drives, irqs: options.irqs, onPoll: options.onPoll });
   const fn = new PiixIde({
     channels: controller.ports,
@@ -66,5 +67,5 @@ export function buildIde(options: IdeOptions): Ide {
     onReset: () => controller.reset(),
   });
   controller.attach(fn);
-  return { fn, controller, tray: drive?.tray };
+  return { fn, controller, tray: drive?.tray, disks: plugged, cdrom: drive };
 }

@@ -1,4 +1,5 @@
 import type { DiskBackend } from '../backends/disk.ts';
+import type { DriveTraffic } from '../backends/drive-traffic.ts';
 import type { KeyboardInput, PointerInput } from '../backends/input.ts';
 import type { Screen } from '../backends/screen.ts';
 import type { ByteInput } from '../backends/streams.ts';
@@ -30,6 +31,10 @@ export interface MachineStats {
   readonly tiers: Readonly<Record<string, number>>;
   /** How often the engine was left, by reason. */
   readonly exits: Readonly<Record<string, number>>;
+  /** Of the disks, in the order of the machine's configuration. */
+  readonly disks: readonly DriveTraffic[];
+  /** Undefined without a CD-ROM drive. */
+  readonly cdrom: DriveTraffic | undefined;
 }
 
 /** A slice at least, and at most; between them, as long as until the next timer. Instructions. */
@@ -237,6 +242,8 @@ export class Machine {
       instructions: engine.instructions,
       tiers: engine.tiers(),
       exits: { slices: this.#slices, halts: this.#halts, pio: pc.pio.accesses, ...engine.counters() },
+      disks: pc.disks.map(({ traffic }) => ({ ...traffic })),
+      cdrom: pc.cdrom && { ...pc.cdrom.traffic },
     };
   }
 

@@ -1,4 +1,5 @@
 import type { DiskBackend } from '../backends/disk.ts';
+import type { DriveTraffic } from '../backends/drive-traffic.ts';
 import type { KeyboardInput, PointerInput } from '../backends/input.ts';
 import type { Screen } from '../backends/screen.ts';
 import type { ByteInput, ByteSink } from '../backends/streams.ts';
@@ -18,6 +19,7 @@ import { PHYSICAL_ADDRESS_BITS } from '../cpu/system/cpuid.ts';
 import { DEBUG_CONSOLE_BASE, DEBUG_CONSOLE_LENGTH, DebugConsole } from '../devices/debug-console.ts';
 import { DEBUG_EXIT_BASE, DEBUG_EXIT_LENGTH, DebugExit } from '../devices/debug-exit.ts';
 import { FwCfg, type FwCfgFile } from '../devices/fw-cfg.ts';
+import type { AtaDisk } from '../devices/ide/ata-disk.ts';
 import type { Tray } from '../devices/ide/tray.ts';
 import { Ps2 } from '../devices/ps2/ps2.ts';
 import type { BackdoorRegisters } from '../devices/ps2/vmmouse.ts';
@@ -114,6 +116,9 @@ export interface Pc {
   assignResources(): void;
   /** The CD-ROM drive's, for the host to change the disc. */
   readonly tray: Tray | undefined;
+  /** Of the disks, in the order in which they were given. */
+  readonly disks: readonly { readonly traffic: DriveTraffic }[];
+  readonly cdrom: { readonly traffic: DriveTraffic } | undefined;
   readonly screen: Screen | undefined;
   readonly keyboard: KeyboardInput;
   readonly pointer: PointerInput;
@@ -266,11 +271,17 @@ export function buildPc(options: PcOptions): Pc {
   plug('virtio-rng0', new VirtioEntropy(door));
   const blocks: VirtioBlock[] = [];
   const ideFree = [...IDE_PLACES.disks];
+  const idePlugged = [...(ide?.disks ?? [])];
+  const drives: (VirtioBlock | AtaDisk)[] = [];
   const places = options.disks.flatMap(({ backend, bus }): readonly BootPlace[] => {
-    if (bus === 'ide') return ideFree.splice(0, 1);
+    if (bus === 'ide') {
+      drives.push(...idePlugged.splice(0, 1));
+      return ideFree.splice(0, 1);
+    }
     const name = `virtio-blk${blocks.length}`;
     const block = new VirtioBlock({ name, door, disk: backend });
     blocks.push(block);
+    drives.push(block);
     return [{ bus, slot: plug(name, block) }];
   });
   let console: VirtioConsole | undefined;
@@ -312,6 +323,8 @@ export function buildPc(options: PcOptions): Pc {
     consoleInput: console?.input,
     assignResources: () => assignResources(pci, { io: PCI_IO, memory: PCI_MEMORY }),
     tray: ide?.tray,
+    disks: drives,
+    cdrom: ide?.cdrom,
     screen,
     keyboard: ps2.keyboard,
     pointer: ps2.pointer,

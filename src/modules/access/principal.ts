@@ -6,6 +6,8 @@ import { Problem } from '../../lib/errors.ts';
 export interface Principal {
   readonly kind: 'operator' | 'tenant';
   readonly keyId: string;
+  /** Of a browser that is signed in with the key, and of tickets made there. */
+  readonly sessionId?: string;
   /** The tenant of a tenant's key; null for an operator. */
   readonly tenantId: string | null;
   readonly scopes: readonly Scope[];

@@ -1,8 +1,10 @@
 import type { FastifyRequest } from 'fastify';
 import Type from 'typebox';
 import { pageQuery } from '../../contracts/common.ts';
+import { CONSOLE_CLOSE } from '../../contracts/console.ts';
 import { EventHistory, EventMessage } from '../../contracts/events.ts';
 import { Problem } from '../../lib/errors.ts';
+import type { AccessWatch } from '../access/access-watch.ts';
 import { type App, principalOf, problems, scopeOf } from '../http.ts';
 import type { Seats } from '../seats.ts';
 import type { EventSocket, EventsService } from './events.service.ts';
@@ -16,7 +18,13 @@ const query = Type.Object(
   { additionalProperties: false },
 );
 
-export function eventRoutes(app: App, events: EventsService, seats: Seats): void {
+export interface EventRoutesDeps {
+  readonly events: EventsService;
+  readonly seats: Seats;
+  readonly watch: Pick<AccessWatch, 'watch'>;
+}
+
+export function eventRoutes(app: App, { events, seats, watch }: EventRoutesDeps): void {
   /** Where a viewer begins: found before the upgrade, so that nothing after it is missed. */
   const places = new WeakMap<FastifyRequest, bigint>();
 
@@ -28,7 +36,7 @@ export function eventRoutes(app: App, events: EventsService, seats: Seats): void
       summary: 'The tenant’s events, as a WebSocket',
       description:
         'Each text message is one event as JSON. Without `since` they begin now; with it, after that event (kept for ' +
-        'seven days). An event may come a little after one with a greater `seq`. A plain GET answers 426.',
+        'seven days). An event may come a little after one with a greater `seq`. A plain GET answers 426. Closed with 4003 when the key or the session that opened it ends.',
       querystring: query,
       response: { 200: EventMessage, ...problems(400, 401, 426) },
     },
@@ -45,7 +53,12 @@ export function eventRoutes(app: App, events: EventsService, seats: Seats): void
       });
     },
     wsHandler: async (socket: EventSocket, request) => {
-      await events.stream(scopeOf(request), places.get(request) ?? 0n, socket, request.log);
+      const stop = watch.watch(principalOf(request), (why) => socket.close(CONSOLE_CLOSE.unauthorized, why));
+      try {
+        await events.stream(scopeOf(request), places.get(request) ?? 0n, socket, request.log);
+      } finally {
+        stop();
+      }
     },
   });
 

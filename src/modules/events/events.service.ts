@@ -29,8 +29,9 @@ export interface EventsService {
 const POLL_MS = 1_000;
 /** How often a viewer is asked whether it is still there. Milliseconds. */
 const PING_MS = 30_000;
-/** A viewer that lets this much pile up is too slow. Bytes. */
+/** What may wait for a viewer before more is read for it, in bytes; one that does not take that in time is too slow. */
 const MAX_BUFFERED = 1024 * 1024;
+const STALL_MS = 10_000;
 const BATCH = 500;
 /**
  * Numbers are given when a row is inserted, rows appear when their transaction commits: a row may appear below the
@@ -75,9 +76,8 @@ export function createEventsService(deps: {
       const pings = keepAlive(socket);
       const reader = createReader(db, scope, since);
       try {
-        while (!done.aborted) {
+        while (!done.aborted && socket.readyState === socket.OPEN) {
           await sendNew(reader, socket, log);
-          if (socket.bufferedAmount > MAX_BUFFERED) socket.close(1013, 'too slow');
           if (!done.aborted) await bell.wait(POLL_MS);
         }
         if (closing.aborted) socket.close(1012, 'the service is shutting down; connect again');
@@ -131,13 +131,30 @@ async function sendNew(reader: Reader, socket: EventSocket, log: FastifyBaseLogg
   try {
     for (;;) {
       const rows = await reader();
-      for (const row of rows) socket.send(JSON.stringify(toEventMessage(row)));
-      if (rows.length < BATCH || socket.bufferedAmount > MAX_BUFFERED) return;
+      for (const row of rows) {
+        if (socket.readyState !== socket.OPEN) return;
+        await send(socket, JSON.stringify(toEventMessage(row)));
+      }
+      if (rows.length < BATCH) return;
     }
   } catch (err) {
     // The database is away: what came meanwhile is read when it is back.
     log.debug({ err: err instanceof Error ? err.message : err }, 'events');
   }
+}
+
+/** Sends a message and, when much waits for the viewer, lets it take that first. One that takes too long is closed. */
+async function send(socket: EventSocket, text: string): Promise<void> {
+  const taken = Promise.withResolvers<void>();
+  // Called with an error too, once the socket is closed.
+  socket.send(text, () => taken.resolve());
+  if (socket.bufferedAmount <= MAX_BUFFERED) return;
+  const timer = setTimeout(() => {
+    socket.close(1013, 'too slow');
+    taken.resolve();
+  }, STALL_MS);
+  await taken.promise;
+  clearTimeout(timer);
 }
 
 function closedSignal(socket: EventSocket): AbortSignal {

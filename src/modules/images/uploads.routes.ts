@@ -120,8 +120,10 @@ function appendRoute(app: App, uploads: UploadsService): void {
           hint: `send it as ${BODY_TYPES.join(' or ')}`,
         });
       }
-      const offset = request.headers['upload-offset'];
-      const answer = await uploads.append(scopeOf(request), request.params.id, offset, request.body);
+      const { 'upload-offset': offset, 'upload-checksum': checksum } = request.headers;
+      const sha256 = checksum === undefined ? {} : { sha256: Buffer.from(checksum.slice(7), 'base64') };
+      const part = { offset, source: request.body, ...sha256 };
+      const answer = await uploads.append(scopeOf(request), request.params.id, part);
       return progress(reply, answer.upload).send(answer);
     },
   );

@@ -40,6 +40,15 @@ export interface WholeFile {
   readonly sizeBytes?: number;
 }
 
+/** What is appended to an upload. */
+export interface Part {
+  /** Where it begins in the file. */
+  readonly offset: number;
+  readonly source: Readable;
+  /** SHA-256 of it, to be compared. */
+  readonly sha256?: Buffer;
+}
+
 export interface UploadsService {
   create(scope: TenantScope, body: CreateUpload, seal: Seal): Promise<UploadView>;
   list(
@@ -50,13 +59,12 @@ export interface UploadsService {
   /**
    * Appends to an upload. Gives the image with the byte that completes it. The newest request to write takes the
    * place of one before it in this process.
-   * @throws {Problem} upload_offset, upload_busy, upload_complete, digest_mismatch, unusable_file, name_taken …
+   * @throws {Problem} upload_offset, upload_busy, upload_complete, checksum_mismatch, digest_mismatch, unusable_file, name_taken …
    */
   append(
     scope: TenantScope,
     id: string,
-    offset: number,
-    source: Readable,
+    part: Part,
   ): Promise<{ upload: UploadView; image: ImageView | null }>;
   remove(scope: TenantScope, id: string): Promise<void>;
   /** Takes a file in one go: an image of it, or nothing. */
@@ -147,8 +155,7 @@ export function createUploadsService(deps: {
 
   const appendWith = async (
     lease: Lease,
-    offset: number,
-    source: Readable,
+    { offset, source, sha256 }: Part,
   ): Promise<{ upload: UploadView; image: ImageView | null }> => {
     const { upload } = lease;
     const { id } = upload;
@@ -170,6 +177,7 @@ export function createUploadsService(deps: {
       await store.append(upload.path, source, {
         offset,
         maxBytes: size,
+        ...(sha256 === undefined ? {} : { sha256 }),
         checkpoint: async (bytes) => lease.record((received = bytes)),
       });
     }
@@ -220,7 +228,8 @@ export function createUploadsService(deps: {
       return toUpload(await findUpload(db, scope, id));
     },
 
-    async append(scope, id, offset, source) {
+    async append(scope, id, part) {
+      const { source } = part;
       await findUpload(db, scope, id);
       for (let former = writing.get(id); former !== undefined; former = writing.get(id)) {
         former.source.destroy();
@@ -231,7 +240,7 @@ export function createUploadsService(deps: {
       try {
         const lease = await takeLease(db, id);
         try {
-          return await appendWith(lease, offset, source);
+          return await appendWith(lease, part);
         } finally {
           await lease.release();
         }

@@ -4,6 +4,7 @@ import type { ApiKey, Database, Session } from '../../infra/prisma.ts';
 import { hashSecret } from '../../lib/api-keys.ts';
 import { Problem } from '../../lib/errors.ts';
 import { newId } from '../../lib/ids.ts';
+import type { AccessWatch } from '../access/access-watch.ts';
 import { isReadOnly, isUsable, type Principal, principalOfKey } from '../access/principal.ts';
 
 /** How long a session lasts after its last use. Milliseconds. */
@@ -20,13 +21,16 @@ export interface SessionsService {
   byToken(token: string): Promise<Principal>;
   /** The session as its page sees it. @throws {Problem} unauthenticated */
   view(token: string): Promise<SessionView>;
-  /** Signs out. A session that is over already is no error. */
+  /** Signs out, and closes the WebSockets of the session. A session that is over already is no error. */
   end(token: string): Promise<void>;
 }
 
 /** Browsers that are signed in. They live in PostgreSQL, so any API process knows them and they outlast a restart. */
-export function createSessionsService(deps: { readonly db: Database }): SessionsService {
-  const { db } = deps;
+export function createSessionsService(deps: {
+  readonly db: Database;
+  readonly watch: Pick<AccessWatch, 'look'>;
+}): SessionsService {
+  const { db, watch } = deps;
 
   const find = async (token: string): Promise<Session & { key: ApiKey }> => {
     const row = isToken(token)
@@ -78,7 +82,8 @@ export function createSessionsService(deps: { readonly db: Database }): Sessions
     },
 
     async byToken(token) {
-      return principalOfKey((await find(token)).key);
+      const { id, key } = await find(token);
+      return { ...principalOfKey(key), sessionId: id };
     },
 
     async view(token) {
@@ -87,7 +92,9 @@ export function createSessionsService(deps: { readonly db: Database }): Sessions
     },
 
     async end(token) {
-      if (isToken(token)) await db.session.deleteMany({ where: { tokenHash: hashSecret(token) } });
+      if (!isToken(token)) return;
+      await db.session.deleteMany({ where: { tokenHash: hashSecret(token) } });
+      await watch.look();
     },
   };
 }

@@ -20,6 +20,7 @@ import {
 import { makeApiKey } from '../../lib/api-keys.ts';
 import { notFound, Problem } from '../../lib/errors.ts';
 import { newId } from '../../lib/ids.ts';
+import type { AccessWatch } from '../access/access-watch.ts';
 import { decodeCursor, type Seal, toPage } from '../http.ts';
 import { removeUnreferenced } from '../images/images.repository.ts';
 import { usageOf } from './usage.ts';
@@ -48,8 +49,9 @@ export interface TenantsService {
 export function createTenantsService(deps: {
   readonly db: Database;
   readonly store: ImageStore;
+  readonly watch: Pick<AccessWatch, 'look'>;
 }): TenantsService {
-  const { db } = deps;
+  const { db, watch } = deps;
 
   const find = async (tx: Transaction, id: string): Promise<Tenant> => {
     const row = await tx.tenant.findUnique({ where: { id } });
@@ -120,6 +122,7 @@ export function createTenantsService(deps: {
         if (count === 0) throw notFound('tenant', id);
         await removeUnreferenced(db, deps.store, images);
         for (const { path } of uploads) await deps.store.remove(path);
+        await watch.look();
       } catch (err) {
         if (!isForeignKeyViolation(err)) throw err;
         throw new Problem('tenant_in_use', `${id} still has virtual machines`, { hint: 'delete them first' });
@@ -167,7 +170,7 @@ export function createTenantsService(deps: {
         where: { id: keyId, tenantId: id, revokedAt: null },
         data: { revokedAt: new Date() },
       });
-      if (count > 0) return;
+      if (count > 0) return watch.look();
       if ((await db.apiKey.findFirst({ where: { id: keyId, tenantId: id } })) === null)
         throw notFound('key', keyId);
     },

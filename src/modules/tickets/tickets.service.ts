@@ -1,6 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import type { Redis } from '../../infra/redis.ts';
 import { Problem } from '../../lib/errors.ts';
+import type { AccessWatch } from '../access/access-watch.ts';
 import type { Principal } from '../access/principal.ts';
 
 export type TicketPurpose = 'serial' | 'display';
@@ -25,17 +26,29 @@ interface StoredTicket {
   readonly tenantId: string;
   readonly purpose: string;
   readonly keyId: string;
+  readonly sessionId?: string;
   readonly viewOnly: boolean;
 }
 
 /** Tickets live in Redis under the hash of their text, so that a reader of Redis cannot use them. */
-export function createTicketsService(deps: { readonly redis: Redis }): TicketsService {
+export function createTicketsService(deps: {
+  readonly redis: Redis;
+  readonly watch: Pick<AccessWatch, 'isValid'>;
+}): TicketsService {
   const keyOf = (ticket: string) => `ticket:${createHash('sha256').update(ticket).digest('hex')}`;
   return {
     async issue(principal, vm, purpose, viewOnly) {
       const ticket = `tkt_${randomBytes(32).toString('base64url')}`;
       const { id: vmId, tenantId } = vm;
-      const stored: StoredTicket = { vmId, tenantId, purpose, keyId: principal.keyId, viewOnly };
+      const { keyId, sessionId } = principal;
+      const stored: StoredTicket = {
+        vmId,
+        tenantId,
+        purpose,
+        keyId,
+        ...(sessionId === undefined ? {} : { sessionId }),
+        viewOnly,
+      };
       const expiresAt = new Date(Date.now() + TICKET_SECONDS * 1000).toISOString();
       await deps.redis.set(keyOf(ticket), JSON.stringify(stored), 'EX', TICKET_SECONDS);
       return { ticket, for: purpose, expiresAt };
@@ -50,9 +63,17 @@ export function createTicketsService(deps: { readonly redis: Redis }): TicketsSe
           hint: `POST /v1/vms/{id}/tickets makes one; it opens one WebSocket within ${TICKET_SECONDS} s`,
         });
       }
+      const { keyId, sessionId } = stored;
+      const principal = { keyId, ...(sessionId === undefined ? {} : { sessionId }) };
+      if (!(await deps.watch.isValid(principal))) {
+        throw new Problem(
+          'invalid_ticket',
+          'the key or session that the ticket was made with is not valid any more',
+        );
+      }
       return {
+        ...principal,
         kind: 'tenant',
-        keyId: stored.keyId,
         tenantId: stored.tenantId,
         scopes: ['read', 'write'],
         owner: stored.tenantId,

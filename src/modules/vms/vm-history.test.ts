@@ -4,8 +4,8 @@ import { toHistory } from './vm-history.ts';
 
 const NOW = 1_700_000_000_000;
 /** A record so many seconds ago. */
-const record = (secondsAgo: number, cpu: number, read = 0) =>
-  JSON.stringify([NOW - secondsAgo * 1000, cpu, 1_000_000, read, 0, 0, 0]);
+const record = (secondsAgo: number, cpu: number, read = 0, written = 0, reads = 0, writes = 0) =>
+  JSON.stringify([NOW - secondsAgo * 1000, cpu, 1_000_000, read, written, reads, writes]);
 
 describe('toHistory', () => {
   it('tells rates, oldest first', () => {
@@ -17,6 +17,17 @@ describe('toHistory', () => {
         [NOW, 0.5, 204.8],
       ],
     );
+  });
+
+  it('tells requests of drives apart from their bytes, and no network', () => {
+    const [point] = toHistory([record(0, 1, 100, 200, 30, 40), record(10, 0)], NOW);
+    assert.deepEqual(point?.disk, {
+      readBytesPerSecond: 10,
+      writtenBytesPerSecond: 20,
+      readsPerSecond: 3,
+      writesPerSecond: 4,
+    });
+    assert.equal(point.network, null);
   });
 
   it('begins anew with a process whose counters are lower', () => {

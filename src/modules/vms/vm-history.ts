@@ -24,13 +24,18 @@ export function toHistory(lines: readonly string[], now = Date.now()): VmMetrics
     const [at, , rssBytes] = record;
     const ms = before === undefined ? Number.POSITIVE_INFINITY : at - before[0];
     if (before !== undefined && ms > 0 && ms <= GAP_MS && now - at <= VM_HISTORY_SECONDS * 1000) {
-      const [, cpu, , read, written, received, sent] = ratesSince(before, record, ms / 1000);
+      const [, cpu, , read, written, reads, writes] = ratesSince(before, record, ms / 1000);
       points.push({
         at: new Date(at).toISOString(),
         cpu: { cores: cpu },
         memory: { rssBytes },
-        disk: { readBytesPerSecond: read, writtenBytesPerSecond: written },
-        network: { receivedBytesPerSecond: received, sentBytesPerSecond: sent },
+        disk: {
+          readBytesPerSecond: read,
+          writtenBytesPerSecond: written,
+          readsPerSecond: reads,
+          writesPerSecond: writes,
+        },
+        network: null,
       });
     }
     before = record;

@@ -49,7 +49,7 @@ function nothing(vm: Vm): VmMetrics {
     at: new Date().toISOString(),
     cpu: { seconds: 0 },
     memory: { guestMiB: vm.memoryMiB, rssBytes: 0 },
-    disk: { readBytes: 0, writtenBytes: 0, operations: 0 },
-    network: { receivedBytes: 0, sentBytes: 0 },
+    disk: { readBytes: 0, readOperations: 0, writtenBytes: 0, writeOperations: 0, operations: 0, drives: [] },
+    network: null,
   };
 }

@@ -45,7 +45,7 @@ export function teremok(
   return {
     command: process.execPath,
     args: [
-      ...[join(projectRoot, 'src/cli/teremok.ts'), 'run', '--kernel', kernel, '--append', cmdline],
+      ...[join(projectRoot, 'src/cli/bin/teremok.js'), 'run', '--kernel', kernel, '--append', cmdline],
       ...(initrd === undefined ? [] : ['--initrd', initrd]),
       ...['--memory', String(memoryMiB), '--serial', 'stdio', '--no-reboot'],
       ...(engine === undefined ? [] : ['--engine', engine]),

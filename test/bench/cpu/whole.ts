@@ -92,7 +92,7 @@ function measure(name: string, { command, args }: Launch, memoryMiB: number): Pr
  * memory, and count as what they are.
  * @param ramBytes size of the guest's RAM
  */
-function residentMemory(pid: number, ramBytes: number): { resident: number; inRam: number } {
+export function residentMemory(pid: number, ramBytes: number): { resident: number; inRam: number } {
   const mappings = [...readFileSync(`/proc/${pid}/smaps`, 'utf8').matchAll(MAPPING)].map(
     ([, start, end, access, resident]) => ({
       start: Number.parseInt(start as string, 16),

@@ -29,6 +29,7 @@
       (if (i32.eqz (i32.eqz (local.get 24)))
         (local.set 2 (i32.sub (local.get 2) (i32.const 4)))
         (if (i32.le_s (local.get 2) (i32.const 0))
+          (i32.store $spendingRecord (local.get 0))
           (local.set 25 (i64.extend_i32_s (local.get 24)))
           (local.set 26 (i64.extend_i32_u (i32.or (i32.shl (i32.eq (i32.wrap_i64 (local.get 17)) (i32.const -2147483648)) (i32.const 30)) (i32.shl (i32.eq (i32.and (i32.wrap_i64 (local.get 17)) (i32.const 15)) (i32.const 0)) (i32.const 3)))))
           (local.set 27 (i64.const 0))

@@ -56,6 +56,7 @@
       (if (i32.eqz (i32.eqz (local.get 34)))
         (local.set 2 (i32.sub (local.get 2) (i32.const 4)))
         (if (i32.le_s (local.get 2) (i32.const 0))
+          (i32.store $spendingRecord (local.get 0))
           (local.set 36 (i64.extend_i32_s (local.get 34)))
           (local.set 37 (i64.extend_i32_u (i32.or (i32.or (i32.shl (local.get 35) (i32.const 31)) (i32.shl (i32.xor (local.get 35) (i32.eq (i32.wrap_i64 (local.get 33)) (i32.const -2147483648))) (i32.const 30))) (i32.shl (i32.eq (i32.and (i32.wrap_i64 (local.get 33)) (i32.const 15)) (i32.const 0)) (i32.const 3)))))
           (local.set 38 (i64.const 0))

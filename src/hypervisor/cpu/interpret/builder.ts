@@ -3,6 +3,7 @@ import { type Encoding, FORM, type FormKind, type OperandSpec, operandBits } fro
 import { AF, ARITHMETIC, AUX, CF, OF, PF, SF, VM, ZF } from '../flags.ts';
 import { accessBytes, INT_LOADS, INT_STORES, loadFor, storeFor } from '../isa/accesses.ts';
 import type { Builder, Condition, Size, Val } from '../isa/builder.ts';
+import { isSettled } from '../isa/sse-arith.ts';
 import { CS, ES, gpr, RECORD, S, SEG, SS, segment, TLB } from '../layout.ts';
 import type { FunctionBuilder, FunctionRef, Label, Local } from '../wasm/function.ts';
 import { I32, I64, type LoadName, type StoreName, type ValType } from '../wasm/opcodes.ts';
@@ -733,6 +734,14 @@ export class InterpreterBuilder implements Builder {
   callFaulting(name: string, ...args: Val[]): void {
     this.#f.unlikely(this.#f.call(this.#function(name), ...args), () => this.#leave(LEAVE.fault));
   }
+  settledMxcsr(): Val {
+    return isSettled(this.#word(S.mxcsr));
+  }
+  wentExactly(): void {}
+  holdsNumbers(): boolean {
+    return false;
+  }
+  nowNumbers(): void {}
   system(name: string): void {
     // The routine looks at the form's operand size.
     this.traits.readsOpsize = true;

@@ -9,6 +9,7 @@ import {
   RECORDS,
   S,
 } from '../layout.ts';
+import { isDevicePage } from './physical-map.ts';
 
 /** A frame with code in one mode, and where the records of its instructions are found. */
 interface CodePage {
@@ -70,7 +71,8 @@ export class CodeCache {
     const page = { physical, mode, slots };
     this.#pages.push(page);
     this.#byKey.set(key, page);
-    if (mode !== CODE16) this.#view.setUint32(CODE_DIRECTORY.of(mode) + (physical >>> 12) * 4, slots, true);
+    if (mode !== CODE16 && !isDevicePage(physical))
+      this.#view.setUint32(CODE_DIRECTORY.of(mode) + (physical >>> 12) * 4, slots, true);
     return slots;
   }
 
@@ -176,7 +178,7 @@ export class CodeCache {
     for (const page of this.#pages) {
       bytes.fill(0, page.slots, page.slots + CODE_PAGES.bytes);
       this.#view.setBigInt64(CODE_MASK + (page.physical >>> 12) * 8, 0n, true);
-      if (page.mode !== CODE16)
+      if (page.mode !== CODE16 && !isDevicePage(page.physical))
         this.#view.setUint32(CODE_DIRECTORY.of(page.mode) + (page.physical >>> 12) * 4, 0, true);
     }
     for (const tail of this.#crossings.keys())

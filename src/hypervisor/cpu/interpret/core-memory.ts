@@ -1,4 +1,15 @@
-import { CODE_MASK, MAP, RAM, S, SCRATCH, TLB, TLB_FILLED, WATCH_VIEW } from '../layout.ts';
+import {
+  CODE_MASK,
+  MAP,
+  RAM,
+  S,
+  SCRATCH,
+  TLB,
+  TLB_FILLED,
+  TLB_LARGE,
+  TLB_WRITERS,
+  WATCH_VIEW,
+} from '../layout.ts';
 import type { FunctionBuilder, FunctionRef } from '../wasm/function.ts';
 import type { ModuleBuilder } from '../wasm/module.ts';
 import { I32, I64 } from '../wasm/opcodes.ts';
@@ -25,6 +36,17 @@ export function addMemory(
   const { translate } = paging;
   const watch = addWatch(m);
 
+  /** (linear): a page that is a fragment of a large one, by the last walk, comes into the TLB or that of fetches. */
+  const noteLarge = m.fn('noteLarge', [I64], [], (f, linear) => {
+    const large = f.let(state(f, S.walkFlags).and(12));
+    f.if(large.eqz(), () => f.return());
+    f.if(large.and(8), () => f.store('i32.store', S.tlbHuge, i32(1)));
+    const block = f.let(linear.wrap().shrU(22));
+    const byte = f.let(block.shrU(3));
+    const seen = f.load('i32.load8_u', byte, TLB_LARGE.base).or(i32(1).shl(block.and(7)));
+    f.store('i32.store8', byte, seen, TLB_LARGE.base);
+  });
+
   /** Puts a page, as MAP has it, into the TLB for the current view. */
   const fill = m.fn('fill', [I64, I32, I32], [], (f, linear, map, write) => {
     const index = f.let(
@@ -45,10 +67,18 @@ export function addMemory(
     const known = f.let(f.load('i64.load', entry, TLB.readTag).eq(tag));
     f.if(known.eqz(), () => f.store('i64.store', entry, i64(-1), TLB.writeTag));
     f.store('i64.store', entry, tag, TLB.readTag);
-    f.if(mayWrite, () => f.store('i64.store', entry, tag, TLB.writeTag));
+    f.if(mayWrite, () => {
+      f.store('i64.store', entry, tag, TLB.writeTag);
+      const writer = f.let(frame.shrU(12).shl(1));
+      const number = f.let(entry.sub(TLB.base).shrU(5).add(1));
+      const before = f.let(f.load('i32.load16_u', writer, TLB_WRITERS.base));
+      const other = before.ne(0).and(before.ne(number));
+      f.store('i32.store16', writer, select(other, i32(TLB_WRITERS.several), number), TLB_WRITERS.base);
+    });
     f.store('i32.store', entry, i32(RAM).add(frame).sub(tag.wrap()), TLB.addend);
     f.store('i32.store', entry, frame, TLB.physical);
     f.if(known, () => f.return());
+    f.run(noteLarge, linear);
     const count = f.let(state(f, S.tlbFilled));
     f.if(count.ltU(TLB_FILLED.capacity), () => {
       const flags = f.load('i32.load', S.walkFlags);

@@ -1,4 +1,4 @@
-import { CS, FETCH, MAP, S, SEG, segment } from '../layout.ts';
+import { CODE_DIRECTORY, CS, FETCH, MAP, S, SEG, segment } from '../layout.ts';
 import type { FunctionBuilder, FunctionRef } from '../wasm/function.ts';
 import type { ModuleBuilder } from '../wasm/module.ts';
 import { I32, I64 } from '../wasm/opcodes.ts';
@@ -17,7 +17,13 @@ export function addRun(m: ModuleBuilder, imports: CoreImports, translate: Functi
     const physical = f.let(page.wrap());
     const map = mapped(f, physical);
     f.set(map, select(map.and(MAP.read), map.and(-4096), physical.or(DEVICE_PAGE)));
-    const slots = f.let(f.call(imports.codePage, map));
+    const slots = f.local(I32, i32(0));
+    const mode = f.let(state(f, S.codeMode));
+    f.if(mode.ne(0).and(map.and(DEVICE_PAGE).eqz()), () => {
+      const directory = select(mode.eq(2), i32(CODE_DIRECTORY.of(2)), i32(CODE_DIRECTORY.of(1)));
+      f.set(slots, f.load('i32.load', directory.add(map.shrU(12).shl(2))));
+    });
+    f.if(slots.eqz(), () => f.set(slots, f.call(imports.codePage, map)));
     const index = linear
       .shrU(12)
       .wrap()
@@ -26,6 +32,7 @@ export function addRun(m: ModuleBuilder, imports: CoreImports, translate: Functi
     f.store('i64.store', entry, linear.and(-4096n).or(state64(f, S.fetchGeneration)));
     f.store('i32.store', entry, slots, 8);
     f.store('i32.store', entry, map, 12);
+    f.run(m.named('noteLarge'), linear);
     f.return(0);
   });
   m.export(fetch);

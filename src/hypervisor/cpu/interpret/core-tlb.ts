@@ -1,4 +1,13 @@
-import { FETCH, FETCH_VIEW_BYTES, S, TLB, TLB_FILLED, TLB_VIEW_BYTES } from '../layout.ts';
+import {
+  FETCH,
+  FETCH_VIEW_BYTES,
+  S,
+  TLB,
+  TLB_FILLED,
+  TLB_LARGE,
+  TLB_VIEW_BYTES,
+  TLB_WRITERS,
+} from '../layout.ts';
 import type { FunctionBuilder } from '../wasm/function.ts';
 import type { ModuleBuilder } from '../wasm/module.ts';
 import { I32, I64 } from '../wasm/opcodes.ts';
@@ -21,50 +30,68 @@ export function addFlush(m: ModuleBuilder): void {
   /** (keepGlobal) */
   const flush = m.fn('flush', [I32], [], (f, keepGlobal) => {
     clearFetch(f);
+    f.if(keepGlobal.eqz(), () => {
+      f.store('i32.store', S.tlbHuge, i32(0));
+      f.memoryFill(TLB_LARGE.base, 0, TLB_LARGE.bytes);
+    });
     const count = f.let(state(f, S.tlbFilled));
+    // What an earlier flush has kept needs no second look.
+    const first = f.let(state(f, S.tlbGlobal).mul(keepGlobal));
     f.store('i32.store', S.tlbFilled, i32(0));
+    f.store('i32.store', S.tlbGlobal, i32(0));
     f.if(count.gtU(TLB_FILLED.capacity), () => {
       f.memoryFill(TLB.base, 0xff, TLB.views * TLB_VIEW_BYTES);
       f.return();
     });
-    f.if(count.eqz(), () => f.return());
-    const at = f.local(I32, i32(TLB_FILLED.base));
-    const keep = f.local(I32, i32(TLB_FILLED.base));
+    const at = f.local(I32, i32(TLB_FILLED.base).add(first.shl(2)));
+    const keep = f.local(I32, at);
     const end = f.let(i32(TLB_FILLED.base).add(count.shl(2)));
-    f.loop((again) => {
-      const item = f.let(f.load('i32.load', at));
-      f.if(
-        keepGlobal.and(item.shrU(31)),
-        () => {
-          f.store('i32.store', keep, item);
-          f.set(keep, keep.add(4));
-        },
-        () => {
-          const entry = f.let(i32(TLB.base).add(item.and(0xffff).shl(5)));
-          f.store('i64.store', entry, i64(-1), TLB.readTag);
-          f.store('i64.store', entry, i64(-1), TLB.writeTag);
-        },
-      );
-      f.set(at, at.add(4));
-      f.brIf(again, at.ltU(end));
-    });
-    f.store('i32.store', S.tlbFilled, keep.sub(TLB_FILLED.base).shrU(2));
+    f.block((done) =>
+      f.loop((again) => {
+        f.brIf(done, at.geU(end));
+        const item = f.let(f.load('i32.load', at));
+        f.if(
+          keepGlobal.and(item.shrU(31)),
+          () => {
+            f.store('i32.store', keep, item);
+            f.set(keep, keep.add(4));
+          },
+          () => {
+            const entry = f.let(i32(TLB.base).add(item.and(0xffff).shl(5)));
+            f.store('i64.store', entry, i64(-1), TLB.readTag);
+            f.store('i64.store', entry, i64(-1), TLB.writeTag);
+          },
+        );
+        f.set(at, at.add(4));
+        f.br(again);
+      }),
+    );
+    const kept = f.let(keep.sub(TLB_FILLED.base).shrU(2));
+    f.store('i32.store', S.tlbFilled, kept);
+    f.store('i32.store', S.tlbGlobal, kept);
   });
   /** (linear): INVLPG, in every view; a large page goes whole. */
   const flushPage = m.fn('flushPage', [I64], [], (f, linear) => {
-    clearFetch(f);
+    f.store('i64.store', S.pageBase, i64(1));
     const tag = f.let(linear.and(-4096n));
+    const page = f.let(linear.shrU(12).wrap());
+    for (let view = 0; view < FETCH.views; view++) {
+      const index = page.and(FETCH.entries - 1);
+      const entry = i32(FETCH.base + view * FETCH_VIEW_BYTES).add(index.mul(FETCH.stride));
+      f.store('i64.store', entry, i64(-1));
+    }
     for (let view = 0; view < TLB.views; view++) {
-      const index = linear
-        .shrU(12)
-        .wrap()
-        .and(TLB.entries - 1);
+      const index = page.and(TLB.entries - 1);
       const entry = f.let(i32(TLB.base + view * TLB_VIEW_BYTES).add(index.mul(TLB.stride)));
       f.if(f.load('i64.load', entry, TLB.readTag).eq(tag), () => {
         f.store('i64.store', entry, i64(-1), TLB.readTag);
         f.store('i64.store', entry, i64(-1), TLB.writeTag);
       });
     }
+    const block = f.let(linear.wrap().shrU(22));
+    const seen = f.load('i32.load8_u', block.shrU(3), TLB_LARGE.base).shrU(block.and(7)).and(1);
+    f.if(seen.or(state(f, S.tlbHuge)).eqz(), () => f.return());
+    clearFetch(f);
     const count = f.let(state(f, S.tlbFilled));
     f.if(count.gtU(TLB_FILLED.capacity), () => {
       f.run(flush, 0);
@@ -91,6 +118,19 @@ export function addFlush(m: ModuleBuilder): void {
   });
   /** (frame, bytes): no view may write there unnoticed any more, for it holds code now, or its writes are followed. */
   const protect = m.fn('protect', [I32, I32], [], (f, frame, bytes) => {
+    f.if(bytes.eq(4096), () => {
+      const writer = f.let(frame.shrU(12).shl(1));
+      const number = f.let(f.load('i32.load16_u', writer, TLB_WRITERS.base));
+      f.store('i32.store16', writer, i32(0), TLB_WRITERS.base);
+      f.if(number.eqz(), () => f.return());
+      f.if(number.ne(TLB_WRITERS.several), () => {
+        const entry = f.let(i32(TLB.base).add(number.sub(1).shl(5)));
+        f.if(f.load('i32.load', entry, TLB.physical).eq(frame), () =>
+          f.store('i64.store', entry, i64(-1), TLB.writeTag),
+        );
+        f.return();
+      });
+    });
     const at = f.local(I32, i32(TLB.base));
     const full = state(f, S.tlbFilled).gtU(TLB_FILLED.capacity);
     f.if(

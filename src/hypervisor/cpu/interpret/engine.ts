@@ -61,7 +61,9 @@ let generated:
 function interpreterModule(folder: string | undefined): NonNullable<typeof generated> {
   if (!generated) {
     const interpreter = keptInterpreter(folder);
-    generated = { interpreter, module: new WebAssembly.Module(interpreter.bytes) };
+    const module = new WebAssembly.Module(interpreter.bytes);
+    // V8 has a copy of its own of the bytes.
+    generated = { interpreter: { ...interpreter, bytes: new Uint8Array() }, module };
   }
   return generated;
 }
@@ -111,6 +113,8 @@ export class Interpreter implements CpuEngine, MemoryMapping {
   #stopRequested = false;
   #running = false;
   /** How often code was overwritten since the module was entered. */
+  /** Routines of cpu/system that handlers asked for. */
+  #routineCalls = 0;
   #rewrites = 0;
   /** That was too often for one slice. */
   #slow = false;
@@ -187,6 +191,7 @@ export class Interpreter implements CpuEngine, MemoryMapping {
     this.#bytes.fill(0xff, WATCH_VIEW, WATCH_VIEW + TLB_VIEW_BYTES);
     this.view.setBigInt64(S.a20Mask, -1n, true);
     this.view.setUint32(S.tlbFilled, 0, true);
+    this.view.setUint32(S.tlbGlobal, 0, true);
     this.view.setInt32(S.tscFast, options.platform.elapsed ? 1 : 0, true);
     this.view.setBigInt64(S.pageBase, 1n, true);
     this.context = makeContext({
@@ -236,6 +241,7 @@ export class Interpreter implements CpuEngine, MemoryMapping {
       decoded: count(S.decodedInstructions),
       codeInvalidations: count(S.codeInvalidations),
       codeCacheFlushes: this.#cache.flushes,
+      systemRoutines: this.#routineCalls,
       ...this.#tier?.counters(),
     };
   }
@@ -624,6 +630,7 @@ export class Interpreter implements CpuEngine, MemoryMapping {
   #system(): number {
     const { view } = this;
     this.#counted = true;
+    this.#routineCalls += 1;
     const record = view.getUint32(S.record, true);
     const patched =
       view.getUint32(S.patchedRecord, true) === record ? view.getUint32(S.patchedHandler, true) : 0;

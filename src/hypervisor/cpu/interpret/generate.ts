@@ -9,11 +9,22 @@ import { addCore } from './core.ts';
 import { type Core, HANDLER, HANDLER_TABLE } from './core-parts.ts';
 import { addRuntime } from './runtime/index.ts';
 
-/** A generated handler: the form it was made for, and what its record means to TypeScript. */
-export interface Handler {
+/** A generated handler: the form it was made for, and whether a run ends with it. */
+export class Handler {
   readonly form: Form;
-  readonly info: FormInfo;
   readonly ends: boolean;
+  #info: FormInfo | undefined;
+
+  constructor(form: Form, ends: boolean) {
+    this.form = form;
+    this.ends = ends;
+  }
+
+  /** What its record means to TypeScript: few of thousands are ever asked. */
+  get info(): FormInfo {
+    this.#info ??= formInfo(this.form);
+    return this.#info;
+  }
 }
 
 /** The interpreter: its module's bytes and the tables that go with them. */
@@ -182,8 +193,7 @@ export function reviveInterpreter(
     const [number, long, opsize, form, ends] = described;
     const encoding = table.encodings[number];
     if (!encoding) throw new RangeError('another table');
-    const of = { encoding, long, opsize, form };
-    return { form: of, info: formInfo(of), ends };
+    return new Handler({ encoding, long, opsize, form }, ends);
   });
   const routines = [...description.routines];
   const shared = { core, runtime: new Map(description.runtime), routine: routineNumbers(routines), handlers };
@@ -292,7 +302,7 @@ function generateEncoding(encoding: Encoding, m: ModuleBuilder, shared: Shared):
       throw new Error(`${name}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
     }
     const slot = m.element(ref);
-    handlers[slot] = { form, info: formInfo(form), ends: traits.ends };
+    handlers[slot] = new Handler(form, traits.ends);
     encoding.handlers[key] = slot;
     made.push({ form, traits, slot });
   }

@@ -98,7 +98,7 @@ export function addPaging(m: ModuleBuilder): { translate: FunctionRef } {
       f.store(
         'i32.store',
         S.walkFlags,
-        f.load('i32.load', S.walkFlags).and(4).or(global).or(writeToo.shl(1)),
+        f.load('i32.load', S.walkFlags).and(12).or(global).or(writeToo.shl(1)),
       );
       f.return(i64(0));
     },
@@ -129,7 +129,7 @@ export function addPaging(m: ModuleBuilder): { translate: FunctionRef } {
         // Bits 12 (PAT) excepted, a large page's low address bits are reserved.
         const low = offsetMask & ~0x1fffn;
         f.unlikely(entry.and(low).ne(0n), () => f.returnCall(pageFault, linear, access, i32(9)));
-        f.store('i32.store', S.walkFlags, i32(4));
+        f.store('i32.store', S.walkFlags, i32(level === 2 ? 12 : 4));
       } else {
         f.store('i32.store', S.walkFlags, i32(0));
       }

@@ -28,6 +28,9 @@ export type RuntimeName = string;
  * happen at the call (they return locals); arithmetic is a pure expression
  * evaluated at each use, so share it with `let`.
  */
+/** Lanes of a vector register: the lowest single or double, or all. */
+export type FloatLanes = 'ss' | 'sd' | 'ps' | 'pd';
+
 export interface Builder {
   /** Operand size of this form in bits, from prefixes: 16, 32 or 64 (for `b` operands rows read 8 from `operandSize(i)`). */
   readonly opsize: 16 | 32 | 64;
@@ -164,6 +167,17 @@ export interface Builder {
    * (fault fields are set, nothing else changed).
    */
   callFaulting(name: RuntimeName, ...args: Val[]): void;
+  /** 1 when MXCSR rounds to nearest, masks everything and has PE set, and nothing odd was met that `holdsNumbers` does not know of. */
+  settledMxcsr(): Val;
+  /** What was computed the exact way may have given or met NaNs or denormals, or changed MXCSR. */
+  wentExactly(): void;
+  /**
+   * Whether a vector register that is operand `index` is known to hold numbers (no NaN), none of them denormal, in those
+   * lanes, as long as `settledMxcsr` gives 1.
+   */
+  holdsNumbers(index: number, lanes: FloatLanes): boolean;
+  /** From here on it does, behind a check of it or by what it was computed from. */
+  nowNumbers(index: number, lanes: FloatLanes): void;
   /**
    * Leaves to TypeScript (cpu/system/): the named routine gets the record and
    * the state block, does the whole instruction including RIP, and the run ends.

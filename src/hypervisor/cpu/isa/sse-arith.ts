@@ -1,8 +1,7 @@
-import { S } from '../layout.ts';
 import type { Local } from '../wasm/function.ts';
 import { F32, F64, type ValType } from '../wasm/opcodes.ts';
 import { select, shuffle, simd } from '../wasm/value.ts';
-import type { Builder, Val } from './builder.ts';
+import type { Builder, FloatLanes, Val } from './builder.ts';
 import { type Instruction, type InstructionOptions, instruction } from './rows.ts';
 import { and, andnot, bitsOf, I32, i32, i64, imm8, keep, lanes, or, V128, xor } from './sse-common.ts';
 import { folded } from './sse-fold.ts';
@@ -46,10 +45,9 @@ export const SINGLE = PS;
 export const DOUBLE = PD;
 
 /** Round to nearest, PE set and masked, all else masked too; DAZ and FTZ do not matter to normal numbers. */
-export function settled(b: Builder): Val {
-  const mx = b.state('i32.load', S.mxcsr);
+export function isSettled(mxcsr: Val): Val {
   const looked = MXCSR.masks | (3 << MXCSR.rcShift) | MXCSR.pe;
-  return mx.and(looked).eq(MXCSR.masks | MXCSR.pe);
+  return mxcsr.and(looked).eq(MXCSR.masks | MXCSR.pe);
 }
 
 /** Twice the bits: the sign is gone, and the order of magnitudes stays. */
@@ -78,6 +76,9 @@ export const plainLanes = (t: Shape, v: Val): Val =>
   );
 export const allLanes = (t: Shape, mask: Val): Val => simd(`${t.integers}.all_true`, [mask], I32);
 
+const scalar = (t: Shape): FloatLanes => (t.bits === 32 ? 'ss' : 'sd');
+const packed = (t: Shape): FloatLanes => (t.bits === 32 ? 'ps' : 'pd');
+
 export type Operation = 'add' | 'sub' | 'mul' | 'div';
 
 /** Zero results that are exact: a sum of numbers that are not denormal, or a product (quotient) with a zero in it. */
@@ -100,13 +101,47 @@ function native(b: Builder, t: Shape, op: Operation, x: Val, y: Val): Local {
   return b.let(float(x).binary(op, float(y)));
 }
 
+/** Values and, where they are a register's, what is known of them: see Builder.holdsNumbers. */
+interface Operands {
+  readonly x: Val;
+  readonly y: Val;
+  readonly known: { readonly x: boolean; readonly y: boolean };
+}
+
+function operandsOf(b: Builder, lanes: FloatLanes): Operands {
+  const y = b.read(1);
+  const x = b.read(0);
+  return { x, y, known: { x: b.holdsNumbers(0, lanes), y: b.holdsNumbers(1, lanes) } };
+}
+
+/**
+ * Takes a result that was computed the quick way where `settled` and `quick` hold; else, but for a zero that is
+ * exact, what `exactly` computes. Quick results are numbers that are not denormal.
+ */
+function quickOr(b: Builder, quick: Val, zero: Val, exactly: () => void): void {
+  b.unlikely(b.settledMxcsr().and(quick).eqz(), () => {
+    b.if(b.settledMxcsr().and(zero).eqz(), () => {
+      exactly();
+      b.wentExactly();
+    });
+  });
+}
+
+/** The condition, and that none of the operands of which it is not known is denormal. */
+const andNot = (condition: Val, unknown: readonly Val[]): Val =>
+  unknown.reduce((all, denormal) => all.and(denormal.eqz()), condition);
+
 /** Scalar `op`; gives the result's float. May raise #XM. */
-export function scalarArithmetic(b: Builder, t: Shape, op: Operation, x: Val, y: Val): Val {
+function scalarArithmetic(b: Builder, t: Shape, op: Operation, { x, y, known }: Operands): Val {
   const r = native(b, t, op, x, y);
   const i1 = (p: Val, q: Val): Val => p.and(q);
-  const good = isPlain(t, r).or(exactZero(op, isZero, i1, (p, q) => p.or(q), r, x, y));
-  const denormal = isDenormalScalar(t, x).or(isDenormalScalar(t, y));
-  b.unlikely(settled(b).and(good).and(denormal.eqz()).eqz(), () => {
+  const denormal = { x: isDenormalScalar(t, x), y: isDenormalScalar(t, y) };
+  const unknown = [...(known.x ? [] : [denormal.x]), ...(known.y ? [] : [denormal.y])];
+  const zero = andNot(
+    exactZero(op, isZero, i1, (p, q) => p.or(q), r, x, y),
+    [denormal.x, denormal.y],
+  );
+  quickOr(b, andNot(isPlain(t, r), unknown), zero, () => {
     b.callFaulting(`sseScalar${t.bits}`, i32(LANE_OP[op]), bitsOf(x), bitsOf(y));
     b.set(r, b.state(t.bits === 32 ? 'f32.load' : 'f64.load', SSE.result));
   });
@@ -114,22 +149,17 @@ export function scalarArithmetic(b: Builder, t: Shape, op: Operation, x: Val, y:
 }
 
 /** Packed `op`. May raise #XM. */
-function packedArithmetic(b: Builder, t: Shape, op: Operation, x: Val, y: Val): Val {
+function packedArithmetic(b: Builder, t: Shape, op: Operation, { x, y, known }: Operands): Val {
   const r = b.let(simd(`${t.shape}.${op}`, [x, y]));
-  const good = or(
-    plainLanes(t, r),
-    exactZero(op, (v) => zeroLanes(t, v), and, or, r, x, y),
-  );
-  const denormal = or(denormalLanes(t, x), denormalLanes(t, y));
-  b.unlikely(
-    settled(b)
-      .and(allLanes(t, andnot(good, denormal)))
-      .eqz(),
-    () => {
-      b.callFaulting(`ssePacked${t.bits}`, i32(LANE_OP[op] * 0x101), x, y);
-      b.set(r, b.state('v128.load', SSE.result));
-    },
-  );
+  const denormal = { x: denormalLanes(t, x), y: denormalLanes(t, y) };
+  const unknown = [...(known.x ? [] : [denormal.x]), ...(known.y ? [] : [denormal.y])];
+  const quick = unknown.reduce(andnot, plainLanes(t, r));
+  const zeros = exactZero(op, (v) => zeroLanes(t, v), and, or, r, x, y);
+  const good = andnot(or(plainLanes(t, r), zeros), or(denormal.x, denormal.y));
+  quickOr(b, allLanes(t, quick), allLanes(t, good), () => {
+    b.callFaulting(`ssePacked${t.bits}`, i32(LANE_OP[op] * 0x101), x, y);
+    b.set(r, b.state('v128.load', SSE.result));
+  });
   return r;
 }
 
@@ -142,12 +172,14 @@ function addSub(b: Builder, t: Shape): void {
   const good = or(plainLanes(t, r), zeroLanes(t, r));
   const denormal = or(denormalLanes(t, x), denormalLanes(t, y));
   b.unlikely(
-    settled(b)
+    b
+      .settledMxcsr()
       .and(allLanes(t, andnot(good, denormal)))
       .eqz(),
     () => {
       b.callFaulting(`ssePacked${t.bits}`, i32(LANE_OP.sub | (LANE_OP.add << 8)), x, y);
       b.set(r, b.state('v128.load', SSE.result));
+      b.wentExactly();
     },
   );
   b.write(0, r);
@@ -164,35 +196,53 @@ function horizontal(b: Builder, t: Shape, op: 'add' | 'sub'): void {
   const x = b.read(0);
   const first = b.let(shuffle(x, y, EVEN[t.bits]));
   const second = b.let(shuffle(x, y, ODD[t.bits]));
-  b.write(0, packedArithmetic(b, t, op, first, second));
+  b.write(0, packedArithmetic(b, t, op, { x: first, y: second, known: { x: false, y: false } }));
 }
 
 function packedRoot(b: Builder, t: Shape): void {
   const y = b.read(1);
   const r = b.let(simd(`${t.shape}.sqrt`, [y]));
-  const good = andnot(or(plainLanes(t, r), zeroLanes(t, r)), denormalLanes(t, y));
-  b.unlikely(settled(b).and(allLanes(t, good)).eqz(), () => {
+  const denormal = denormalLanes(t, y);
+  const quick = b.holdsNumbers(1, packed(t)) ? plainLanes(t, r) : andnot(plainLanes(t, r), denormal);
+  const good = andnot(or(plainLanes(t, r), zeroLanes(t, r)), denormal);
+  quickOr(b, allLanes(t, quick), allLanes(t, good), () => {
     b.callFaulting(`ssePacked${t.bits}`, i32(LANE_OP.sqrt * 0x101), y, y);
     b.set(r, b.state('v128.load', SSE.result));
   });
   b.write(0, r);
+  b.nowNumbers(0, packed(t));
 }
 
 function scalarRoot(b: Builder, t: Shape): void {
   const y = b.read(1);
   const r = b.let(y.sqrt());
-  const good = isPlain(t, r).or(isZero(r)).and(isDenormalScalar(t, y).eqz());
-  b.unlikely(settled(b).and(good).eqz(), () => {
+  const denormal = isDenormalScalar(t, y);
+  const quick = andNot(isPlain(t, r), b.holdsNumbers(1, scalar(t)) ? [] : [denormal]);
+  quickOr(b, quick, andNot(isZero(r), [denormal]), () => {
     b.callFaulting(`sseScalar${t.bits}`, i32(LANE_OP.sqrt), bitsOf(y), bitsOf(y));
     b.set(r, b.state(t.bits === 32 ? 'f32.load' : 'f64.load', SSE.result));
   });
   b.write(0, r);
+  b.nowNumbers(0, scalar(t));
 }
 
 /** Comparisons, MIN and MAX raise nothing but IE for NaNs and DE for denormals; without either, MXCSR does not matter. */
 function scalarOrdered(t: Shape, x: Val, y: Val): Val {
   const odd = isDenormalScalar(t, x).or(isDenormalScalar(t, y));
   return x.ne(x).or(y.ne(y)).or(odd).eqz();
+}
+
+/** Does something the exact way where the operands, registers 0 and 1, are not known to be, or not found to be, numbers that are not denormal. */
+function unlessOrdered(b: Builder, lanes: FloatLanes, ordered: Val, exactly: () => void): void {
+  const way = (): void => {
+    exactly();
+    b.wentExactly();
+  };
+  if (b.holdsNumbers(0, lanes) && b.holdsNumbers(1, lanes))
+    b.unlikely(b.settledMxcsr().eqz(), () => b.if(ordered.eqz(), way));
+  else b.unlikely(ordered.eqz(), way);
+  b.nowNumbers(0, lanes);
+  b.nowNumbers(1, lanes);
 }
 
 /** All lanes of x and y are numbers and none is denormal. */
@@ -206,22 +256,24 @@ function packedMinMax(b: Builder, t: Shape, op: 'min' | 'max'): void {
   const x = b.read(0);
   // pmin(a, b) is b < a ? b : a.
   const r = b.let(simd(`${t.shape}.p${op}`, [y, x]));
-  b.unlikely(packedOrdered(t, x, y).eqz(), () => {
+  unlessOrdered(b, packed(t), packedOrdered(t, x, y), () => {
     b.callFaulting(`ssePacked${t.bits}`, i32(LANE_OP[op] * 0x101), x, y);
     b.set(r, b.state('v128.load', SSE.result));
   });
   b.write(0, r);
+  b.nowNumbers(0, packed(t));
 }
 
 function scalarMinMax(b: Builder, t: Shape, op: 'min' | 'max'): void {
   const y = b.read(1);
   const x = b.read(0);
   const r = b.let(select(op === 'min' ? x.lt(y) : x.gt(y), x, y));
-  b.unlikely(scalarOrdered(t, x, y).eqz(), () => {
+  unlessOrdered(b, scalar(t), scalarOrdered(t, x, y), () => {
     b.callFaulting(`sseScalar${t.bits}`, i32(LANE_OP[op]), bitsOf(x), bitsOf(y));
     b.set(r, b.state(t.bits === 32 ? 'f32.load' : 'f64.load', SSE.result));
   });
   b.write(0, r);
+  b.nowNumbers(0, scalar(t));
 }
 
 /** Bits of a predicate's row in PREDICATES: whether it is true of less (bit 0), equal, greater numbers. */
@@ -280,7 +332,7 @@ function compareToFlags(b: Builder, t: Shape, op: 'comis' | 'ucomis'): void {
   const zf = b.let(x.eq(y));
   const cf = b.let(x.lt(y));
   const pf = b.local(I32, 0);
-  b.unlikely(scalarOrdered(t, x, y).eqz(), () => {
+  unlessOrdered(b, scalar(t), scalarOrdered(t, x, y), () => {
     b.callFaulting(`sseScalar${t.bits}`, i32(LANE_OP[op]), bitsOf(x), bitsOf(y));
     const truth = b.state('i32.load', SSE.result);
     b.set(zf, truth.and(1));
@@ -310,31 +362,32 @@ const sse = (cpuid: string): InstructionOptions => ({ cpuid, unit: 'sse' });
 function family(
   stem: string,
   opcode: string,
-  packed: (b: Builder, t: Shape) => void,
-  scalar: (b: Builder, t: Shape) => void,
+  whole: (b: Builder, t: Shape) => void,
+  lowest: (b: Builder, t: Shape) => void,
   operands = '',
   access = '',
 ): Instruction[] {
   return [
-    instruction(`${stem}ps`, `NP 0F ${opcode} Vx${access},Wx${operands}`, (b) => packed(b, PS), sse('SSE')),
-    instruction(`${stem}pd`, `66 0F ${opcode} Vx${access},Wx${operands}`, (b) => packed(b, PD), sse('SSE2')),
-    instruction(`${stem}ss`, `F3 0F ${opcode} Vss,Wss${operands}`, (b) => scalar(b, PS), sse('SSE')),
-    instruction(`${stem}sd`, `F2 0F ${opcode} Vsd,Wsd${operands}`, (b) => scalar(b, PD), sse('SSE2')),
+    instruction(`${stem}ps`, `NP 0F ${opcode} Vx${access},Wx${operands}`, (b) => whole(b, PS), sse('SSE')),
+    instruction(`${stem}pd`, `66 0F ${opcode} Vx${access},Wx${operands}`, (b) => whole(b, PD), sse('SSE2')),
+    instruction(`${stem}ss`, `F3 0F ${opcode} Vss,Wss${operands}`, (b) => lowest(b, PS), sse('SSE')),
+    instruction(`${stem}sd`, `F2 0F ${opcode} Vsd,Wsd${operands}`, (b) => lowest(b, PD), sse('SSE2')),
   ];
+}
+
+/** Writes a result of which, and of whose operands, all is known now. */
+function arithmetic(b: Builder, lanes: FloatLanes, result: Val): void {
+  b.nowNumbers(1, lanes);
+  b.write(0, result);
+  b.nowNumbers(0, lanes);
 }
 
 function binaryFamily(op: Operation, opcode: string): Instruction[] {
   return family(
     op,
     opcode,
-    (b, t) => {
-      const y = b.read(1);
-      b.write(0, packedArithmetic(b, t, op, b.read(0), y));
-    },
-    (b, t) => {
-      const y = b.read(1);
-      b.write(0, scalarArithmetic(b, t, op, b.read(0), y));
-    },
+    (b, t) => arithmetic(b, packed(t), packedArithmetic(b, t, op, operandsOf(b, packed(t)))),
+    (b, t) => arithmetic(b, scalar(t), scalarArithmetic(b, t, op, operandsOf(b, scalar(t)))),
   );
 }
 

@@ -4,7 +4,7 @@ import { F32, F64 } from '../wasm/opcodes.ts';
 import { select, simd } from '../wasm/value.ts';
 import type { Builder, Val } from './builder.ts';
 import { type Instruction, type InstructionOptions, instruction } from './rows.ts';
-import { DOUBLE, denormalLanes, isDenormalScalar, SINGLE, settled } from './sse-arith.ts';
+import { DOUBLE, denormalLanes, isDenormalScalar, SINGLE } from './sse-arith.ts';
 import {
   andnot,
   bitsOf,
@@ -59,6 +59,7 @@ function fromInteger(b: Builder, bits: 32 | 64): void {
     });
   }
   b.write(0, r);
+  b.nowNumbers(0, bits === 32 ? 'ss' : 'sd');
 }
 
 /** CVT(T)SS2SI and CVT(T)SD2SI. */
@@ -121,7 +122,7 @@ function narrow(b: Builder): void {
     .ge(2 ** -125)
     .and(size.lt(Infinity))
     .or(x.eq(0));
-  b.unlikely(settled(b).and(plain).eqz(), () => {
+  b.unlikely(b.settledMxcsr().and(plain).eqz(), () => {
     b.callFaulting('sseNarrowScalar', bitsOf(x));
     b.set(r, b.state('f32.load', SSE.result));
   });
@@ -138,7 +139,8 @@ function narrowPacked(b: Builder, x: Val): Val {
   );
   const good = or(inRange, simd('f64x2.eq', [x, lanes(64, [0])]));
   b.unlikely(
-    settled(b)
+    b
+      .settledMxcsr()
       .and(simd('i64x2.all_true', [good], I32))
       .eqz(),
     () => {

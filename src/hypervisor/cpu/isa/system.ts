@@ -1,5 +1,6 @@
 import { AC, DF, ID, IF, IOPL, NT, RF, TF, VM } from '../flags.ts';
 import { CS, DS, ES, FS, GS, S, SEG, SS, segment } from '../layout.ts';
+import { I32 } from '../wasm/opcodes.ts';
 import { i32, type Value } from '../wasm/value.ts';
 import type { Builder } from './builder.ts';
 import { type Instruction, instruction } from './rows.ts';
@@ -136,12 +137,71 @@ function sysret(b: Builder): void {
   b.jump(b.gpr(1, 64));
 }
 
-/** IRET; within 64-bit code, and from there to 64-bit code of level 3, without leaving. */
+/** IRET; within 64-bit or 32-bit code, and from there to such code of level 3, without leaving. */
 function iret(b: Builder): void {
-  if (!b.long || b.opsize !== 64) return b.system('iret');
-  b.if(b.call('returnLong').eqz(), () => b.system('iret'));
+  if (b.opsize !== (b.long ? 64 : 32)) return b.system('iret');
+  b.if(b.call(b.long ? 'returnLong' : 'returnProtected').eqz(), () => b.system('iret'));
   b.jump(b.state('i64.load', S.rip));
 }
+
+/** INT n; in 32-bit code without leaving. */
+function softwareInterrupt(b: Builder): void {
+  if (b.long) return b.system('int');
+  const vector = b.immediate(0, I32).and(0xff);
+  b.if(b.call('enterSoftware', vector, b.nextRip()).eqz(), () => b.system('int'));
+  b.jump(b.state('i64.load', S.rip));
+}
+
+/** SYSENTER and SYSEXIT, in 32-bit code without leaving. */
+const fastCall =
+  (name: string, way: string) =>
+  (b: Builder): void => {
+    if (b.long) return b.system(name);
+    b.if(b.call(way).eqz(), () => b.system(name));
+    b.jump(b.state('i64.load', S.rip));
+  };
+
+/** MOV from a segment register: of a general register here, 16 bits of memory are the routine's. */
+function movFromSegment(b: Builder): void {
+  if (b.isMemory(0)) return b.system('mov_from_sreg');
+  const selector = b.let(b.call('selectorOf', b.registerAddress(1)));
+  b.if(selector.ltS(0), () => b.system('mov_from_sreg'));
+  b.write(0, b.opsize === 64 ? selector.extendU() : selector);
+}
+
+/** MOV from CR0, CR2, CR3 and CR4 at level 0; CR8, which the local APIC has, is the routine's. */
+function movFromControl(b: Builder): void {
+  const at = b.registerAddress(1);
+  const known = [S.cr0, S.cr2, S.cr3, S.cr4].map((field) => at.eq(field)).reduce((any, one) => any.or(one));
+  b.if(b.state('i32.load', S.cpl).ne(0).or(known.eqz()), () => b.system('mov_from_cr'));
+  const value = b.call('controlRegister', at);
+  if (b.operandSize(0) === 32) b.write(0, value.wrap());
+  else b.write(0, b.long ? value : value.and(0xffff_ffffn));
+}
+
+/** MOV to DS, ES, FS or GS, where the descriptor is an ordinary one; CS and SS are the routine's, which tells of them before memory is read. */
+function movToSegment(b: Builder): void {
+  const at = b.registerAddress(0);
+  const routine = (): void => b.system('mov_to_sreg');
+  if (b.isMemory(1))
+    b.if(
+      at
+        .eq(segment(CS))
+        .or(at.eq(segment(SS)))
+        .or(at.gtU(segment(GS))),
+      routine,
+    );
+  b.if(b.call('loadData', at, b.read(1).and(0xffff)).eqz(), routine);
+}
+
+const popOf = (name: string, encoding: string, index: number): Instruction =>
+  instruction(`pop-${name}`, encoding, (b) => {
+    const top = b.top(b.opsize);
+    const selector = (b.opsize === 64 ? top.wrap() : top).and(0xffff);
+    const loaded = b.call('loadData', i32(segment(index)), selector);
+    b.if(loaded.eqz(), () => b.system(`pop_${name}`));
+    b.adjustStack(b.opsize / 8);
+  });
 
 const setAc =
   (name: string, on: number) =>
@@ -178,19 +238,19 @@ const writeBase =
 const FSGSBASE = { cpuid: 'FSGSBASE' } as const;
 
 const segmentInstructions: readonly Instruction[] = [
-  system('mov-to-sreg', '8E Sw:w,Ew'),
-  system('mov-from-sreg', '8C Ev:w,Sw'),
+  instruction('mov-to-sreg', '8E Sw:w,Ew', movToSegment),
+  instruction('mov-from-sreg', '8C Ev:w,Sw', movFromSegment),
   pushOf('es', '06 i64', ES),
   pushOf('cs', '0E i64', CS),
   pushOf('ss', '16 i64', SS),
   pushOf('ds', '1E i64', DS),
   pushOf('fs', '0F A0 d64', FS),
   pushOf('gs', '0F A8 d64', GS),
-  system('pop-es', '07 i64'),
+  popOf('es', '07 i64', ES),
   system('pop-ss', '17 i64'),
-  system('pop-ds', '1F i64'),
-  system('pop-fs', '0F A1 d64'),
-  system('pop-gs', '0F A9 d64'),
+  popOf('ds', '1F i64', DS),
+  popOf('fs', '0F A1 d64', FS),
+  popOf('gs', '0F A9 d64', GS),
   system('les', 'C4 /r Gv:w,M i64'),
   system('lds', 'C5 /r Gv:w,M i64'),
   system('lss', '0F B2 Gv:w,M'),
@@ -219,7 +279,7 @@ const segmentInstructions: readonly Instruction[] = [
 ];
 
 const controlInstructions: readonly Instruction[] = [
-  system('mov-from-cr', '0F 20 Rq:w,Cq'),
+  instruction('mov-from-cr', '0F 20 Rq:w,Cq', movFromControl),
   system('mov-to-cr', '0F 22 Cq:w,Rq'),
   system('mov-from-dr', '0F 21 Rq:w,Dq'),
   system('mov-to-dr', '0F 23 Dq:w,Rq'),
@@ -267,8 +327,8 @@ const generalInstructions: readonly Instruction[] = [
   instruction('rdpid', 'F3 0F C7 /7 Rq:w', (b) => b.raise(6)),
   instruction('syscall', '0F 05', syscall, { cpuid: 'SYSCALL' }),
   instruction('sysret', '0F 07 o64', sysret, { cpuid: 'SYSCALL' }),
-  instruction('sysenter', '0F 34', leave('sysenter'), { cpuid: 'SEP' }),
-  instruction('sysexit', '0F 35', leave('sysexit'), { cpuid: 'SEP' }),
+  instruction('sysenter', '0F 34', fastCall('sysenter', 'enterSysenter'), { cpuid: 'SEP' }),
+  instruction('sysexit', '0F 35', fastCall('sysexit', 'leaveSysexit'), { cpuid: 'SEP' }),
   instruction('cli', 'FA', cli),
   instruction('sti', 'FB', sti),
   instruction('pushf', '9C d64', pushFlags),
@@ -276,7 +336,7 @@ const generalInstructions: readonly Instruction[] = [
 ];
 
 const transferInstructions: readonly Instruction[] = [
-  system('int', 'CD Ib:r'),
+  instruction('int', 'CD Ib:r', softwareInterrupt),
   system('int3', 'CC'),
   system('int1', 'F1'),
   instruction('into', 'CE i64', (b) => b.if(b.of(), () => b.system('into'))),

@@ -4,10 +4,11 @@ import { BLOCKED, type InterruptKind, type InterruptSource } from '../engine.ts'
 import { writeRflags } from '../flags.ts';
 import { Interpreter } from '../interpret/engine.ts';
 import type { Tier, TierHost } from '../interpret/tier.ts';
-import { CS, gpr, RAM, S, SS, TR } from '../layout.ts';
+import { CS, DS, ES, FS, GS, gpr, RAM, S, SS, TR } from '../layout.ts';
 import { CpuidTable } from './cpuid.ts';
 import { CR0, CR4, EFER, setCpl, writeSegment } from './registers.ts';
 import { resetState } from './reset.ts';
+import { saveArchitecturalState } from './snapshot.ts';
 import { descriptor, gate } from './testbed.ts';
 
 const RAM_BYTES = 4 << 20;
@@ -189,6 +190,52 @@ export class Guest {
     return this;
   }
 
+  /** 32-bit protected mode, 4 MiB mapped to themselves and open to level 3; descriptors that are accessed already. */
+  protected32(level: 0 | 3, rip: number): this {
+    const flat = (access: number): bigint => descriptor(0, 0xfffff, access, 0xc);
+    for (const [selector, value] of [
+      [SELECTOR.code32Kernel, flat(0x9b)],
+      [SELECTOR.data0, flat(0x93)],
+      [SELECTOR.code32, flat(0xfb)],
+      [SELECTOR.data3, flat(0xf3)],
+      [SELECTOR.tss, descriptor(TSS, 0x67, 0x8b, 0)],
+    ] as const)
+      this.poke(GDT + (selector & ~7), value);
+    this.poke(TABLES, 0x87);
+    this.poke(TSS + 4, KERNEL_TOP);
+    this.poke(TSS + 8, SELECTOR.data0);
+    this.set(S.gdtrBase, GDT);
+    this.set(S.idtrBase, IDT);
+    this.view.setUint32(S.gdtrLimit, 0xff, true);
+    this.view.setUint32(S.idtrLimit, 0x7ff, true);
+    this.set(S.cr0, CR0.PE | CR0.ET | CR0.NE | CR0.WP | CR0.PG);
+    this.set(S.cr3, TABLES);
+    this.set(S.cr4, CR4.PSE | CR4.DE | CR4.OSFXSR);
+    this.set(S.efer, 0);
+    const holder = this.cpu.context;
+    writeSegment(holder, TR, { selector: SELECTOR.tss, base: BigInt(TSS), limit: 0x67, attributes: 0x8b });
+    const load = (index: number, selector: number, attributes: number): void =>
+      writeSegment(holder, index, {
+        selector,
+        base: 0n,
+        limit: 0xffff_ffff,
+        attributes: attributes | (level << 5),
+      });
+    load(CS, level === 0 ? SELECTOR.code32Kernel : SELECTOR.code32, 0xc09b);
+    for (const index of [SS, DS, ES]) load(index, level === 0 ? SELECTOR.data0 : SELECTOR.data3, 0xc093);
+    for (const index of [FS, GS])
+      writeSegment(holder, index, { selector: 0, base: 0n, limit: 0, attributes: 0 });
+    setCpl(holder, level);
+    this.setReg(4, level === 0 ? KERNEL_TOP - 0x800 : USER_TOP);
+    this.set(S.rip, rip);
+    writeRflags(this.view, 0x202);
+    this.cpu.stateChanged();
+    return this;
+  }
+  gate32(vector: number, offset: number, access = 0x8e): void {
+    this.poke(IDT + vector * 8, gate(SELECTOR.code32Kernel, offset, access));
+  }
+
   untilHalt(): void {
     for (let i = 0; i < 1000; i++) {
       const end = this.cpu.run(10_000);
@@ -197,4 +244,40 @@ export class Guest {
     }
     assert.fail('the guest does not halt');
   }
+}
+
+interface Outcome {
+  readonly end: string;
+  readonly state: unknown;
+  readonly stacks: Uint8Array;
+  readonly instructions: number;
+}
+
+/** Runs to HLT, or to a triple fault, as it is, or traced by an I/O breakpoint that nothing meets: then every routine takes the long way. */
+function outcome(guest: Guest, traced: boolean): Outcome {
+  if (traced) {
+    guest.set(S.dr, 0xfff0);
+    guest.set(S.dr + 56, 0x2_0401);
+  }
+  guest.cpu.stateChanged();
+  let end = 'budget';
+  for (let i = 0; i < 100 && end !== 'halted' && end !== 'triple-fault'; i++) end = guest.cpu.run(10_000);
+  guest.set(S.dr, 0);
+  guest.set(S.dr + 56, 0x400);
+  return {
+    end,
+    state: saveArchitecturalState(guest.view),
+    stacks: new Uint8Array(guest.view.buffer, RAM + 0x7000, 0x3000).slice(),
+    instructions: guest.cpu.instructions,
+  };
+}
+
+/**
+ * A guest comes to the same end by the short ways of cpu/interpret/runtime/system.ts and by the routines.
+ * @returns how many instructions of the first run were a routine's
+ */
+export function bothAlike(make: () => Guest): number {
+  const guest = make();
+  assert.deepEqual(outcome(guest, false), outcome(make(), true));
+  return guest.cpu.counters()['systemRoutines'] ?? 0;
 }

@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { AC, DF, IF, NT, RF, readRflags, writeRflags } from '../flags.ts';
-import { FS, RAM, S, SEG, segment } from '../layout.ts';
-import { GDT, Guest, KERNEL, KERNEL_TOP, SELECTOR, TABLES, USER, USER_TOP } from './guestbed.ts';
+import { FS, S, SEG, segment } from '../layout.ts';
+import { bothAlike, GDT, Guest, KERNEL, KERNEL_TOP, SELECTOR, TABLES, USER, USER_TOP } from './guestbed.ts';
 import { CR4 } from './registers.ts';
-import { saveArchitecturalState } from './snapshot.ts';
 
 /** A guest whose handlers count in r12 and return; vectors 8, 10-14, 17 have error codes. */
 function prepared(level: 0 | 3, code: string, handlers: Readonly<Record<number, string>>): Guest {
@@ -27,34 +26,6 @@ function prepared(level: 0 | 3, code: string, handlers: Readonly<Record<number, 
     guest.poke(at, guest.peek(at) | (1n << 40n));
   }
   return guest;
-}
-
-interface Outcome {
-  readonly state: unknown;
-  readonly stacks: Uint8Array;
-  readonly instructions: number;
-}
-
-/** Runs to HLT as it is, or traced by an I/O breakpoint that nothing meets: then every routine takes the long way. */
-function outcome(make: () => Guest, traced: boolean): Outcome {
-  const guest = make();
-  if (traced) {
-    guest.set(S.dr, 0xfff0);
-    guest.set(S.dr + 56, 0x2_0401);
-  }
-  guest.cpu.stateChanged();
-  guest.untilHalt();
-  guest.set(S.dr, 0);
-  guest.set(S.dr + 56, 0x400);
-  return {
-    state: saveArchitecturalState(guest.view),
-    stacks: new Uint8Array(guest.view.buffer, RAM + 0x7000, 0x3000).slice(),
-    instructions: guest.cpu.instructions,
-  };
-}
-
-function bothAlike(make: () => Guest): void {
-  assert.deepEqual(outcome(make, false), outcome(make, true));
 }
 
 describe('the short ways into and out of the kernel do what the routines do', () => {

@@ -2,7 +2,8 @@ import { FORM, type OperandSpec, operandBits } from '../decode/encoding.ts';
 import { AF, ARITHMETIC, CF, OF, PF, SF, ZF } from '../flags.ts';
 import { UNIT_BIT } from '../interpret/builder.ts';
 import { accessBytes, loadFor, storeFor } from '../isa/accesses.ts';
-import type { Builder, Condition, Size, Val } from '../isa/builder.ts';
+import type { Builder, Condition, FloatLanes, Size, Val } from '../isa/builder.ts';
+import { isSettled } from '../isa/sse-arith.ts';
 import { CS, ES, FLAT, FS, S, SEG, segment, TLB } from '../layout.ts';
 import { type FunctionBuilder, type Label, Local } from '../wasm/function.ts';
 import { F32, F64, I32, I64, type LoadName, type StoreName, V128, type ValType } from '../wasm/opcodes.ts';
@@ -26,6 +27,19 @@ import {
 } from './flags.ts';
 import type { RegionModule } from './module.ts';
 import type { FailedAccess } from './profile/site-counters.ts';
+
+const FLOAT_LANES = ['ss', 'sd', 'ps', 'pd'] as const satisfies readonly FloatLanes[];
+/** Moves between vector registers, and the lanes that keep what is known of them. */
+const MOVES = new Map<string, readonly FloatLanes[]>([
+  ['movaps', FLOAT_LANES],
+  ['movapd', FLOAT_LANES],
+  ['movups', FLOAT_LANES],
+  ['movupd', FLOAT_LANES],
+  ['movdqa', FLOAT_LANES],
+  ['movdqu', FLOAT_LANES],
+  ['movss', ['ss']],
+  ['movsd', ['sd']],
+]);
 
 /** A form that cannot be translated where it stands. */
 export class Untranslatable extends Error {}
@@ -74,6 +88,8 @@ export class RegionBuilder implements Builder {
   #ahead: readonly (readonly Access[])[] = [];
   #index = 0;
   readonly #windows: boolean;
+  /** What `settledMxcsr` gives, in regions that ask often. */
+  readonly #settledLocal: Local | undefined;
   /** Registers that are mutable locals while an `if` is open. */
   #mutableGprs = 0;
   #mutableXmms = 0;
@@ -84,7 +100,13 @@ export class RegionBuilder implements Builder {
     f: FunctionBuilder,
     module: RegionModule,
     flow: RegionFlow,
-    locals: { record: Local; pageBase: Local; view: Local; registers: RegisterHomes },
+    locals: {
+      record: Local;
+      pageBase: Local;
+      view: Local;
+      registers: RegisterHomes;
+      settled: Local | undefined;
+    },
     long: boolean,
     windows: boolean,
   ) {
@@ -95,9 +117,15 @@ export class RegionBuilder implements Builder {
     this.#pageBase = locals.pageBase;
     this.#view = locals.view;
     this.#registers = locals.registers;
+    this.#settledLocal = locals.settled;
     this.long = long;
     this.#windows = windows;
     this.environment = new Environment(long);
+  }
+
+  /** Looks whether MXCSR is settled, where nothing is known of numbers in registers. */
+  lookAtMxcsr(): void {
+    if (this.#settledLocal) this.#f.set(this.#settledLocal, isSettled(this.#f.load('i32.load', S.mxcsr)));
   }
 
   /** Begins with a block's instructions. */
@@ -120,6 +148,7 @@ export class RegionBuilder implements Builder {
       this.if(this.#f.load('i32.load', S.cpl), () => this.#bail('a privileged instruction'));
     if (instruction.unit) this.#requireUnit(UNIT_BIT[instruction.unit]);
     instruction.semantics(this);
+    this.#moved(instruction.name);
   }
 
   #requireUnit(bit: number): void {
@@ -232,6 +261,7 @@ export class RegionBuilder implements Builder {
     const { environment } = this;
     this.#setRegister(environment.xmms, this.#registers.xmms, n, this.#mutableXmms, value);
     environment.dirtyXmms |= 1 << n;
+    for (const kind of FLOAT_LANES) environment.numbers[kind] &= ~(1 << n);
   }
   #setRegister(
     values: (Val | undefined)[],
@@ -341,7 +371,14 @@ export class RegionBuilder implements Builder {
   }
   setState(name: StoreName, offset: number, value: Val): void {
     const register = registerAt(offset);
-    if (!register) return this.#f.store(name, offset, value);
+    if (!register) {
+      this.#f.store(name, offset, value);
+      if (offset === S.mxcsr) {
+        for (const kind of FLOAT_LANES) this.environment.numbers[kind] = 0;
+        this.lookAtMxcsr();
+      }
+      return;
+    }
     const bytes = accessBytes(name);
     if (register.file === 'gpr') {
       const narrow = bytes < 8 ? value.wrap() : value;
@@ -742,6 +779,7 @@ export class RegionBuilder implements Builder {
     for (const arm of alive) {
       joined.dirtyGprs |= arm.dirtyGprs;
       joined.dirtyXmms |= arm.dirtyXmms;
+      for (const kind of FLOAT_LANES) joined.numbers[kind] &= arm.numbers[kind];
       if (arm.flags !== before.flags) throw new Untranslatable('flags changed in an if');
     }
     return joined;
@@ -836,6 +874,39 @@ export class RegionBuilder implements Builder {
   }
   callFaulting(name: string, ...args: Val[]): void {
     this.#f.unlikely(this.#f.call(this.#module.runtime(name), ...args), () => this.#flow.bail(name));
+  }
+  settledMxcsr(): Val {
+    return this.#settledLocal ?? isSettled(this.#f.load('i32.load', S.mxcsr));
+  }
+  wentExactly(): void {
+    // Until the next look: what is known of registers is so of numbers that came the quick way.
+    if (this.#settledLocal) this.#f.set(this.#settledLocal, 0);
+  }
+  holdsNumbers(index: number, lanes: FloatLanes): boolean {
+    const n = this.#vectorNumber(index);
+    if (n === undefined || !this.#settledLocal) return false;
+    const { numbers } = this.environment;
+    const all = lanes === 'ss' ? numbers.ss | numbers.ps : lanes === 'sd' ? numbers.sd | numbers.pd : 0;
+    return (((all | numbers[lanes]) >> n) & 1) !== 0;
+  }
+  nowNumbers(index: number, lanes: FloatLanes): void {
+    const n = this.#vectorNumber(index);
+    if (n !== undefined) this.environment.numbers[lanes] |= 1 << n;
+  }
+  /** The vector register that an operand is. */
+  #vectorNumber(index: number): number | undefined {
+    const address = this.#i.registers[index];
+    const register = address === undefined ? undefined : registerAt(address);
+    return register?.file === 'xmm' ? register.number : undefined;
+  }
+  /** A move between vector registers: what is known of the one is known of the other. */
+  #moved(name: string): void {
+    const lanes = MOVES.get(name);
+    const to = this.#vectorNumber(0);
+    const from = this.#vectorNumber(1);
+    if (!lanes || to === undefined || from === undefined) return;
+    const { numbers } = this.environment;
+    for (const kind of lanes) if ((numbers[kind] >> from) & 1) numbers[kind] |= 1 << to;
   }
   system(name: string): void {
     this.#bail(name);

@@ -7,7 +7,7 @@ import {
   operandBits,
 } from '../decode/encoding.ts';
 import type { Builder, Condition, Size, Val } from '../isa/builder.ts';
-import { gpr, S, xmm } from '../layout.ts';
+import { FS, GS, gpr, S, segment, xmm } from '../layout.ts';
 import { type Label, Local } from '../wasm/function.ts';
 import {
   F32,
@@ -46,6 +46,8 @@ export interface Effects {
   readonly flagsWritten: 'none' | 'some' | 'all';
   /** Names of the runtime functions that it calls. */
   readonly calls: readonly string[];
+  /** Whether it has a quick way for a settled MXCSR: see Builder.settledMxcsr. */
+  readonly settles: boolean;
   /** Written inside of an `if`: registers by number, operands by index, flags. */
   readonly conditional: {
     readonly gprs: number;
@@ -68,7 +70,7 @@ export function operandType(spec: OperandSpec, bits: Size): ValType {
  * the x87 state and scratch.
  */
 const PURE =
-  /^(mulHighS|divide[US]|probeWrite|unitFault|mmxMark|traced|pdep.*|pext.*|sha\w+|sse(Scalar|Packed|ToInt|Round|FromInt|Dot|Narrow|Extend|FromPacked|Crc|Aes|Carryless|Min|Multiple|Compare|Rcp|Rsqrt)\w*|x87_\w+)$/;
+  /^(mulHighS|selectorOf|controlRegister|divide[US]|probeWrite|unitFault|mmxMark|traced|pdep.*|pext.*|sha\w+|sse(Scalar|Packed|ToInt|Round|FromInt|Dot|Narrow|Extend|FromPacked|Crc|Aes|Carryless|Min|Multiple|Compare|Rcp|Rsqrt)\w*|x87_\w+)$/;
 /** Those of them that reach guest memory through the slow path. */
 const IMPURE = /^(x87_(fldenv|fnstenv|fnsave|frstor|write80|fstp_m80|fbstp))$/;
 
@@ -99,6 +101,7 @@ class EffectsBuilder implements Builder {
   readonly conditionalOperands = new Set<number>();
   conditionalFlags = false;
   readonly calls = new Set<string>();
+  settles = false;
 
   constructor(encoding: Encoding, long: boolean, opsize: 16 | 32 | 64, form: FormKind) {
     this.#encoding = encoding;
@@ -350,8 +353,10 @@ class EffectsBuilder implements Builder {
     this.calls.add(name);
     if (!isPure(name)) this.#atMost('handler');
   }
-  call(name: string): Val {
+  call(name: string, ...[first]: Val[]): Val {
     this.#calls(name);
+    // Outside of 64-bit mode a region takes its segments to be flat, but for FS and GS.
+    if (name === 'loadData' && !this.long && !BASED.has(first?.known)) this.#atMost('leave');
     return this.#dummy(RESULTS.get(name) ?? (name.startsWith('sse') || name.startsWith('sha') ? V128 : I32));
   }
   run(name: string): void {
@@ -363,6 +368,16 @@ class EffectsBuilder implements Builder {
   callFaulting(name: string): void {
     this.#calls(name);
   }
+  settledMxcsr(): Val {
+    return this.#dummy(I32);
+  }
+  wentExactly(): void {
+    this.settles = true;
+  }
+  holdsNumbers(): boolean {
+    return false;
+  }
+  nowNumbers(): void {}
   system(_name: string): void {
     if (this.#depth === 0) this.#atMost('leave');
     this.#flows('ends');
@@ -381,7 +396,11 @@ const RESULTS = new Map<string, ValType>([
   ['pdep', I64],
   ['pext', I64],
   ['tscNow', I64],
+  ['controlRegister', I64],
 ]);
+
+/** Segment registers of which a region asks the base at each access. */
+const BASED = new Set<bigint | number | undefined>([segment(FS), segment(GS)]);
 
 /** Fields from which the engine derives how code runs. */
 const DERIVED = new Set<number>([S.cr0, S.cr3, S.cr4, S.efer, S.cpl, S.rip, S.codeMode]);
@@ -440,6 +459,7 @@ function find(encoding: Encoding, long: boolean, opsize: 16 | 32 | 64, form: For
     flagsRead: treatment !== 'native' || b.flagsRead,
     flagsWritten: treatment === 'native' ? b.flagsWritten : 'some',
     calls: treatment === 'native' ? [...b.calls] : [],
+    settles: treatment === 'native' && b.settles,
     conditional: {
       gprs: b.conditionalGprs,
       xmms: b.conditionalXmms,

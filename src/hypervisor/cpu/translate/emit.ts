@@ -11,7 +11,7 @@ import { DEFERRED, type Flags, lazyForm, SIZES } from './flags.ts';
 import { type RegionModule, storeLazy } from './module.ts';
 import type { SiteKind } from './profile/anatomy.ts';
 import type { FailedAccess, SiteCounters } from './profile/site-counters.ts';
-import type { Block, Region, Target } from './region.ts';
+import { type Block, isReturn, type Region, type Target } from './region.ts';
 
 /** What a region's code is made for. */
 export interface RegionContext {
@@ -28,7 +28,14 @@ export interface RegionContext {
   readonly sites?: SiteCounters | undefined;
   /** Address of a record for one instruction, with one behind it that resumes the region. */
   readonly record: (i: GuestInstruction) => Val;
+  /** Address of the OBSERVED cells in which an indirect branch tells where it goes, when that is out of the region. */
+  readonly observe: (i: GuestInstruction) => Val;
 }
+
+/** Cells for targets of one indirect branch, u32 each: offsets from the entry's page, 0 for none. */
+export const OBSERVED = { cells: 16, bytes: 64 } as const;
+/** Targets of an indirect branch that are compared with one by one; more are divided first. */
+const COMPARED = 3;
 
 /** Emits a region as one function (record) → code, of the interpreter's handler signature. */
 export function emitRegion(
@@ -55,6 +62,8 @@ class RegionEmitter implements RegionFlow {
   readonly #budget: Local;
   readonly #pageBase: Local;
   readonly #view: Local;
+  /** Whether MXCSR is settled: see Builder.settledMxcsr; 0 too behind a result that came the exact way. */
+  readonly #settled: Local | undefined;
   readonly #builder: RegionBuilder;
   readonly #gprs: (Local | undefined)[] = [];
   readonly #xmms: (Local | undefined)[] = [];
@@ -62,6 +71,8 @@ class RegionEmitter implements RegionFlow {
   readonly #exitAt: Local;
   readonly #entryBudget: Local;
   readonly #exitRetired: Local;
+  /** Where a RET of a recursive function goes back to, in regions that have one. */
+  readonly #returnTo: Local | undefined;
   #exit: Label = { depth: 0 };
   readonly #flagCode: Local;
   readonly #flagResult: Local;
@@ -83,6 +94,8 @@ class RegionEmitter implements RegionFlow {
     this.#budget = f.local(I32, f.load('i32.load', S.budget).sub(this.#ordinal));
     this.#pageBase = f.local(I64, f.load('i64.load', S.pageBase));
     this.#view = f.local(I32, f.load('i32.load', S.tlbView));
+    const settles = region.blocks.some((block) => block.instructions.some((i) => i.effects.settles));
+    this.#settled = settles ? f.local(I32) : undefined;
     this.#flagCode = f.local(I32);
     this.#flagResult = f.local(I64);
     this.#flagX = f.local(I64);
@@ -91,6 +104,7 @@ class RegionEmitter implements RegionFlow {
     this.#exitAt = f.local(I32);
     this.#entryBudget = f.local(I32);
     this.#exitRetired = f.local(I32);
+    this.#returnTo = region.blocks.some(isDispatch) ? f.local(I64) : undefined;
     this.#builder = new RegionBuilder(
       f,
       module,
@@ -100,6 +114,7 @@ class RegionEmitter implements RegionFlow {
         pageBase: this.#pageBase,
         view: this.#view,
         registers: { gprs: this.#gprs, xmms: this.#xmms },
+        settled: this.#settled,
       },
       context.long,
       context.windows,
@@ -117,6 +132,7 @@ class RegionEmitter implements RegionFlow {
     this.#count('entries');
     this.#context.sites?.entered(f);
     if (this.#context.count) f.set(this.#entryBudget, this.#budget);
+    this.#builder.lookAtMxcsr();
     this.#builder.environment = new Environment(this.#context.long);
     f.block((exit) => {
       this.#exit = exit;
@@ -213,6 +229,7 @@ class RegionEmitter implements RegionFlow {
   #body(block: Block): void {
     const builder = this.#builder;
     this.#block = block;
+    if (isDispatch(block)) return this.#dispatch(block);
     builder.beginBlock(block.instructions);
     for (const [index, i] of block.instructions.entries()) {
       this.#instruction = i;
@@ -237,11 +254,64 @@ class RegionEmitter implements RegionFlow {
   indirect(to: Val): void {
     const f = this.#f;
     const block = this.#block;
-    const { returns } = block;
+    const { returns, cases, dispatch } = block;
     const target = f.let(to);
     if (returns?.block) f.if(target.eq(this.#builder.rip(returns.at)), () => this.#behind(block, returns));
+    this.#choose(target, cases, (one) => this.#behind(block, one));
+    if (dispatch?.block && this.#returnTo) {
+      f.set(this.#returnTo, target);
+      return this.#behind(block, dispatch);
+    }
+    this.#tellTarget(target);
     const environment = new Environment(this.#context.long, this.#builder.environment);
     environment.retired += 1;
+    this.#count('indirect');
+    this.#leaving('indirect');
+    this.#leave(environment, target);
+  }
+
+  /** Goes where a target is one of `cases`, which are in ascending order. */
+  #choose(target: Val, cases: readonly Target[], go: (one: Target) => void): void {
+    const f = this.#f;
+    const inside = cases.filter((one) => one.block);
+    const middle = inside[inside.length >> 1];
+    if (inside.length <= COMPARED || !middle) {
+      for (const one of inside) f.if(target.eq(this.#builder.rip(one.at)), () => go(one));
+      return;
+    }
+    f.if(
+      target.ltU(this.#builder.rip(middle.at)),
+      () => this.#choose(target, inside.slice(0, inside.length >> 1), go),
+      () => this.#choose(target, inside.slice(inside.length >> 1), go),
+    );
+  }
+
+  /** Leaves the target of an indirect jump or call for whoever makes the region anew. */
+  #tellTarget(target: Val): void {
+    const f = this.#f;
+    const i = this.#instruction;
+    if (!i || isReturn(i)) return;
+    const cells = this.#context.observe(i);
+    const low = f.let(target.wrap());
+    const cell = low
+      .shrU(2)
+      .xor(low.shrU(6))
+      .and(OBSERVED.cells - 1);
+    f.store('i32.store', cells.add(cell.shl(2)), low.sub(this.#pageBase.wrap()));
+  }
+
+  /** A block that only finds the way back from a recursive function. */
+  #dispatch(block: Block): void {
+    const builder = this.#builder;
+    const { environment } = builder;
+    const target = this.#returnTo;
+    if (!target) throw new Error('a way back from nowhere');
+    this.#instruction = undefined;
+    this.#choose(target, block.cases, (one) => {
+      builder.nested(() => this.#edge(block, one, new Environment(this.#context.long, environment)));
+      this.#block = block;
+      this.#instruction = undefined;
+    });
     this.#count('indirect');
     this.#leaving('indirect');
     this.#leave(environment, target);
@@ -296,8 +366,8 @@ class RegionEmitter implements RegionFlow {
       return this.#leave(environment, rip);
     }
     const last = from.instructions.at(-1);
-    const page = target.at >> 12;
-    if (page !== 0 && last && page !== last.at >> 12)
+    const page = to.at >> 12;
+    if (page !== 0 && !isDispatch(to) && (!last || page !== last.at >> 12))
       f.unlikely(this.#elsewhere(page), () => {
         this.#leaving('moved', { to: target.at });
         this.#leaveRarely(environment, target.at);
@@ -307,9 +377,12 @@ class RegionEmitter implements RegionFlow {
       f.unlikely(this.#budget.leS(0), () => {
         this.#count('budget');
         this.#leaving('budget', { to: target.at });
-        this.#leaveRarely(environment, target.at);
+        f.store('i32.store', S.spendingRecord, this.#record);
+        if (isDispatch(to) && this.#returnTo) this.#leave(environment, this.#returnTo);
+        else this.#leaveRarely(environment, target.at);
       });
       this.#canonicalize(to, environment);
+      if (this.#settled) f.unlikely(this.#settled.eqz(), () => this.#builder.lookAtMxcsr());
       f.br(this.#label(this.#labels, to));
     } else if (isMerge(to)) {
       this.#canonicalize(to, environment);
@@ -367,6 +440,7 @@ class RegionEmitter implements RegionFlow {
     behind.addresses.forgetBehind(environment.addresses);
     this.#builder.environment = behind;
     f.set(this.#view, f.load('i32.load', S.tlbView));
+    this.#builder.lookAtMxcsr();
     for (let n = 0; n < 16; n++) {
       const home = this.#gprs[n];
       if (home) f.set(home, f.load('i64.load', gpr(n)));
@@ -479,6 +553,11 @@ class RegionEmitter implements RegionFlow {
       }
     }
   }
+}
+
+/** A block that finds the way back from a recursive function: see Block.dispatch. */
+function isDispatch(block: Block): boolean {
+  return block.instructions.length === 0;
 }
 
 function isMerge(block: Block): boolean {

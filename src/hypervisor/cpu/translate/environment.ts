@@ -1,4 +1,4 @@
-import type { Val } from '../isa/builder.ts';
+import type { FloatLanes, Val } from '../isa/builder.ts';
 import type { Local } from '../wasm/function.ts';
 import { Addresses } from './addresses.ts';
 import type { Flags } from './flags.ts';
@@ -25,6 +25,8 @@ export class Environment {
   dirtyGprs: number;
   dirtyXmms: number;
   flags: Flags;
+  /** Vector registers that hold numbers, none of them denormal, in these lanes, while MXCSR is settled: bits by number. */
+  readonly numbers: Record<FloatLanes, number>;
   /** Units found to work, bits of S.unitTrap. */
   units: number;
   /** Instructions retired since the budget was last brought up to date. */
@@ -43,6 +45,7 @@ export class Environment {
     this.dirtyGprs = from?.dirtyGprs ?? 0;
     this.dirtyXmms = from?.dirtyXmms ?? 0;
     this.flags = from?.flags ?? { kind: 'memory' };
+    this.numbers = from ? { ...from.numbers } : { ss: 0, sd: 0, ps: 0, pd: 0 };
     this.units = from?.units ?? 0;
     this.retired = from?.retired ?? 0;
     this.addresses = new Addresses(from?.addresses ?? long);

@@ -1,6 +1,7 @@
-import { MessageChannel, receiveMessageOnPort, Worker } from 'node:worker_threads';
+import { MessageChannel, receiveMessageOnPort } from 'node:worker_threads';
 import { describeInterpreter } from '../interpret/generate.ts';
 import type { Made, RegionMakerOptions, RegionRequest } from './maker.ts';
+import { makerWorker } from './maker-start.ts';
 import type { Asked, MakerSettings } from './maker-worker.ts';
 import { compilersStepBack } from './priorities.ts';
 
@@ -21,28 +22,25 @@ export interface MakerThread {
   end(): Promise<void>;
 }
 
-/** Of the thread's heap, so that many machines fit on a host. */
-const HEAP_MIB = { young: 16, old: 128 } as const;
-
 export function startMakerThread(options: RegionMakerOptions): MakerThread {
   const { memory, ramBytes, interpreter, count, profile } = options;
   compilersStepBack();
   const { port1: port, port2: theirs } = new MessageChannel();
   const description = describeInterpreter(interpreter);
-  const settings: MakerSettings = { memory, ramBytes, count, profile, description, port: theirs };
-  const worker = new Worker(new URL('./maker-worker.ts', import.meta.url), {
-    workerData: settings,
-    transferList: [theirs],
-    resourceLimits: { maxYoungGenerationSizeMb: HEAP_MIB.young, maxOldGenerationSizeMb: HEAP_MIB.old },
-    // Its messages are the machine's business, not the terminal's.
-    stderr: true,
-    stdout: true,
-  });
+  const settings: MakerSettings = {
+    memory,
+    ramBytes,
+    count,
+    profile,
+    description,
+    port: theirs,
+  };
+  const worker = makerWorker();
+  worker.postMessage(settings, [theirs]);
   let dead = false;
   worker.on('error', () => {
     dead = true;
   });
-  worker.unref();
   port.unref();
   return {
     get dead() {

@@ -2,12 +2,13 @@ import { CODE64, type CodeMode } from '../decode/decoder.ts';
 import type { GeneratedInterpreter } from '../interpret/generate.ts';
 import { isGeneratedLate } from '../interpret/generate.ts';
 import { codeAt, DEVICE_CODE } from '../interpret/physical-map.ts';
+import type { Val } from '../isa/builder.ts';
 import { CODE_DIRECTORY, RECORD, RECORDS } from '../layout.ts';
 import type { FunctionRef } from '../wasm/function.ts';
 import { I32 } from '../wasm/opcodes.ts';
 import { Untranslatable } from './builder.ts';
 import { type CodePageInfo, type GuestInstruction, RegionCode } from './code.ts';
-import { emitRegion } from './emit.ts';
+import { emitRegion, OBSERVED } from './emit.ts';
 import { RegionModule } from './module.ts';
 import { guessPage, type PagingState } from './page-walk.ts';
 import type { Anatomy } from './profile/anatomy.ts';
@@ -17,15 +18,19 @@ import { findRegion, type Region } from './region.ts';
 
 /** How large regions are: at first, for most code that is hot is not hot for long; and where much time goes. */
 export const LEVELS = [
-  { instructions: 100, callDepth: 1 },
-  { instructions: 300, callDepth: 3 },
+  { instructions: 100, callDepth: 1, recursion: false },
+  { instructions: 300, callDepth: 3, recursion: true },
 ] as const;
 /** Of the largest. */
 export const LIMITS = LEVELS[1];
 /** How far on the interpreter's instructions are followed from a hot region. */
 const CONTINUATIONS = 2;
+export const NOTHING_OBSERVED: Observed = new Map();
 /** Bytes of code that are watched together: see CODE_MASK. */
 const GRANULE = 64;
+
+/** Offsets from the page of a region's beginning: targets by the indirect branch. */
+export type Observed = ReadonlyMap<number, readonly number[]>;
 
 /** Code that is hot. */
 export interface RegionRequest {
@@ -39,6 +44,8 @@ export interface RegionRequest {
   readonly level: 0 | 1;
   /** Whether one look at the TLB may answer for several accesses: not where that failed often. */
   readonly windows: boolean;
+  /** Where its indirect jumps and calls were seen to go. */
+  readonly observed: Observed;
 }
 
 /** A region that was made, as plain data: it goes from thread to thread. */
@@ -50,6 +57,9 @@ export interface MadeRegion {
   /** The handler that the record had, and that the region leaves to. */
   readonly entryHandler: number;
   readonly instructions: number;
+  readonly observed: Observed;
+  /** Indirect jumps and calls that tell where they go: their offsets, and those of their cells in the module's records. */
+  readonly observers: readonly { readonly at: number; readonly cells: number }[];
   /** The code as it was translated, by granules of 64 bytes: frames' addresses, and their bytes one behind the other. */
   readonly granules: readonly number[];
   readonly code: Uint8Array;
@@ -105,6 +115,8 @@ interface Found {
   readonly entryHandler: number;
   readonly region: Region;
   readonly code: RegionCode;
+  readonly observed: Observed;
+  readonly observers: { at: number; cells: number }[];
   readonly mode: CodeMode;
   readonly physical: (index: number) => number;
   readonly seen: (at: number) => boolean;
@@ -168,7 +180,7 @@ export class RegionMaker {
 
   /** Finds the region of a request; gives where code goes on that leaves it, as far as it has been run. */
   #find(request: RegionRequest, into: Finding): RegionRequest[] {
-    const { linear, record, mode, level, windows } = request;
+    const { linear, record, mode, level, windows, observed } = request;
     into.taken.add(record);
     const pageAt = this.#pages(request);
     const { table } = this.#options.interpreter;
@@ -179,7 +191,8 @@ export class RegionMaker {
     });
     const seen = (at: number): boolean => this.#recordAt(pageAt, at) !== 0;
     const first = Number(linear & 0xfffn);
-    const region = findRegion(code, first, { ...LEVELS[level], seen });
+    const targets = (at: number): readonly number[] => observed.get(at) ?? [];
+    const region = findRegion(code, first, { ...LEVELS[level], seen, observed: targets });
     const instruction = code.instruction(first);
     // Racing with the processor the page may be another one by now: then it is asked for again.
     if (this.#recordAt(pageAt, first) !== record) return [];
@@ -193,6 +206,8 @@ export class RegionMaker {
         entryHandler: instruction.handler,
         region,
         code,
+        observed,
+        observers: [],
         mode,
         physical,
         seen,
@@ -201,7 +216,15 @@ export class RegionMaker {
     const behind = region?.continuations ?? (instruction ? [instruction.at + instruction.length] : []);
     const base = linear & ~0xfffn;
     return behind
-      .map((at) => ({ ...request, linear: base + BigInt(at), record: this.#recordAt(pageAt, at) }))
+      .map((at) => ({
+        linear: base + BigInt(at),
+        record: this.#recordAt(pageAt, at),
+        mode,
+        paging: request.paging,
+        level,
+        windows,
+        observed: NOTHING_OBSERVED,
+      }))
       .filter((next) => next.record !== 0);
   }
 
@@ -265,6 +288,7 @@ export class RegionMaker {
               records.push(this.#ownRecords(one.code, i));
               return module.records.add((records.length - 1) * 2 * RECORDS.bytes);
             },
+            observe: (i) => this.#observe(one, i, module, records),
           }),
         );
         module.m.export(ref, `r${n}`);
@@ -310,8 +334,20 @@ export class RegionMaker {
     return pair;
   }
 
+  /** Cells for an indirect branch, one set for all places in the region that it was taken into. */
+  #observe(one: Found, { at }: GuestInstruction, module: RegionModule, records: Uint8Array[]): Val {
+    let cells = one.observers.find((other) => other.at === at)?.cells;
+    if (cells === undefined) {
+      cells = records.length * OBSERVED.bytes;
+      records.push(new Uint8Array(OBSERVED.bytes));
+      one.observers.push({ at, cells });
+    }
+    return module.records.add(cells);
+  }
+
   #describe(found: Found, sites: SiteCounters | undefined): MadeRegion {
-    const { linear, record, level, windows, entryHandler, region, code, physical } = found;
+    const { linear, record, level, windows, entryHandler, region, observed, observers, code, physical } =
+      found;
     const granules = granulesOf(region, physical);
     const bytes = new Uint8Array(granules.length * GRANULE);
     granules.forEach((at, n) => {
@@ -324,6 +360,8 @@ export class RegionMaker {
       windows,
       entryHandler,
       instructions: region.instructions,
+      observed,
+      observers,
       granules,
       code: bytes,
       anatomy: sites && describeRegion({ ...found, name: nameOf(found), sites }),

@@ -1,12 +1,28 @@
 import { branchTarget, type GuestInstruction, type RegionCode } from './code.ts';
 
-/** A call that the region follows: what a RET in it goes back to. */
+/** A call that the region follows. */
 export interface Frame {
   readonly id: number;
   readonly parent: Frame | undefined;
-  /** Offset behind the CALL. */
-  readonly returnsTo: number;
+  /** Offset behind the CALL, which a RET goes back to; undefined where it is not one place: see Recursion. */
+  readonly returnsTo: number | undefined;
+  /** Offset of what was called. */
+  readonly entry: number;
   readonly depth: number;
+}
+
+/**
+ * A function that calls itself within the region, directly or through others.
+ * All calls of it from itself lead to the same blocks, and its RETs to one
+ * block that finds the way by the return address: recursion is a loop.
+ */
+interface Recursion {
+  /** Its blocks as it is entered; undefined when that is where the region begins. */
+  readonly into: Frame | undefined;
+  /** Its blocks behind those calls: others than `into`'s, so that the loop has one way in. */
+  readonly behind: Frame;
+  /** Where its RETs may go back to. */
+  readonly sites: Set<number>;
 }
 
 /** Where control may go: a block of the region, or outside at this offset. */
@@ -27,6 +43,10 @@ export interface Block {
   taken: Target | undefined;
   /** Of a RET whose CALL the region followed. */
   returns: Target | undefined;
+  /** Where else an indirect branch may go, in ascending order. */
+  cases: readonly Target[];
+  /** Of a RET of a recursive function: the block that finds the way. It has no instructions, only cases. */
+  dispatch: Target | undefined;
   /** In reverse postorder. */
   order: number;
   dominator: Block | undefined;
@@ -59,8 +79,36 @@ export interface Region {
 export interface RegionLimits {
   readonly instructions: number;
   readonly callDepth: number;
+  /** Whether a function that calls itself becomes a loop; else it is followed as any other. */
+  readonly recursion: boolean;
   /** Whether code at an offset has been run or decoded before: what never was stays outside. */
   readonly seen: (at: number) => boolean;
+  /** Where an indirect jump or call was seen to go. */
+  readonly observed: (at: number) => readonly number[];
+}
+
+/** Numbers of frames that are not a call's: above those of calls. */
+const OPEN_FRAMES = 10_000;
+
+function newBlock(frame: Frame | undefined, at: number): Block {
+  return {
+    at,
+    frame,
+    instructions: [],
+    next: undefined,
+    taken: undefined,
+    returns: undefined,
+    cases: [],
+    dispatch: undefined,
+    order: -1,
+    dominator: undefined,
+    children: [],
+    forward: 0,
+    loop: false,
+    dirtyGprs: 0,
+    dirtyXmms: 0,
+    flagsLive: false,
+  };
 }
 
 /** One number for an instruction in its frame; offsets lie within a few pages of the entry's. */
@@ -81,6 +129,9 @@ class Finder {
   readonly #frames = new Map<number, Frame>();
   readonly #continuations = new Set<number>();
   readonly #work: { frame: Frame | undefined; at: number }[] = [];
+  #start = 0;
+  #opened = 0;
+  #recursion: Recursion | undefined;
 
   constructor(code: RegionCode, limits: RegionLimits) {
     this.#code = code;
@@ -88,12 +139,14 @@ class Finder {
   }
 
   find(start: number): Region | undefined {
+    this.#start = start;
     this.#lead(undefined, start);
     for (let item = this.#work.shift(); item; item = this.#work.shift()) this.#walk(item.frame, item.at);
     const entry = this.#leaders.get(key(undefined, start));
     if (!entry || !this.#visited.has(key(undefined, start))) return undefined;
+    const dispatch = this.#dispatch();
     for (const [name, block] of this.#leaders) {
-      if (this.#visited.has(name)) this.#fill(block);
+      if (this.#visited.has(name)) this.#fill(block, dispatch);
     }
     return finish(entry, [...this.#continuations]);
   }
@@ -101,22 +154,7 @@ class Finder {
   #lead(frame: Frame | undefined, at: number): void {
     const name = key(frame, at);
     if (this.#leaders.has(name)) return;
-    this.#leaders.set(name, {
-      at,
-      frame,
-      instructions: [],
-      next: undefined,
-      taken: undefined,
-      returns: undefined,
-      order: -1,
-      dominator: undefined,
-      children: [],
-      forward: 0,
-      loop: false,
-      dirtyGprs: 0,
-      dirtyXmms: 0,
-      flagsLive: false,
-    });
+    this.#leaders.set(name, newBlock(frame, at));
     this.#work.push({ frame, at });
   }
 
@@ -148,13 +186,20 @@ class Finder {
         if (!this.#limits.seen(to)) return;
         if (i.encoding.instruction.name !== 'call') this.#lead(frame, to);
         else {
-          const inner = this.#follow(frame, i);
-          if (inner) this.#lead(inner, to);
+          const inner = this.#follow(frame, i, to);
+          if (inner) this.#lead(inner.frame, to);
         }
         return;
       }
       if (i.effects.flow === 'indirect') {
-        if (isReturn(i) && frame) this.#lead(frame.parent, frame.returnsTo);
+        if (isReturn(i)) {
+          if (frame?.returnsTo !== undefined) this.#lead(frame.parent, frame.returnsTo);
+          return;
+        }
+        for (const to of this.#limits.observed(at)) {
+          const inner = isCall(i) ? this.#follow(frame, i, to) : { frame };
+          if (inner) this.#lead(inner.frame, to);
+        }
         return;
       }
       if (i.effects.flow === 'ends') return;
@@ -173,20 +218,83 @@ class Finder {
     return i.effects.treatment === 'native' || (i.at >= 0 && i.at + i.length <= 4096);
   }
 
-  #follow(frame: Frame | undefined, call: GuestInstruction): Frame | undefined {
+  /** The frame in which a call's target is followed, if it is. */
+  #follow(
+    frame: Frame | undefined,
+    call: GuestInstruction,
+    to: number,
+  ): { readonly frame: Frame | undefined } | undefined {
+    const returnsTo = call.at + call.length;
+    const active = this.#limits.recursion ? this.#active(frame, to) : undefined;
+    if (active) return this.#recur(active.frame, frame, returnsTo);
     const depth = (frame?.depth ?? 0) + 1;
     if (depth > this.#limits.callDepth) return undefined;
+    // Several targets of one call share the way back, and their blocks differ by offset.
     const name = key(frame, call.at);
     let inner = this.#frames.get(name);
     if (!inner) {
-      inner = { id: this.#frames.size + 1, parent: frame, returnsTo: call.at + call.length, depth };
+      inner = { id: this.#frames.size + 1, parent: frame, returnsTo, entry: to, depth };
       this.#frames.set(name, inner);
     }
-    return inner;
+    return { frame: inner };
+  }
+
+  /** The outermost frame, from a frame inwards, in which a function is being run; that of the region's beginning is undefined. */
+  #active(frame: Frame | undefined, entry: number): { readonly frame: Frame | undefined } | undefined {
+    let found: { readonly frame: Frame | undefined } | undefined;
+    let outermost = frame;
+    for (let at = frame; at; at = at.parent) {
+      if (at.entry === entry) found = { frame: at };
+      outermost = at;
+    }
+    const fromStart = outermost === undefined || outermost.returnsTo !== undefined;
+    return fromStart && entry === this.#start ? { frame: undefined } : found;
+  }
+
+  /** A function that is being run is called again: only the first such function of a region becomes a loop. */
+  #recur(
+    into: Frame | undefined,
+    frame: Frame | undefined,
+    returnsTo: number,
+  ): { readonly frame: Frame | undefined } | undefined {
+    const entry = into?.entry ?? this.#start;
+    this.#recursion ??= {
+      into: into && this.#open(entry),
+      behind: this.#open(entry),
+      sites: new Set(),
+    };
+    const recursion = this.#recursion;
+    if (recursion.behind.entry !== entry) return undefined;
+    const site = (at: number): void => {
+      recursion.sites.add(at);
+      this.#lead(recursion.behind, at);
+    };
+    site(returnsTo);
+    // Callers in between return to places that only their frames know.
+    for (let at = frame; at && at.entry !== entry; at = at.parent)
+      if (at.returnsTo !== undefined) site(at.returnsTo);
+    return { frame: recursion.into };
+  }
+
+  /** A frame of blocks whose RETs may go back to several places. */
+  #open(entry: number): Frame {
+    this.#opened += 1;
+    return { id: OPEN_FRAMES + this.#opened, parent: undefined, returnsTo: undefined, entry, depth: 0 };
+  }
+
+  /** The block that finds the way back from a recursive function. */
+  #dispatch(): Block | undefined {
+    const recursion = this.#recursion;
+    if (!recursion) return undefined;
+    const block = newBlock(recursion.behind, this.#start);
+    block.cases = [...recursion.sites]
+      .toSorted((a, b) => a - b)
+      .map((at) => this.#target(recursion.behind, at));
+    return block;
   }
 
   /** Collects a leader's instructions and where they lead. */
-  #fill(block: Block): void {
+  #fill(block: Block, dispatch: Block | undefined): void {
     const { frame } = block;
     for (let at = block.at; ; ) {
       const i = this.#visited.get(key(frame, at));
@@ -203,15 +311,15 @@ class Finder {
           return;
         case 'jump': {
           const call = i.encoding.instruction.name === 'call';
-          const inner = call ? this.#frames.get(key(frame, at)) : frame;
-          block.taken =
-            call && !inner
-              ? { at: branchTarget(i), frame: undefined, block: undefined }
-              : this.#target(inner, branchTarget(i));
+          const to = branchTarget(i);
+          const inner = call ? this.#follow(frame, i, to) : { frame };
+          block.taken = inner
+            ? this.#target(inner.frame, to)
+            : { at: to, frame: undefined, block: undefined };
           return;
         }
         case 'indirect':
-          if (isReturn(i) && frame) block.returns = this.#target(frame.parent, frame.returnsTo);
+          this.#fillIndirect(block, i, dispatch);
           return;
         case 'ends':
           return;
@@ -219,6 +327,23 @@ class Finder {
           at = after;
       }
     }
+  }
+
+  #fillIndirect(block: Block, i: GuestInstruction, dispatch: Block | undefined): void {
+    const { frame } = block;
+    if (!isReturn(i)) {
+      const targets = this.#limits.observed(i.at).toSorted((a, b) => a - b);
+      block.cases = targets.flatMap((to) => {
+        const inner = isCall(i) ? this.#follow(frame, i, to) : { frame };
+        const target = inner && this.#target(inner.frame, to);
+        return target?.block ? [target] : [];
+      });
+      return;
+    }
+    if (frame?.returnsTo !== undefined) block.returns = this.#target(frame.parent, frame.returnsTo);
+    const recursion = this.#recursion;
+    const recursive = recursion && (frame === recursion.into || frame === recursion.behind);
+    if (dispatch && recursive) block.dispatch = { at: i.at, frame, block: dispatch };
   }
 
   #target(frame: Frame | undefined, at: number): Target {
@@ -233,6 +358,10 @@ export function isReturn(i: GuestInstruction): boolean {
   return name === 'ret' || name === 'ret-release';
 }
 
+function isCall(i: GuestInstruction): boolean {
+  return i.encoding.instruction.name === 'call-indirect';
+}
+
 /** Whether control does not go on behind an instruction that leaves: far transfers, and what raises. */
 function isTransfer(i: GuestInstruction): boolean {
   return TRANSFERS.test(i.encoding.instruction.name);
@@ -240,7 +369,9 @@ function isTransfer(i: GuestInstruction): boolean {
 const TRANSFERS = /^(syscall|sysret|sysenter|sysexit|iret|retf.*|(jmp|call)-far.*|int.*|ud|hlt)$/;
 
 export function targetsOf(block: Block): Target[] {
-  return [block.next, block.taken, block.returns].filter((t) => t !== undefined);
+  return [block.next, block.taken, block.returns, block.dispatch, ...block.cases].filter(
+    (t) => t !== undefined,
+  );
 }
 
 function postorder(entry: Block): Block[] {

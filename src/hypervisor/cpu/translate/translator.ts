@@ -4,11 +4,14 @@ import { isDevicePage } from '../interpret/physical-map.ts';
 import { RUN_LENGTH } from '../interpret/run-decoder.ts';
 import type { Tier, TierHost } from '../interpret/tier.ts';
 import { CS, FETCH, RAM, RECORD, REGION_COUNTERS, S, SEG, segment } from '../layout.ts';
+import { OBSERVED } from './emit.ts';
 import {
   LIMITS,
   type Made,
   type MadeModule,
   type MadeRegion,
+  NOTHING_OBSERVED,
+  type Observed,
   RegionMaker,
   type RegionMakerOptions,
   type RegionRequest,
@@ -55,6 +58,11 @@ const LONGEST_SLICE = 32;
 /** Instructions that run for each such crossing, where they are few. */
 const FEW_CROSSINGS = 5000;
 const GRANULE = 64;
+/** Bytes from a region's page within which targets of its indirect branches are taken into it. */
+const FARTHEST = 1 << 28;
+/** Indirect branches of which targets are kept, and targets of one at most. */
+const MOST_BRANCHES = 4096;
+const MOST_TARGETS = 32;
 /** What slices differ by while a profile is taken, one less than a power of two: or they would end at the same places of a loop. */
 const PROFILE_SPREAD = 4095;
 /** Bytes of interpreted code that a profile keeps. */
@@ -67,10 +75,12 @@ interface Installed {
   readonly granules: ReadonlyMap<number, readonly [number, number]>;
   /** Element of the table. */
   readonly slot: number;
+  /** Address of its module's records. */
+  readonly records: number;
   readonly profiled: ProfiledRegion | undefined;
   /** Instructions of the slices that ended there, and of all slices in regions when it was put in place. */
   weight: number;
-  readonly since: number;
+  since: number;
 }
 
 /**
@@ -86,6 +96,8 @@ export class Translator implements Tier {
   readonly #bytes: Uint8Array;
   readonly #table: WebAssembly.Table;
   readonly #samples = new Map<number, number>();
+  /** Targets of indirect branches, by the branch's address. */
+  readonly #targets = new Map<bigint, Set<bigint>>();
   readonly #byPage = new Map<number, Set<Installed>>();
   readonly #bySlot = new Map<number, Installed>();
   readonly #byRecord = new Map<number, Installed>();
@@ -175,7 +187,15 @@ export class Translator implements Tier {
     const record = this.#recordAtRip();
     const { profile } = this.#options;
     if (profile) this.#tell(profile, record, instructions);
-    if (record !== 0) this.#sample(record);
+    if (record !== 0) this.#sample(record, this.#spender(record));
+  }
+
+  /** The region that the slice ended in: the one that used the budget up, or that of the record where the guest goes on. */
+  #spender(record: number): Installed | undefined {
+    const { view } = this.#host;
+    const spending = view.getUint32(S.spendingRecord, true);
+    view.setUint32(S.spendingRecord, 0, true);
+    return this.#byRecord.get(spending) ?? this.#bySlot.get(view.getUint16(record + RECORD.handler, true));
   }
 
   /** A region whose looks at the TLB often found two pages where each of its accesses lies on one is made with a look for each. */
@@ -189,7 +209,7 @@ export class Translator implements Tier {
     const { linear, record, level } = member.made;
     if (this.#asked.has(record)) return;
     this.#counters.regionsNarrowed += 1;
-    this.#ask(linear, record, level, false);
+    this.#ask(linear, record, level, false, level === 0 ? NOTHING_OBSERVED : member.made.observed);
   }
 
   /** Takes what the thread has made; one that died is replaced. */
@@ -219,13 +239,13 @@ export class Translator implements Tier {
     return slots === undefined ? 0 : view.getUint32(slots + Number(linear & 0xfffn) * 4, true);
   }
 
-  #sample(record: number): void {
+  #sample(record: number, spender: Installed | undefined): void {
     const { view } = this.#host;
     const handler = view.getUint16(record + RECORD.handler, true);
     const { sliceInstructions } = this.#options;
     if (handler >= FIRST_SLOT) {
       this.#counters.samplesInRegions += 1;
-      this.#weigh(handler);
+      this.#weigh(spender);
       // Where all is translated, samples tell nothing new.
       this.#settled += 1;
       if (this.#settled >= SETTLED_SAMPLES && !this.#options.profile)
@@ -248,7 +268,7 @@ export class Translator implements Tier {
     }
     this.#samples.delete(record);
     if (this.#byRecord.size >= this.#options.regions) this.flush();
-    this.#ask(view.getBigInt64(S.rip, true), record, 0, true);
+    this.#ask(view.getBigInt64(S.rip, true), record, 0, true, NOTHING_OBSERVED);
   }
 
   /** Tells a profile where the slice ended; the next one has another length. */
@@ -283,23 +303,50 @@ export class Translator implements Tier {
   }
 
   /** A region in which much time goes is made anew, larger. */
-  #weigh(slot: number): void {
-    const member = this.#bySlot.get(slot);
+  #weigh(member: Installed | undefined): void {
     this.#ran += this.#slice;
-    if (!member || member.made.level === 1) return;
+    if (!member) return;
     member.weight += this.#slice;
     const much = member.weight >= this.#options.sliceInstructions * MUCH.slices;
     const share = member.weight * MUCH.share >= this.#ran - member.since;
     if (!much || !share || this.#asked.size >= MOST_ASKED) return;
-    const { record } = member.made;
-    if (!(this.#maker ?? this.#thread)) return;
-    if (!this.#asked.has(record) && !this.#refused.has(record))
-      this.#ask(member.made.linear, record, 1, member.made.windows);
+    const { record, level, linear, windows } = member.made;
+    if (!(this.#maker ?? this.#thread) || this.#asked.has(record) || this.#refused.has(record)) return;
+    const observed = this.#observed(member);
+    // One of full size only to take more of its indirect branches' targets in.
+    if (level === 1 && countTargets(observed) <= countTargets(member.made.observed)) {
+      member.weight = 0;
+      member.since = this.#ran;
+      return;
+    }
+    this.#ask(linear, record, 1, windows, observed);
+  }
+
+  /** Where the indirect jumps and calls of a region went, in it and in others that have the same instructions. */
+  #observed({ made, records }: Installed): Observed {
+    const base = made.linear & ~0xfffn;
+    const all = new Map<number, readonly number[]>();
+    for (const { at, cells } of made.observers) {
+      const branch = base + BigInt(at);
+      if (this.#targets.size >= MOST_BRANCHES) this.#targets.clear();
+      const known = this.#targets.get(branch) ?? new Set<bigint>();
+      this.#targets.set(branch, known);
+      for (let n = 0; n < OBSERVED.cells; n++) {
+        const offset = this.#host.view.getInt32(records + cells + n * 4, true);
+        if (offset !== 0 && known.size < MOST_TARGETS) known.add(base + BigInt(offset));
+      }
+      const offsets = [...known].map((target) => Number(target - base));
+      all.set(
+        at,
+        offsets.filter((offset) => Math.abs(offset) < FARTHEST),
+      );
+    }
+    return all;
   }
 
   // Regions
 
-  #ask(linear: bigint, record: number, level: 0 | 1, windows: boolean): void {
+  #ask(linear: bigint, record: number, level: 0 | 1, windows: boolean, observed: Observed): void {
     const { view } = this.#host;
     const request: RegionRequest = {
       linear,
@@ -315,6 +362,7 @@ export class Translator implements Tier {
       },
       level,
       windows,
+      observed,
     };
     this.#asked.add(record);
     if (this.#maker)
@@ -371,14 +419,15 @@ export class Translator implements Tier {
       const profiled = wasm &&
         anatomy &&
         read && { made: region, anatomy, wasm, ordinal: n, read, dropped: false };
-      this.#install(region, code, profiled);
+      this.#install(region, code, at, profiled);
     });
   }
 
   /** Whether a region's record and code are as they were when it was translated. */
-  #isCurrent({ record, level, windows, entryHandler, granules, code }: MadeRegion): boolean {
+  #isCurrent({ record, level, windows, observed, entryHandler, granules, code }: MadeRegion): boolean {
     const before = this.#byRecord.get(record);
-    if (before && before.made.level >= level && before.made.windows === windows) return false;
+    const more = before && countTargets(observed) > countTargets(before.made.observed);
+    if (before && !more && before.made.level >= level && before.made.windows === windows) return false;
     if (this.#host.view.getUint16(record + RECORD.handler, true) !== (before?.slot ?? entryHandler))
       return false;
     return granules.every((at, n) => {
@@ -398,7 +447,12 @@ export class Translator implements Tier {
     return imports;
   }
 
-  #install(made: MadeRegion, code: WebAssembly.ExportValue, profiled: ProfiledRegion | undefined): void {
+  #install(
+    made: MadeRegion,
+    code: WebAssembly.ExportValue,
+    records: number,
+    profiled: ProfiledRegion | undefined,
+  ): void {
     const before = this.#byRecord.get(made.record);
     if (before) {
       this.#counters.regionsEnlarged += 1;
@@ -407,7 +461,7 @@ export class Translator implements Tier {
     const slot = this.#free.pop() ?? this.#nextSlot++;
     this.#table.set(slot, code);
     const granules = byPage(made.granules);
-    const member: Installed = { made, granules, slot, profiled, weight: 0, since: this.#ran };
+    const member: Installed = { made, granules, slot, records, profiled, weight: 0, since: this.#ran };
     for (const [physical, [low, high]] of granules) {
       this.#host.cache.coverGranules(physical, low, high);
       const set = this.#byPage.get(physical) ?? new Set();
@@ -439,6 +493,7 @@ export class Translator implements Tier {
   flush(): void {
     for (const member of [...this.#byRecord.values()]) this.#drop(member);
     this.#samples.clear();
+    this.#targets.clear();
     this.#refused.clear();
     this.#asked.clear();
     this.#epoch += 1;
@@ -464,6 +519,10 @@ export class Translator implements Tier {
     this.#bySlot.delete(slot);
     this.#free.push(slot);
   }
+}
+
+function countTargets(observed: Observed): number {
+  return [...observed.values()].reduce((sum, targets) => sum + targets.length, 0);
 }
 
 /** Granules by physical page: bits by number, two words. */

@@ -12,8 +12,12 @@ const UNCORRECTABLE = 0x40;
 const FAULT = 0x20;
 
 function build(disk = MemoryDisk.numbered(8 << 20)) {
-  const driver = new IdeDriver((options) => [new AtaDisk({ ...options('disk0'), disk, serial: 'S-1' })]);
-  return { driver, disk };
+  let drive: AtaDisk | undefined;
+  const driver = new IdeDriver((options) => [
+    (drive = new AtaDisk({ ...options('disk0'), disk, serial: 'S-1' })),
+  ]);
+  assert.ok(drive);
+  return { driver, disk, drive };
 }
 
 const sectors = (disk: MemoryDisk, lba: number, count: number): Uint8Array =>
@@ -115,6 +119,23 @@ describe('reading and writing through the data port', () => {
     assert.deepEqual([status, master & 7], [READY, 4]);
     assert.deepEqual(driver.memory.bytes.slice(0x20000, 0x30000), sectors(disk, 65536 - 128, 128));
     assert.equal(disk.calls.length, 1 + 32, 'in pieces of 1 MiB');
+  });
+
+  test('traffic: a command of many sectors or pieces is one request', async () => {
+    const { driver, disk, drive } = build(MemoryDisk.numbered(8 << 20));
+    await driver.read(0x20, { lba: 5, count: 3 });
+    await driver.write(0x30, { lba: 9, count: 2 }, pattern(2 * SECTOR));
+    // 3 MiB, as three pieces, all into the same 64 KiB.
+    driver.table(Array.from({ length: 48 }, () => ({ address: 0x20000, bytes: 0 })));
+    await driver.dma(0x25, { lba: 0, count: 6144, extended: true }, true);
+    // READ VERIFY moves nothing, nor does what fails.
+    await driver.run(0x40, { lba: 0, count: 8 });
+    disk.failing = () => true;
+    assert.equal(await driver.run(0x20, { lba: 0, count: 1 }), READY | ERR);
+    assert.deepEqual(
+      { ...drive.traffic },
+      { readBytes: 3 * SECTOR + (3 << 20), readOperations: 2, writtenBytes: 2 * SECTOR, writeOperations: 1 },
+    );
   });
 
   test('EXT commands take the second byte of each register', async () => {

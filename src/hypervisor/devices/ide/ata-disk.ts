@@ -289,12 +289,20 @@ export class AtaDisk extends IdeDrive {
       if (this.#action === 'write') return this.fail(ERROR.abort, STATUS.fault);
       return this.fail(ERROR.uncorrectable);
     }
+    this.#count();
     if (this.#action === 'read' && data !== null) {
       if (this.#dma) this.sendByDma(data);
       else this.send(data, this.#block * SECTOR_BYTES);
       return;
     }
     this.#pieceDone();
+  }
+
+  #count(): void {
+    const bytes = this.#pieceSectors * SECTOR_BYTES;
+    const last = this.#pieceSectors === this.#left;
+    if (this.#action === 'read') this.counter.read(bytes, last);
+    else if (this.#action === 'write') this.counter.wrote(bytes, last);
   }
 
   protected sent(): void {

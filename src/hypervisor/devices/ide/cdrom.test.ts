@@ -60,7 +60,7 @@ async function build(disc: DiskBackend | null = MemoryDisk.numbered(1 << 20, tru
     driver.door.pump();
     return changed;
   };
-  return { driver, tray, ask, fails, change, disc: disc as MemoryDisk };
+  return { driver, tray, ask, fails, change, cdrom, disc: disc as MemoryDisk };
 }
 
 describe('the drive at the channel', () => {
@@ -82,6 +82,19 @@ describe('the drive at the channel', () => {
     assert.equal(await driver.run(0xe5), READY);
     assert.equal(driver.in(2), 0);
     assert.equal(await driver.run(0xe1), READY);
+  });
+
+  test('traffic: blocks that the disc gave, also when it is changed for another', async () => {
+    const { ask, fails, change, cdrom } = await build();
+    await ask(read10(3, 2));
+    await change(MemoryDisk.numbered(1 << 20, true), true);
+    await fails(TEST_UNIT_READY);
+    await ask(read10(0, 5));
+    assert.deepEqual(await fails(read10(10_000, 1)), OUT_OF_RANGE);
+    assert.deepEqual(
+      { ...cdrom.traffic },
+      { readBytes: 7 * BLOCK, readOperations: 2, writtenBytes: 0, writeOperations: 0 },
+    );
   });
 
   test('the first thing it tells is that the power came', async () => {

@@ -229,8 +229,10 @@ export class Cdrom extends IdeDrive {
 
   protected called(ok: boolean, data: Uint8Array | null): void {
     if (this.#reading !== this.tray.medium) return this.#discGone();
-    if (ok && data) this.#give(data);
-    else this.#check(SENSE.unreadable);
+    if (!ok || !data) return this.#check(SENSE.unreadable);
+    const blocks = this.#pieceBlocks;
+    this.counter.read(blocks * BLOCK_BYTES, blocks === this.#left);
+    this.#give(data);
   }
 
   #discGone(): void {

@@ -1,3 +1,4 @@
+import { type DriveTraffic, TrafficCounter } from '../../backends/drive-traffic.ts';
 import type { AccessSize } from '../../machine/bus.ts';
 import type { Door, DoorPort } from '../../machine/door.ts';
 import type { GuestLog } from '../../machine/log.ts';
@@ -72,6 +73,8 @@ export abstract class IdeDrive {
   interrupt = false;
 
   protected readonly log: GuestLog;
+  /** For the kind of drive to count in, as pieces of a transfer reach the disc or come from it. */
+  protected readonly counter = new TrafficCounter();
   #wires: DriveWires | undefined;
   readonly #done: DoorPort<Completion>;
   #phase: Phase = 'idle';
@@ -92,6 +95,10 @@ export abstract class IdeDrive {
     this.name = options.name;
     this.log = options.log;
     this.#done = options.door.port<Completion>(`${options.name}.done`, (c) => this.#completed(c));
+  }
+
+  get traffic(): DriveTraffic {
+    return this.counter;
   }
 
   connect(wires: DriveWires): void {

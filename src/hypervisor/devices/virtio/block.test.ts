@@ -126,6 +126,20 @@ test('a request larger than a piece is done piece by piece', async () => {
   assert.equal(disk.calls.length, 3);
 });
 
+test('traffic: bytes by piece, a request once, of failures and flushes nothing', async () => {
+  const { run, device, disk } = build(new MemoryDisk(4 << 20));
+  await run([header(OUT, 7), new Uint8Array(1024)]);
+  await run([header(IN, 0), 1_500_160, 1_000_448]);
+  await run([header(FLUSH)]);
+  await run([header(DISCARD), range(0, 8)]);
+  const moved = { readBytes: 2_500_608, readOperations: 1, writtenBytes: 1024, writeOperations: 1 };
+  assert.deepEqual({ ...device.traffic }, moved);
+  disk.failing = true;
+  assert.equal((await run([header(IN, 0), 512])).status, 1);
+  assert.equal((await run([header(OUT, 0), new Uint8Array(512)])).status, 1);
+  assert.deepEqual({ ...device.traffic }, moved);
+});
+
 test('configuration: capacity in sectors, limits, write cache', async () => {
   const { driver } = build(new MemoryDisk(512 * 1000));
   assert.equal(driver.config(0, 4), 1000);

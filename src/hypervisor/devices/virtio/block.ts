@@ -1,4 +1,5 @@
 import type { DiskBackend } from '../../backends/disk.ts';
+import { type DriveTraffic, TrafficCounter } from '../../backends/drive-traffic.ts';
 import type { AccessSize } from '../../machine/bus.ts';
 import type { Door, DoorPort } from '../../machine/door.ts';
 import { readBytes } from './config.ts';
@@ -101,6 +102,7 @@ export class VirtioBlock implements VirtioDevice<VirtioBlockState> {
   readonly queueSizes: readonly number[] = [QUEUE_SIZE];
   readonly configLength = CONFIG_LENGTH;
 
+  readonly #traffic = new TrafficCounter();
   readonly #disk: DiskBackend;
   readonly #id: Uint8Array;
   readonly #done: DoorPort<Completion>;
@@ -124,6 +126,10 @@ export class VirtioBlock implements VirtioDevice<VirtioBlockState> {
     const writable = F_DISCARD | F_WRITE_ZEROES;
     const access = this.#disk.readOnly ? F_RO : writable;
     this.features = F_SEG_MAX | F_BLK_SIZE | F_FLUSH | F_TOPOLOGY | F_CONFIG_WCE | access;
+  }
+
+  get traffic(): DriveTraffic {
+    return this.#traffic;
   }
 
   /** Resolves when no request is in flight: for a snapshot or an orderly close of the back end. */
@@ -356,12 +362,19 @@ export class VirtioBlock implements VirtioDevice<VirtioBlockState> {
 
   #advance(request: Request, ok: boolean, data: Uint8Array | null): void {
     if (data !== null) request.chain.write(request.done, data);
-    request.done += Math.min(PIECE_BYTES, request.length - request.done);
+    const piece = Math.min(PIECE_BYTES, request.length - request.done);
+    request.done += piece;
+    if (ok) this.#count(request, piece);
     if (ok && request.done < request.length) return this.#step(request);
     this.#requests.delete(request.id);
     this.#heldBytes -= request.held;
     const written = ok && request.type === T_IN ? request.length : 0;
     this.#finish(request.chain, ok ? S_OK : S_IOERR, written);
+  }
+
+  #count({ type, done, length }: Request, piece: number): void {
+    if (type === T_IN) this.#traffic.read(piece, done === length);
+    else if (type === T_OUT) this.#traffic.wrote(piece, done === length);
   }
 
   /** The status is the last writable byte. */

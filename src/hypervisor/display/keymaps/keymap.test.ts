@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
+import { LAYOUTS } from '../../../lib/keyboard-layouts.ts';
 import { generateTables, sourceDigest } from './generate.ts';
 import { KEYMAP_NAMES, keymapNamed, UnknownKeymapError } from './keymap.ts';
 import { keysymOf } from './keysyms.ts';
@@ -26,6 +27,10 @@ describe('layouts', () => {
       assert.equal(keymapNamed(name).name, name);
     for (const name of ['', 'xx', 'constructor', '__proto__'])
       assert.throws(() => keymapNamed(name), UnknownKeymapError);
+  });
+
+  test('those that people are offered are those that there are', () => {
+    assert.deepEqual(LAYOUTS.map(([name]) => name).sort(), [...KEYMAP_NAMES].sort());
   });
 
   test('each types every ASCII character, but the Cyrillic ones no letters of ours', () => {

@@ -1,12 +1,8 @@
-import { AC, AF, ARITHMETIC, CF, IF, NT, OF, PF, RF, SF, TF, VM, ZF } from '../../flags.ts';
+import { AC, IF, NT, RF, TF, VM } from '../../flags.ts';
 import {
   CS,
-  DS,
-  ES,
   FETCH,
   FETCH_VIEW_BYTES,
-  FS,
-  GS,
   gpr,
   S,
   SEG,
@@ -22,9 +18,11 @@ import { I32, I64 } from '../../wasm/opcodes.ts';
 import { i32, i64, select, type Value } from '../../wasm/value.ts';
 import { ACCESS } from '../paging.ts';
 import type { OutsideEnv, RuntimeEnv } from './env.ts';
+import { addProtectedEntries } from './system-protected.ts';
+import { dropsSegments, emitRflags, emitSegment, emitSetRflags, quad, word } from './system-state.ts';
 
 /**
- * What a 64-bit kernel does on every entry and every way out, for the case that
+ * What a kernel does on every entry and every way out, for the case that
  * operating systems arrange for: flat segments, no debug traps, nothing that
  * faults. Each function either does the whole of it, or changes nothing and
  * says so; then the routine of cpu/system does it by the manual.
@@ -49,53 +47,7 @@ const RCX = gpr(1),
   RSP = gpr(4),
   R11 = gpr(11);
 
-const word = (f: FunctionBuilder, offset: number): Value => f.load('i32.load', offset);
-const quad = (f: FunctionBuilder, offset: number): Value => f.load('i64.load', offset);
 const notCanonical = (address: Value): Value => address.shl(16n).shrS(16n).ne(address);
-
-function emitRflags(f: FunctionBuilder): Value {
-  const aux = f.let(word(f, S.flagAux));
-  const result = f.let(quad(f, S.flagResult));
-  const parity = result.wrap().and(0xff).popcnt().xor(aux.shrU(8)).xor(1).and(1);
-  const sign = result.shrU(63n).wrap().xor(aux).and(1);
-  return word(f, S.eflags)
-    .and(~ARITHMETIC)
-    .or(2)
-    .or(aux.shrU(31))
-    .or(parity.shl(2))
-    .or(aux.shrU(3).and(1).shl(4))
-    .or(result.eqz().shl(6))
-    .or(sign.shl(7))
-    .or(aux.xor(aux.shl(1)).shrU(31).shl(11));
-}
-
-/** All of RFLAGS; see `writeRflags` in cpu/flags.ts. */
-function emitSetRflags(f: FunctionBuilder, flags: Value): void {
-  const bit = (mask: number): Value => flags.shrU(Math.log2(mask)).and(1);
-  const aux = bit(CF)
-    .shl(31)
-    .or(bit(CF).xor(bit(OF)).shl(30))
-    .or(bit(AF).shl(3))
-    .or(bit(SF))
-    .or(bit(PF).xor(bit(ZF)).shl(8));
-  f.store('i64.store', S.flagResult, bit(ZF).eqz().extendU());
-  f.store('i32.store', S.flagAux, aux);
-  f.store('i32.store', S.eflags, flags.and(0x3f_7fd7 & ~ARITHMETIC).or(2));
-}
-
-function emitSegment(
-  f: FunctionBuilder,
-  index: number,
-  selector: Value,
-  limit: Value,
-  attributes: Value,
-): void {
-  const at = segment(index);
-  f.store('i64.store', at + SEG.base, i64(0));
-  f.store('i32.store', at + SEG.limit, limit);
-  f.store('i32.store', at + SEG.selector, selector);
-  f.store('i32.store', at + SEG.attributes, attributes);
-}
 
 /** CS of 64-bit code at a level (i32, 0 or 3), and CPL. */
 function emitCode(f: FunctionBuilder, selector: Value, level: Value): void {
@@ -186,12 +138,6 @@ export function addSystemRuntime(
     f.return(f.load('i64.load', at).eq(wanted));
   });
 
-  /** (level): 1 when a data segment may not be used at level 3, and so would have to be dropped. */
-  const dropsSegment = (f: FunctionBuilder, index: number): Value => {
-    const attributes = f.let(word(f, segment(index) + SEG.attributes));
-    return attributes.and(0x10).ne(0).and(attributes.and(0x60).ne(0x60));
-  };
-
   /** () → 1 done: IRETQ at level 0 to 64-bit code of level 0 or 3; S.rip is the way on. */
   const returnLong = m.fn('returnLong', [], [I32], (f) => {
     const waits = word(f, S.interruptPending).or(word(f, S.nmiBlocked)).or(word(f, S.cpl));
@@ -217,10 +163,7 @@ export function addSystemRuntime(
         f.if(ss.and(3).ne(3), () => f.return(0));
         f.if(f.call(hasDescriptor, cs, i64(DESCRIPTOR.code3)).eqz(), () => f.return(0));
         f.if(f.call(hasDescriptor, ss, i64(DESCRIPTOR.data3)).eqz(), () => f.return(0));
-        f.if(
-          dropsSegment(f, ES).or(dropsSegment(f, DS)).or(dropsSegment(f, FS)).or(dropsSegment(f, GS)),
-          () => f.return(0),
-        );
+        f.if(dropsSegments(f), () => f.return(0));
         emitSegment(f, SS, ss, i32(-1), i32(DATA_ATTRIBUTES | 0x60));
       },
       () => {
@@ -295,18 +238,27 @@ export function addSystemRuntime(
     f.return(1);
   });
 
-  /** The same, from 64-bit code of any level, nothing watched. RIP is S.rip. */
-  const enterHandler = m.fn(
-    'enterHandler',
-    [I32, I32, I32, I32],
+  const protectedMode = addProtectedEntries(m, { ...env, traced, levelChanged, hasDescriptor });
+
+  /** The same from 64-bit or 32-bit code of any level, nothing watched; the last is 1 for INT n. RIP is S.rip. */
+  const enter = m.fn(
+    'enter',
+    [I32, I32, I32, I32, I32],
     [I32],
-    (f, vector, code, hasCode, setFlags) => {
-      f.if(f.call(traced).or(word(f, S.codeMode).ne(2)), () => f.return(0));
+    (f, vector, code, hasCode, setFlags, software) => {
+      const mode = f.let(word(f, S.codeMode));
+      f.if(f.call(traced).or(mode.eqz()), () => f.return(0));
       const view = f.let(word(f, S.tlbView));
       const access = f.let(word(f, S.accessBits));
       supervisorView(f, i32(0));
+      const entered = f.local(I32, i32(0));
       f.if(
-        f.call(enterGate, vector, code, hasCode, setFlags),
+        mode.eq(2),
+        () => f.set(entered, f.call(enterGate, vector, code, hasCode, setFlags)),
+        () => f.set(entered, f.call(protectedMode.enterGate, vector, code, hasCode, setFlags, software)),
+      );
+      f.if(
+        entered,
         () => {
           f.run(levelChanged);
           f.return(1);
@@ -319,9 +271,26 @@ export function addSystemRuntime(
       f.return(0);
     },
   );
+  /** (vector, error code, has error code, bits to set in the RFLAGS image) → 1 done: an interrupt or a fault. */
+  const enterHandler = m.fn('enterHandler', [I32, I32, I32, I32], [I32], (f, ...event) => {
+    f.return(f.call(enter, ...event, i32(0)));
+  });
   m.export(enterHandler);
+  /** (vector, next EIP) → 1 done: INT n in 32-bit code; S.rip is the way on. */
+  const enterSoftware = m.fn('enterSoftware', [I32, I64], [I32], (f, vector, next) => {
+    f.if(word(f, S.codeMode).ne(1), () => f.return(0));
+    f.store('i64.store', S.rip, next);
+    f.return(f.call(enter, vector, i32(0), i32(0), i32(0), i32(1)));
+  });
   const tscNow = m.fn('tscNow', [], [I64], (f) => {
     f.return(quad(f, S.tscOffset).add(f.call(env.elapsed).convert('i64.trunc_f64_u', I64)));
   });
-  return { tscNow, traced, setAc, enterSyscall, leaveSyscall, returnLong, enterHandler };
+  /** (address of a control register in the state block) → its value. */
+  const controlRegister = m.fn('controlRegister', [I32], [I64], (f, at) => f.return(f.load('i64.load', at)));
+  const { enterGate: _, ...others } = protectedMode;
+  return {
+    ...{ tscNow, traced, setAc, enterSyscall, leaveSyscall, returnLong, enterHandler, enterSoftware },
+    controlRegister,
+    ...others,
+  };
 }

@@ -2,15 +2,7 @@ import { F32, F64 } from '../../wasm/opcodes.ts';
 import { extractLane, shuffle, simd } from '../../wasm/value.ts';
 import type { Builder, Val } from '../builder.ts';
 import { type Instruction, instruction } from '../rows.ts';
-import {
-  allLanes,
-  denormalLanes,
-  isDenormalScalar,
-  isPlain,
-  plainLanes,
-  SINGLE,
-  settled,
-} from '../sse-arith.ts';
+import { allLanes, denormalLanes, isDenormalScalar, isPlain, plainLanes, SINGLE } from '../sse-arith.ts';
 import { and, andnot, bitsOf, I32, I64, i32, lanes, or, V128, xor } from '../sse-common.ts';
 import { FMA, SSE } from '../sse-scratch.ts';
 import { withLow } from './halves.ts';
@@ -104,7 +96,7 @@ function packed(bits: 32 | 64, order: Order, signs: number) {
     else {
       const { result, good } = bySum(b, signs, operands);
       b.set(r, result);
-      b.unlikely(settled(b).and(allLanes(SINGLE, good)).eqz(), exactly);
+      b.unlikely(b.settledMxcsr().and(allLanes(SINGLE, good)).eqz(), exactly);
     }
     b.write(0, r);
   };
@@ -139,7 +131,7 @@ function scalar(bits: 32 | 64, order: Order, signs: number) {
     else {
       const { result, good } = scalarBySum(b, signs, operands);
       b.set(r, result);
-      b.unlikely(settled(b).and(good).eqz(), exactly);
+      b.unlikely(b.settledMxcsr().and(good).eqz(), exactly);
     }
     b.write(0, withLow(whole, r, bits));
   };
