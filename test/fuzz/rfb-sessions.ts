@@ -57,6 +57,8 @@ export async function hostileSession(seed: number): Promise<void> {
   const screen = new PaintedScreen(WIDTH, HEIGHT);
   const watch = screen.watch();
   let now = 0;
+  let asked = 0;
+  const look = (): void => core.change(watch.update(), asked);
   const core = new DisplayCore({
     name: 'fuzz',
     keymap: 'us',
@@ -67,10 +69,13 @@ export async function hostileSession(seed: number): Promise<void> {
       assert.ok(Math.abs(dx) <= 4096 && Math.abs(dy) <= 4096, `by ${dx},${dy}`);
       assert.ok(Math.abs(wheel) <= 1 && buttons >= 0 && buttons <= 31);
     },
-    want: () => {},
+    want: (_, asks) => {
+      if (asks > asked) queueMicrotask(look);
+      asked = asks;
+    },
     log: () => {},
   });
-  core.change(watch.update());
+  look();
   const good = await goodViewer(core);
   const wire = new HostileWire(random);
   const hostile = core.attach(wire, random(4) === 0);
@@ -83,7 +88,7 @@ export async function hostileSession(seed: number): Promise<void> {
     if (random(6) === 0)
       core.guest(random(2) === 0, { scroll: false, num: random(2) === 0, caps: random(2) === 0 });
     now += random(300);
-    core.change(watch.update());
+    look();
     core.tick();
     assert.ok(wire.taken + wire.backlog < MOST_BYTES, 'bytes without end');
   }

@@ -55,6 +55,10 @@ class Bench {
   readonly logged: unknown[] = [];
   now = 0;
   wanted: number | undefined;
+  /** Looks at once when somebody has to see the screen as it is. */
+  attentive = true;
+  asks = 0;
+  #answered = 0;
   readonly #watch: ScreenWatch;
 
   constructor(width = 320, height = 200) {
@@ -66,8 +70,10 @@ class Bench {
       now: () => this.now,
       key: (code, down) => void this.keys.push([code, down]),
       move: (move) => void this.moves.push(move),
-      want: (after) => {
+      want: (after, asks) => {
         this.wanted = after;
+        this.asks = asks;
+        if (this.attentive && after !== undefined && asks > this.#answered) queueMicrotask(() => this.look());
       },
       log: (_, details) => void this.logged.push(details?.['reason']),
     });
@@ -75,7 +81,9 @@ class Bench {
 
   /** As the machine's thread does when somebody wants a change. */
   look(): void {
-    this.core.change(this.#watch.update());
+    this.#answered = this.asks;
+    this.wanted = undefined;
+    this.core.change(this.#watch.update(), this.asks);
   }
 
   attach(viewOnly = false): { client: RfbClient; wire: TestWire; viewer: Viewer } {
@@ -196,6 +204,7 @@ test('a change of size reaches clients in the way they understand, and pictures 
   const extended = await bench.open(ENC.zrle, ENC.desktopSize, ENC.extendedDesktopSize);
   for (const { client } of [plain, extended]) {
     client.request(false);
+    await client.update();
     while (client.unread > 0) await client.update();
   }
   assert.deepEqual(extended.client.sizes, [{ reason: 0, status: 0, width: 320, height: 200 }]);
@@ -324,6 +333,7 @@ test('each version of the protocol comes to a picture; viewers have formats of t
 
 test('a viewer waits for the first look at the screen', async () => {
   const bench = new Bench(48, 48);
+  bench.attentive = false;
   const { client } = bench.attach();
   const shaken = client.handshake();
   await new Promise((resolve) => setImmediate(resolve));
@@ -352,6 +362,42 @@ test('the screen is wanted only while a viewer would be sent a change', async ()
   viewer.close('test');
   bench.core.serve();
   assert.equal(bench.wanted, undefined);
+});
+
+test('who asks for whole pictures alone sees changes, and a viewer that comes later nothing of before', async () => {
+  const bench = new Bench(48, 48);
+  const { client } = await bench.open(ENC.raw);
+  for (const colour of [0x11_22_33, 0x44_55_66]) {
+    bench.screen.paint({ x: 0, y: 0, width: 48, height: 48 }, () => colour);
+    client.request(false);
+    await client.update();
+    bench.same(client);
+  }
+  bench.screen.paint({ x: 0, y: 0, width: 48, height: 48 }, () => 0x77_88_99);
+  bench.screen.resize(64, 32);
+  const later = bench.attach().client;
+  await later.handshake();
+  assert.deepEqual([later.width, later.height], [64, 32]);
+  later.request(true);
+  await later.update();
+  bench.same(later);
+});
+
+test('a look that was made before it was asked for answers nobody', async () => {
+  const bench = new Bench(48, 48);
+  const { client } = await bench.open(ENC.raw);
+  bench.attentive = false;
+  const before = bench.asks;
+  client.request(false);
+  assert.equal(bench.asks, before + 1);
+  const { bytesRead } = client;
+  bench.core.change({ surface: bench.screen.surface, replaced: false, rects: [] }, before);
+  assert.equal(client.unread + client.bytesRead, bytesRead);
+  // More requests do not put it off.
+  client.request(false);
+  bench.core.change({ surface: bench.screen.surface, replaced: false, rects: [] }, before + 1);
+  await client.update();
+  bench.same(client);
 });
 
 test('no frame is queued behind one that was not taken, and who stands still is dropped', async () => {

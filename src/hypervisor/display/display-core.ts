@@ -23,9 +23,10 @@ export interface DisplayCoreOptions {
   readonly move: (move: PointerMove) => void;
   /**
    * From now on somebody waits for the next change: `change` is to be called with it, no sooner than after so many
-   * milliseconds, once. Undefined: nobody does any more.
+   * milliseconds, once. Undefined: nobody does any more. A look is to be answered even if nothing has changed when
+   * `asks` is more than at the last answer.
    */
-  readonly want: (afterMs: number | undefined) => void;
+  readonly want: (afterMs: number | undefined, asks: number) => void;
   readonly log: (message: string, details?: Record<string, unknown>) => void;
 }
 
@@ -43,6 +44,9 @@ export class DisplayCore {
   #jpeg: JpegEncoder | undefined;
   #pace: number = PACE.few;
   #wanted = false;
+  /** Looks that viewers have asked for, and those that `want` was told of. */
+  #asks = 0;
+  #told = 0;
   #logged = { second: 0, lines: 0, lost: 0 };
 
   /** @throws UnknownKeymapError */
@@ -50,6 +54,7 @@ export class DisplayCore {
     this.#options = options;
     this.#host = {
       picture: () => (this.#shadow.width === 0 ? undefined : this.#shadow),
+      askForLook: () => ++this.#asks,
       name: options.name,
       keymap: keymapNamed(options.keymap),
       leds: () => this.#leds,
@@ -75,15 +80,17 @@ export class DisplayCore {
   }
 
   /**
-   * The screen has changed, or `want` was answered with nothing new.
+   * The screen was looked at because of `want`.
+   * @param change perhaps none
+   * @param answers `asks` of the last `want` before the look
    * @throws RangeError when the surface is none
    */
-  change(change: ScreenChange): void {
+  change(change: ScreenChange, answers: number): void {
     this.#wanted = false;
     const difference = this.#shadow.absorb(change);
     const tiles = difference.changed.size;
     this.#pace = tiles > PACE.tiles ? PACE.more : PACE.few;
-    for (const viewer of this.#viewers) viewer.changed(difference);
+    for (const viewer of this.#viewers) viewer.changed(difference, answers);
     this.serve();
   }
 
@@ -103,9 +110,10 @@ export class DisplayCore {
   serve(): void {
     for (const viewer of this.#viewers) viewer.serve();
     const wants = [...this.#viewers].some((viewer) => viewer.waiting);
-    if (wants === this.#wanted) return;
+    if (wants === this.#wanted && (!wants || this.#told === this.#asks)) return;
     this.#wanted = wants;
-    this.#options.want(wants ? this.#pace : undefined);
+    this.#told = this.#asks;
+    this.#options.want(wants ? this.#pace : undefined, this.#asks);
   }
 
   /** To be called several times a second while there are viewers. */

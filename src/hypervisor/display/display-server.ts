@@ -69,6 +69,9 @@ export class DisplayServer {
   #looking: NodeJS.Timeout | undefined;
   #lookedAt = 0;
   #changedAt = 0;
+  /** Looks that viewers asked for whatever they bring, and those that were made. */
+  #asks = 0;
+  #answered = 0;
   #absolute: boolean | undefined;
   #closed: Promise<void> | undefined;
   #onClosed: () => void = () => {};
@@ -168,6 +171,7 @@ export class DisplayServer {
   #receive(message: FromDisplay): void {
     switch (message.kind) {
       case 'want':
+        this.#asks = message.asks;
         this.#want(message.afterMs);
         break;
       case 'viewers':
@@ -213,19 +217,21 @@ export class DisplayServer {
     this.#looking.unref();
   }
 
-  /** Looks whether the screen has changed; again after a while if not. */
+  /** Looks whether the screen has changed; again after a while if not, unless somebody has to know that too. */
   #look(): void {
     this.#watch ??= this.#options.screen.watch();
     const now = performance.now();
     const change = this.#watch.update();
     this.#lookedAt = now;
     if (this.#options.pointer.absolute !== this.#absolute) this.#tellGuest();
-    if (!change.replaced && change.rects.length === 0) {
+    const changed = change.replaced || change.rects.length > 0;
+    if (changed) this.#changedAt = now;
+    else if (this.#answered === this.#asks) {
       this.#lookIn(now - this.#changedAt > STILL.afterMs ? STILL.lookMs : LOOK_MS);
       return;
     }
-    this.#changedAt = now;
-    this.#post({ kind: 'change', change });
+    this.#answered = this.#asks;
+    this.#post({ kind: 'change', change, answers: this.#asks });
   }
 
   #stopLooking(): void {

@@ -46,6 +46,8 @@ const BUDGET = { perSecond: 1000, most: 1000, settings: 20 } as const;
 export interface ViewerHost {
   /** Undefined until the screen was looked at for the first time. */
   readonly picture: () => Picture | undefined;
+  /** Somebody has to see the screen as it is from now on. Gives the look's number. */
+  readonly askForLook: () => number;
   readonly name: string;
   readonly keymap: Keymap;
   readonly leds: () => KeyboardLeds;
@@ -94,6 +96,8 @@ export class Viewer {
   #size = { width: 0, height: 0 };
   /** What it asked for and has not got. */
   #requested: Rect | undefined;
+  /** The look at the screen without which it is sent nothing: what there is may be old. */
+  #look: number | undefined;
   #continuous: Rect | undefined;
   #framesAhead = 0;
   /** Pseudo-rectangles to send. */
@@ -140,8 +144,12 @@ export class Viewer {
     if (this.#pending.length > MOST_PENDING) this.close('sends faster than it may');
   }
 
-  /** The shadow has changed. */
-  changed(difference: Difference): void {
+  /**
+   * The shadow is as the screen is.
+   * @param answers number of the last look that was asked for when this one was made
+   */
+  changed(difference: Difference, answers: number): void {
+    if (this.#look !== undefined && answers >= this.#look) this.#look = undefined;
     if (this.#state === 'init') this.#init();
     if (this.#missing === undefined) return;
     if (difference.resized) this.#lose();
@@ -151,7 +159,7 @@ export class Viewer {
   /** Sends what there is for it, if it wants that and takes it. */
   serve(): void {
     const picture = this.#host.picture();
-    if (this.#area() === undefined || picture === undefined) return;
+    if (this.#area() === undefined || picture === undefined || this.#look !== undefined) return;
     const announced = this.#announce(picture);
     const area = this.#area();
     if (area === undefined || !this.#missing?.in(area)) {
@@ -229,15 +237,15 @@ export class Viewer {
     this.#send();
     if (shared === undefined) return used > 0;
     this.#state = 'init';
+    this.#look = this.#host.askForLook();
     if (!shared && !this.viewOnly) this.#host.alone(this);
-    this.#init();
     return true;
   }
 
-  /** ServerInit, as soon as there is a picture: RFC 6143 §7.3.2. */
+  /** ServerInit, as soon as it is known how large the picture is now: RFC 6143 §7.3.2. */
   #init(): void {
     const picture = this.#host.picture();
-    if (picture === undefined || this.#state !== 'init') return;
+    if (picture === undefined || this.#look !== undefined) return;
     const out = this.#out;
     const name = Buffer.from(this.#host.name, 'utf8');
     out.u16(picture.width);
@@ -335,6 +343,7 @@ export class Viewer {
   #request(area: Rect, incremental: boolean): void {
     if (!incremental) {
       this.#missing?.forget(area);
+      this.#look ??= this.#host.askForLook();
       this.#announceSize ||= this.#capabilities.has(PSEUDO.extendedDesktopSize);
     }
     this.#requested = this.#requested === undefined ? area : union(this.#requested, area);

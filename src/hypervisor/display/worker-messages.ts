@@ -14,7 +14,8 @@ export interface DisplaySettings {
 
 /** From the machine's thread to the display's. Viewers that are attached there are numbered. */
 export type ToDisplay =
-  | { readonly kind: 'change'; readonly change: ScreenChange }
+  /** `answers`: the last look that had been asked for when this one was made. */
+  | { readonly kind: 'change'; readonly change: ScreenChange; readonly answers: number }
   | { readonly kind: 'guest'; readonly absolute: boolean; readonly leds: KeyboardLeds }
   | { readonly kind: 'attach'; readonly id: number; readonly viewOnly: boolean }
   | { readonly kind: 'bytes'; readonly id: number; readonly bytes: Uint8Array<ArrayBuffer> }
@@ -28,7 +29,8 @@ export type FromDisplay =
   /** `port` is there for TCP. */
   | { readonly kind: 'listening'; readonly port?: number }
   | { readonly kind: 'failed'; readonly message: string }
-  | { readonly kind: 'want'; readonly afterMs: number | undefined }
+  /** `asks` counts the looks that are wanted whether anything has changed or not. */
+  | { readonly kind: 'want'; readonly afterMs: number | undefined; readonly asks: number }
   | { readonly kind: 'viewers'; readonly count: number }
   | { readonly kind: 'input'; readonly events: readonly InputEvent[] }
   | { readonly kind: 'log'; readonly message: string; readonly details: Record<string, unknown> | undefined }

@@ -28,7 +28,7 @@ const core = new DisplayCore({
   now: () => performance.now(),
   key: (code, down) => input.key(code, down),
   move: (move) => input.move(move),
-  want: (afterMs) => post({ kind: 'want', afterMs }),
+  want: (afterMs, asks) => post({ kind: 'want', afterMs, asks }),
   log,
 });
 const attached = new Map<number, { readonly wire: PortWire; readonly viewer: Viewer }>();
@@ -118,7 +118,7 @@ function close(): void {
 port.on('message', (message: ToDisplay) => {
   switch (message.kind) {
     case 'change':
-      core.change(message.change);
+      core.change(message.change, message.answers);
       break;
     case 'guest':
       core.guest(message.absolute, message.leds);

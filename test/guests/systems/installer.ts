@@ -6,7 +6,7 @@ import { encodePng } from '../../../src/hypervisor/index.ts';
 import { KEY, ScreenMachine } from '../../firmware/screen-machine.ts';
 import type { Report } from '../debian/report.ts';
 import { installerDisc } from './installer-disc.ts';
-import { looksLikeLanguagePage, selectedRow } from './language-page.ts';
+import { LANGUAGE_TEXT, looksLikeLanguagePage, selectedRow } from './language-page.ts';
 import type { WholeSystem } from './system.ts';
 
 /** With less the installer says that it has little, and asks nothing about languages. */
@@ -42,7 +42,7 @@ async function withDisc(
 
 async function checkText(report: Report, guest: ScreenMachine, seconds: () => string): Promise<void> {
   guest.press(KEY.enter);
-  const page = await guest.shows(/Select a language[\s\S]*English +- English/, LIMIT_SECONDS.text);
+  const page = await guest.shows(LANGUAGE_TEXT, LIMIT_SECONDS.text);
   report.judge('the text installer asks for a language', undefined, { note: seconds() });
   process.stdout.write(`${page.trimEnd()}\n`);
   guest.press(KEY.enter);
@@ -70,17 +70,10 @@ async function checkGraphical(report: Report, guest: ScreenMachine, seconds: () 
   }
 }
 
-/** Moves to the second entry, again when GRUB did not take the key, and starts it. */
+/** Moves to the second entry and starts it. */
 async function chooseGraphical(guest: ScreenMachine): Promise<void> {
-  for (let tries = 0; ; tries++) {
-    guest.press(KEY.down);
-    try {
-      await guest.shows(/\*Debian installer, graphical/, 2);
-      break;
-    } catch (error) {
-      if (tries === 10) throw error;
-    }
-  }
+  guest.press(KEY.down);
+  await guest.shows(/\*Debian installer, graphical/);
   guest.press(KEY.enter);
 }
 

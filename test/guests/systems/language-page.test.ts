@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Surface } from '../../../src/hypervisor/backends/screen.ts';
-import { looksLikeLanguagePage, selectedRow } from './language-page.ts';
+import { LANGUAGE_TEXT, looksLikeLanguagePage, selectedRow } from './language-page.ts';
 
 const [width, height] = [320, 400];
 
@@ -26,4 +26,27 @@ test('the banner alone, a list without a selection, and a blank screen are not',
   assert.equal(looksLikeLanguagePage(picture(BANNER, [75, 400, 0xedeae4])), false);
   assert.equal(looksLikeLanguagePage(picture(BANNER, LIST)), false);
   assert.equal(looksLikeLanguagePage(picture()), false);
+});
+
+/** As newt draws it on 80 × 25 characters, with some of the lines left out. */
+const TEXT = `
+  ┌───────────────────────┤ [!!] Select a language ├────────────────────────┐
+  │                                                                         │
+  │ Language:                                                               │
+  │                                                                         │
+  │             C                    -  No localization      ↑              │
+  │             Dutch                -  Nederlands           ▒              │
+  │             English              -  English              ▒              │
+  │             Finnish              -  Suomi                ▒              │
+  │                                                                         │
+  │     <Go Back>                                                           │
+  │                                                                         │
+  └─────────────────────────────────────────────────────────────────────────┘
+
+<Tab> moves; <Space> selects; <Enter> activates buttons`;
+
+test("the text installer's page was waited for while it was there: columns have several blanks between them", () => {
+  assert.match(TEXT, LANGUAGE_TEXT);
+  assert.doesNotMatch(TEXT.slice(0, -20), LANGUAGE_TEXT);
+  assert.doesNotMatch(TEXT.replace('English              -', 'English'), LANGUAGE_TEXT);
 });

@@ -1,5 +1,8 @@
 import type { Surface } from '../../../src/hypervisor/backends/screen.ts';
 
+/** The text installer's page, with all of it drawn: the list says each language in English and in itself. */
+export const LANGUAGE_TEXT = /Select a language[\s\S]* English +- +English [\s\S]*<Enter> activates buttons/;
+
 /** The installer's banner, at the top: height in pixels. */
 const BANNER = 75;
 /** How far apart a colour's parts are when it is one, of 255: the page's own greys are less. */

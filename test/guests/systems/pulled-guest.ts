@@ -2,6 +2,7 @@ import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { projectRoot } from '../../../src/cli/setup/bootstrap.js';
+import { plainText } from '../../support/plain-text.ts';
 import { MENU_KEY } from './disk-image.ts';
 
 /** From the reset vector to the guest's first program, with others on the machine. Seconds. */
@@ -47,7 +48,7 @@ async function writesOf(child: ChildProcessWithoutNullStreams): Promise<Pulled> 
   const comes = async (pattern: RegExp): Promise<RegExpExecArray> => {
     const end = performance.now() + BOOT_SECONDS * 1000;
     for (;;) {
-      const found = pattern.exec(said);
+      const found = pattern.exec(plainText(said));
       if (found !== null) return found;
       if (performance.now() > end || child.exitCode !== null || said.includes('grub rescue>'))
         throw new Error(`${pattern} did not come: ${said.slice(-800)}`);

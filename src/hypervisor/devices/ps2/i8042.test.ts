@@ -78,6 +78,27 @@ test('each byte has an edge of its own, and comes some time after the one before
   assert.equal(rig.pio.read(0x60, 1), 0x9e);
 });
 
+test('firmware that polls under a host that stalls: with interrupts off an answer is there at one look', () => {
+  const rig = new Ps2Rig();
+  const answer = (): number[] => {
+    const bytes: number[] = [];
+    while (rig.status() & 1) bytes.push(rig.pio.read(0x60, 1));
+    return bytes;
+  };
+  rig.configure(0x64);
+  rig.pio.write(0x60, 1, 0xff);
+  assert.equal(hex(answer()), 'fa aa');
+  rig.command(0xd4, 0xf2);
+  assert.equal(hex(answer()), 'fa 00');
+  // A gap that began with interrupts on ends with them.
+  rig.door.advance(1_000_000);
+  rig.configure(0x05);
+  rig.pio.write(0x60, 1, 0xf2);
+  assert.equal(hex(answer()), 'fa');
+  rig.configure(0x04);
+  assert.equal(hex(answer()), 'ab 83');
+});
+
 test('interrupts follow the command byte and the buffer', () => {
   const rig = new Ps2Rig();
   rig.configure(0x00);

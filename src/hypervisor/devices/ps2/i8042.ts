@@ -37,6 +37,10 @@ const RAM_LENGTH = 32;
  * Nanoseconds from the guest's reading of a device's byte to the next one. On
  * the wire a byte takes 1 ms; some of that must stay, for handlers that read
  * the data port and then let the one before them read the same byte again.
+ * There are none while both interrupts are off. A guest that polls then, as
+ * firmware does, gets what is there at once: it looks at the status, then at
+ * a clock, and between the two the host may stop this process for longer than
+ * the guest has patience.
  */
 const BYTE_GAP = 200_000;
 
@@ -361,7 +365,8 @@ export class I8042 implements Stateful<I8042State> {
     const keyboard = this.#keyboard.ready && !(this.#commandByte & KEYBOARD_OFF);
     const aux = this.#aux.ready && !(this.#commandByte & AUX_OFF);
     if (!keyboard && !aux) return;
-    if (this.#clock.now() < this.#nextByte) {
+    const interrupts = (this.#commandByte & (KEYBOARD_INT | AUX_INT)) !== 0;
+    if (interrupts && this.#clock.now() < this.#nextByte) {
       this.#timer.arm(this.#nextByte);
       return;
     }
