@@ -6,7 +6,7 @@ import { request } from '../api/api.ts';
 import { describe } from '../api/api-error.ts';
 import { isOperator, mayWrite } from '../state/session.ts';
 import { useList } from '../state/use-list.ts';
-import { ConfirmName } from '../ui/confirm-name.tsx';
+import { DeleteDialog } from '../ui/delete-dialog.tsx';
 import { Dialog } from '../ui/dialog.tsx';
 import { SelectField, TextField } from '../ui/field.tsx';
 import { bytes, moment } from '../ui/format.ts';
@@ -145,16 +145,11 @@ export function ImagesPage() {
         />
       )}
       {removing === null ? null : (
-        <ConfirmName
-          title={`Delete ${removing.name}?`}
+        <DeleteDialog
           name={removing.name}
+          path={`images/${removing.id}`}
           warning="The image will be gone. One that a machine uses is not deleted."
-          action="Delete it"
-          onConfirm={async () => {
-            await request('DELETE', `images/${removing.id}`);
-            toast(`${removing.name} is gone`);
-            await reload();
-          }}
+          onGone={reload}
           onClose={() => setRemoving(null)}
         />
       )}

@@ -4,14 +4,13 @@ import { request } from '../api/api.ts';
 import { describe } from '../api/api-error.ts';
 import { mayWrite } from '../state/session.ts';
 import { useList } from '../state/use-list.ts';
-import { ConfirmName } from '../ui/confirm-name.tsx';
 import { copy } from '../ui/copy.ts';
+import { DeleteDialog } from '../ui/delete-dialog.tsx';
 import { Dialog } from '../ui/dialog.tsx';
 import { Choice, TextField } from '../ui/field.tsx';
 import { moment } from '../ui/format.ts';
 import { Icon } from '../ui/icon.tsx';
 import { Loading } from '../ui/loading.tsx';
-import { toast } from '../ui/toast.tsx';
 
 /** Keys of one tenant or, without one, of operators. */
 export function KeysPage({ tenantId }: { readonly tenantId: string | null }) {
@@ -115,16 +114,13 @@ export function KeysPage({ tenantId }: { readonly tenantId: string | null }) {
         </Dialog>
       )}
       {revoking === null ? null : (
-        <ConfirmName
-          title={`Revoke ${revoking.name}?`}
+        <DeleteDialog
+          verb="Revoke"
           name={revoking.name}
+          path={`${path}/${revoking.id}`}
           warning="Whoever uses it is refused from now on. This cannot be undone."
-          action="Revoke it"
-          onConfirm={async () => {
-            await request('DELETE', `${path}/${revoking.id}`);
-            toast(`${revoking.name} is revoked`);
-            await keys.reload();
-          }}
+          done="is revoked"
+          onGone={keys.reload}
           onClose={() => setRevoking(null)}
         />
       )}
