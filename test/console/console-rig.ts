@@ -67,6 +67,11 @@ export class ConsoleRig {
     return `http://127.0.0.1:${this.#port}`;
   }
 
+  /** The servers behind it, for whoever puts something into them. */
+  get servers(): { readonly databaseUrl: string; readonly redisUrl: string } {
+    return this.#servers;
+  }
+
   key(owner: 'default' | 'operator'): Promise<string> {
     return readFile(join(this.#home, `${owner}.key`), 'utf8').then((text) => text.trim());
   }

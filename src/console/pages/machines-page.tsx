@@ -1,5 +1,5 @@
 import { signal, useComputed } from '@preact/signals';
-import { useRef } from 'preact/hooks';
+import { useRef, useState } from 'preact/hooks';
 import type { VmState } from '../../contracts/states.ts';
 import { counts, loadError, type Machine, machines } from '../state/machines.ts';
 import { mayWrite } from '../state/session.ts';
@@ -9,6 +9,7 @@ import { mebibytes } from '../ui/format.ts';
 import { Icon } from '../ui/icon.tsx';
 import { Loading } from '../ui/loading.tsx';
 import { StateBadge } from '../ui/state-badge.tsx';
+import { useVisibleRows } from '../ui/use-visible-rows.ts';
 
 // What was searched for and chosen stays while one looks at a machine.
 const search = signal('');
@@ -16,6 +17,9 @@ const stateFilter = signal<VmState | ''>('');
 const chosen = signal<ReadonlySet<string>>(new Set());
 
 const STATES: readonly VmState[] = ['running', 'starting', 'paused', 'stopping', 'stopped', 'failed'];
+
+/** Of every machine's row, so that those which are seen can be told and no others be drawn. Pixels. */
+const ROW_HEIGHT = 52;
 
 let before: readonly Machine[] = [];
 
@@ -104,6 +108,14 @@ function Filters() {
 function Table({ shown }: { readonly shown: readonly Machine[] }) {
   const picked = shown.filter(({ id }) => chosen.value.has(id));
   const body = useRef<HTMLTableSectionElement>(null);
+  const { from, to } = useVisibleRows(body, ROW_HEIGHT, shown.length);
+  // The row with the focus is kept wherever one scrolls, or the focus would be lost.
+  const [focused, setFocused] = useState<string | null>(null);
+  const kept = focused === null ? -1 : shown.findIndex(({ id }) => id === focused);
+  const rows = shown.slice(from, to).map((machine, at) => [machine, from + at] as const);
+  const keptRow = shown[kept];
+  if (keptRow !== undefined && kept < from) rows.unshift([keptRow, kept]);
+  if (keptRow !== undefined && kept >= to) rows.push([keptRow, kept]);
   /** Arrow keys go from machine to machine. */
   const move = (event: KeyboardEvent) => {
     const step = event.key === 'ArrowDown' ? 1 : event.key === 'ArrowUp' ? -1 : 0;
@@ -116,9 +128,9 @@ function Table({ shown }: { readonly shown: readonly Machine[] }) {
   };
   return (
     <div class="machines">
-      <table aria-label="Machines">
+      <table aria-label="Machines" aria-rowcount={shown.length + 1}>
         <thead>
-          <tr class="row head">
+          <tr class="row head" aria-rowindex={1}>
             {mayWrite() ? (
               <th scope="col" class="pick">
                 <input
@@ -147,9 +159,14 @@ function Table({ shown }: { readonly shown: readonly Machine[] }) {
             </th>
           </tr>
         </thead>
-        <tbody ref={body} onKeyDown={move}>
-          {shown.map((machine) => (
-            <Row key={machine.id} machine={machine} />
+        <tbody
+          ref={body}
+          onKeyDown={move}
+          onFocusIn={(event) => setFocused((event.target as Element).closest('tr')?.dataset['id'] ?? null)}
+          style={{ '--row-height': `${ROW_HEIGHT}px`, height: `${shown.length * ROW_HEIGHT}px` }}
+        >
+          {rows.map(([machine, at]) => (
+            <Row key={machine.id} machine={machine} at={at} />
           ))}
         </tbody>
       </table>
@@ -159,12 +176,13 @@ function Table({ shown }: { readonly shown: readonly Machine[] }) {
   );
 }
 
-function Row({ machine }: { readonly machine: Machine }) {
+/** @param props.at its place in the list, from 0 */
+function Row({ machine, at }: { readonly machine: Machine; readonly at: number }) {
   const vm = machine.vm.value;
   const operation = machine.operation.value;
   const labels = Object.entries(vm.labels);
   return (
-    <tr class="row">
+    <tr class="row" data-id={machine.id} aria-rowindex={at + 2} style={{ top: `${at * ROW_HEIGHT}px` }}>
       {mayWrite() ? <Pick id={machine.id} name={vm.name} /> : null}
       <td class="who">
         <a class="name" href={`#/machines/${vm.id}`}>

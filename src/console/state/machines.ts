@@ -49,7 +49,7 @@ export const machine = (id: string): Machine | undefined => {
 
 let socket: LiveSocket | undefined;
 let lastSeq = 0n;
-const queue = new FrameQueue<EventMessage>((events) => batch(() => events.forEach(apply)), nextFrame);
+const queue = new FrameQueue<EventMessage>(applyAll, nextFrame);
 
 /** Loads the machines and follows them. Call it when somebody has signed in. */
 export function follow(): void {
@@ -119,19 +119,26 @@ function receive(data: string | ArrayBuffer): void {
   queue.push(event);
 }
 
-function apply(event: EventMessage): void {
+function applyAll(events: readonly EventMessage[]): void {
+  batch(() => {
+    let moved = false;
+    for (const event of events) moved = apply(event) || moved;
+    if (moved) arrange();
+  });
+}
+
+/** @returns whether the order may have changed */
+function apply(event: EventMessage): boolean {
   const { vmId, type } = event;
   const data = event.data as VmEventData;
   const known = vmId === null ? undefined : byId.get(vmId);
   const vm = afterEvent(known?.vm.value, data);
-  if (vm !== undefined && put(vm)) arrange();
+  const moved = vm !== undefined && put(vm);
   if (data.operation !== undefined) putOperation(data.operation);
   const found = vmId === null ? undefined : byId.get(vmId);
-  if (found === undefined) return;
+  if (found === undefined) return moved;
   found.events.value = [event, ...found.events.value].slice(0, KEPT_EVENTS);
-  if (type !== 'vm.deleted') return;
-  byId.delete(found.id);
-  arrange();
+  return type === 'vm.deleted' ? byId.delete(found.id) : moved;
 }
 
 /** @returns whether the order may have changed */
@@ -168,6 +175,11 @@ function putOperation(operation: Operation): void {
   else if (found.operation.value?.id === operation.id) found.operation.value = null;
 }
 
+/** Puts the machines in order. Those that are in it already come first, for sorting what is sorted is quick. */
 function arrange(): void {
-  machines.value = [...byId.values()].sort((a, b) => names.compare(a.vm.value.name, b.vm.value.name));
+  const before = machines.value ?? [];
+  const there = before.filter((machine) => byId.get(machine.id) === machine);
+  const known = new Set(there);
+  const added = [...byId.values()].filter((machine) => !known.has(machine));
+  machines.value = [...there, ...added].sort((a, b) => names.compare(a.vm.value.name, b.vm.value.name));
 }
