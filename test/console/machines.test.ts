@@ -131,6 +131,34 @@ describe('the list of machines in the web console', { timeout: 600_000 }, () => 
     await row('elder').waitFor({ state: 'detached' });
   });
 
+  it('draws what is seen of a long list, and the keyboard goes through all of it', async () => {
+    const many = Array.from({ length: 80 }, (_, n) => `tree-${n}`);
+    for (const name of many)
+      await rig.call('POST', 'vms', key, { name, memoryMiB: 16, disks: [{ sizeMiB: 1 }], start: false });
+    const table = page.getByRole('table', { name: 'Machines' });
+    await page.getByRole('link', { name: 'tree-0', exact: true }).waitFor();
+    await search().fill('tree-');
+    await page.waitForFunction('document.querySelector("table").ariaRowCount === "81"');
+    const drawn = await table.getByRole('row').count();
+    assert.ok(drawn > 10 && drawn < 50, `${drawn} of 81 rows`);
+    await page.getByRole('link', { name: 'tree-0', exact: true }).focus();
+    for (let n = 1; n < many.length; n++) await page.keyboard.press('ArrowDown');
+    const focused = () => page.evaluate<string>('document.activeElement.textContent');
+    assert.equal(await focused(), 'tree-79');
+    assert.equal(await row('tree-79').getAttribute('aria-rowindex'), '81');
+    // Far away, the row with the focus is there still, and its neighbours come back.
+    await page.evaluate('scrollTo(0, 0)');
+    await row('tree-0').waitFor();
+    assert.equal(await focused(), 'tree-79');
+    assert.equal(await row('tree-40').count(), 0);
+    await page.keyboard.press('ArrowUp');
+    await page.keyboard.press('ArrowUp');
+    assert.equal(await focused(), 'tree-77');
+    await page.keyboard.press('Home');
+    assert.equal(await focused(), 'tree-0');
+    await search().fill('');
+  });
+
   it('lets nothing be created before it knows the images', async () => {
     const images = Promise.withResolvers<void>();
     await page.route('**/v1/images?*', async (route) => {

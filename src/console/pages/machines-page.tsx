@@ -1,5 +1,5 @@
 import { signal, useComputed } from '@preact/signals';
-import { useRef, useState } from 'preact/hooks';
+import { useLayoutEffect, useRef, useState } from 'preact/hooks';
 import type { VmState } from '../../contracts/states.ts';
 import { counts, loadError, type Machine, machines } from '../state/machines.ts';
 import { mayWrite } from '../state/session.ts';
@@ -109,60 +109,18 @@ function Table({ shown }: { readonly shown: readonly Machine[] }) {
   const picked = shown.filter(({ id }) => chosen.value.has(id));
   const body = useRef<HTMLTableSectionElement>(null);
   const { from, to } = useVisibleRows(body, ROW_HEIGHT, shown.length);
-  // The row with the focus is kept wherever one scrolls, or the focus would be lost.
-  const [focused, setFocused] = useState<string | null>(null);
-  const kept = focused === null ? -1 : shown.findIndex(({ id }) => id === focused);
+  const { kept, ...focus } = useRowFocus(body, shown);
   const rows = shown.slice(from, to).map((machine, at) => [machine, from + at] as const);
   const keptRow = shown[kept];
   if (keptRow !== undefined && kept < from) rows.unshift([keptRow, kept]);
   if (keptRow !== undefined && kept >= to) rows.push([keptRow, kept]);
-  /** Arrow keys go from machine to machine. */
-  const move = (event: KeyboardEvent) => {
-    const step = event.key === 'ArrowDown' ? 1 : event.key === 'ArrowUp' ? -1 : 0;
-    if (step === 0) return;
-    const links = [...(body.current?.querySelectorAll<HTMLElement>('a.name') ?? [])];
-    const next = links[links.indexOf(document.activeElement as HTMLElement) + step];
-    if (next === undefined) return;
-    event.preventDefault();
-    next.focus();
-  };
   return (
-    <div class="machines">
+    <div class={mayWrite() ? 'machines' : 'machines read-only'}>
       <table aria-label="Machines" aria-rowcount={shown.length + 1}>
-        <thead>
-          <tr class="row head" aria-rowindex={1}>
-            {mayWrite() ? (
-              <th scope="col" class="pick">
-                <input
-                  type="checkbox"
-                  aria-label="Choose all that are shown"
-                  checked={shown.length > 0 && picked.length === shown.length}
-                  onInput={(event) => {
-                    chosen.value = new Set(event.currentTarget.checked ? shown.map(({ id }) => id) : []);
-                  }}
-                />
-              </th>
-            ) : null}
-            <th scope="col">Name</th>
-            <th scope="col">State</th>
-            <th scope="col" class="boots">
-              Boots
-            </th>
-            <th scope="col" class="size">
-              Memory
-            </th>
-            <th scope="col" class="host">
-              Host
-            </th>
-            <th scope="col" class="do">
-              <span class="visually-hidden">Actions</span>
-            </th>
-          </tr>
-        </thead>
+        <Head shown={shown} picked={picked.length} />
         <tbody
           ref={body}
-          onKeyDown={move}
-          onFocusIn={(event) => setFocused((event.target as Element).closest('tr')?.dataset['id'] ?? null)}
+          {...focus}
           style={{ '--row-height': `${ROW_HEIGHT}px`, height: `${shown.length * ROW_HEIGHT}px` }}
         >
           {rows.map(([machine, at]) => (
@@ -173,6 +131,70 @@ function Table({ shown }: { readonly shown: readonly Machine[] }) {
       {shown.length === 0 ? <p class="none">Nothing is like that.</p> : null}
       <Bulk picked={picked} />
     </div>
+  );
+}
+
+/** Where the focus is in the table, and how the keys lead it from row to row, those that are not drawn included. */
+function useRowFocus(body: { readonly current: HTMLElement | null }, shown: readonly Machine[]) {
+  const [focused, setFocused] = useState('');
+  const wanted = useRef('');
+  /** The row with the focus: it is drawn wherever one scrolls, or the focus would be lost. */
+  const kept = shown.findIndex(({ id }) => id === focused);
+  useLayoutEffect(() => {
+    if (wanted.current === '') return;
+    // It may have come into the table just now.
+    body.current?.querySelector<HTMLElement>(`[data-id="${wanted.current}"] a.name`)?.focus();
+    wanted.current = '';
+  });
+  return {
+    kept,
+    onFocusIn: (event: FocusEvent) => {
+      setFocused((event.target as Element).closest('tr')?.dataset['id'] ?? '');
+    },
+    /** Arrow keys go from machine to machine, Home and End to the first and the last. */
+    onKeyDown: (event: KeyboardEvent) => {
+      const to = { ArrowDown: kept + 1, ArrowUp: kept - 1, Home: 0, End: shown.length - 1 }[event.key];
+      const next = to === undefined ? undefined : shown[to];
+      if (next === undefined || next.id === focused) return;
+      event.preventDefault();
+      wanted.current = next.id;
+      setFocused(next.id);
+    },
+  };
+}
+
+function Head({ shown, picked }: { readonly shown: readonly Machine[]; readonly picked: number }) {
+  return (
+    <thead>
+      <tr class="row head" aria-rowindex={1}>
+        {mayWrite() ? (
+          <th scope="col" class="pick">
+            <input
+              type="checkbox"
+              aria-label="Choose all that are shown"
+              checked={shown.length > 0 && picked === shown.length}
+              onInput={(event) => {
+                chosen.value = new Set(event.currentTarget.checked ? shown.map(({ id }) => id) : []);
+              }}
+            />
+          </th>
+        ) : null}
+        <th scope="col">Name</th>
+        <th scope="col">State</th>
+        <th scope="col" class="boots">
+          Boots
+        </th>
+        <th scope="col" class="size">
+          Memory
+        </th>
+        <th scope="col" class="host">
+          Host
+        </th>
+        <th scope="col" class="do">
+          <span class="visually-hidden">Actions</span>
+        </th>
+      </tr>
+    </thead>
   );
 }
 

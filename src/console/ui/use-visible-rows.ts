@@ -7,8 +7,10 @@ export interface Rows {
   readonly to: number;
 }
 
-/** Rows beyond either edge of the window, and in steps of how many the rows change. */
-const STEP = 8;
+/** Rows that are drawn beyond either edge of the window, at least. */
+const BEYOND = 8;
+/** In steps of how many the rows change: few at a time cost each frame little. */
+const STEP = 2;
 
 /**
  * Which rows of a list lie in the window, and some before and after.
@@ -16,8 +18,8 @@ const STEP = 8;
  */
 export function rowsWithin(top: number, windowHeight: number, rowHeight: number, count: number): Rows {
   const step = (row: number) => Math.floor(row / STEP) * STEP;
-  const from = step(-top / rowHeight) - STEP;
-  const to = step((windowHeight - top) / rowHeight) + 2 * STEP;
+  const from = step(-top / rowHeight) - BEYOND;
+  const to = step((windowHeight - top) / rowHeight) + STEP + BEYOND;
   return { from: Math.min(Math.max(0, from), count), to: Math.min(Math.max(0, to), count) };
 }
 
