@@ -1,3 +1,4 @@
+import { Fragment } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import type { Image } from '../../contracts/images.ts';
 import type { Upload } from '../../contracts/uploads.ts';
@@ -157,6 +158,9 @@ export function ImagesPage() {
   );
 }
 
+/** As many machines are named of those that use an image. */
+const MOST_USERS = 6;
+
 const KINDS = { system: 'system', iso: 'disc', disk: 'disk', kernel: 'kernel', initrd: 'initrd' } as const;
 
 function ImageRow({ image, onRemove }: { readonly image: Image; readonly onRemove: () => void }) {
@@ -185,16 +189,18 @@ function ImageRow({ image, onRemove }: { readonly image: Image; readonly onRemov
           <small>{bytes(image.diskBytes)} inside</small>
         )}
       </td>
-      <td>
-        {image.usedBy.length === 0
-          ? '–'
-          : image.usedBy.map(({ id, name }) => (
-              <a key={id} class="used" href={`#/machines/${id}`}>
-                {name}
-              </a>
-            ))}
+      <td data-label="used by">
+        {image.usedBy.length === 0 ? 'no machine' : null}
+        {image.usedBy.slice(0, MOST_USERS).map(({ id, name }) => (
+          <Fragment key={id}>
+            <a class="used" href={`#/machines/${id}`}>
+              {name}
+            </a>{' '}
+          </Fragment>
+        ))}
+        {image.usedBy.length > MOST_USERS ? `and ${image.usedBy.length - MOST_USERS} more` : null}
       </td>
-      <td class="optional">{moment(image.createdAt)}</td>
+      <td class="optional nowrap">{moment(image.createdAt)}</td>
       <td class="do">
         {mayRemove ? (
           <button

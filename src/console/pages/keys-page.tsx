@@ -59,9 +59,9 @@ export function KeysPage({ tenantId }: { readonly tenantId: string | null }) {
                   <td>
                     <strong>{key.name}</strong>
                   </td>
-                  <td>{key.scopes.includes('write') ? 'do all' : 'look'}</td>
-                  <td class="optional">{moment(key.createdAt)}</td>
-                  <td>
+                  <td data-label="may">{key.scopes.includes('write') ? 'do all' : 'look'}</td>
+                  <td class="optional nowrap">{moment(key.createdAt)}</td>
+                  <td data-label={key.revokedAt === null ? 'ends' : undefined} class="nowrap">
                     {key.revokedAt === null
                       ? key.expiresAt === null
                         ? 'never'
