@@ -133,7 +133,13 @@ async function reportList(key: string): Promise<void> {
     await machines.make(MACHINES);
     const page = await rig.openAs(key, { viewport: { width: 1280, height: 800 } });
     page.setDefaultTimeout(LIMIT_MS);
-    await page.getByText(`${MACHINES}`, { exact: true }).first().waitFor();
+    // The head of the table is a row too.
+    const all = `document.querySelector('table')?.ariaRowCount === '${MACHINES + 1}'`;
+    await page.waitForFunction(all);
+    await page.reload();
+    await page.waitForFunction(all);
+    const shown = await page.evaluate<number>('performance.now()');
+    process.stdout.write(`\n${MACHINES} machines are listed ${shown.toFixed(0)} ms after a reload\n`);
     for (const scrolls of [false, true]) {
       const transfers = await Transfers.of(page);
       const published = machines.published;
