@@ -134,10 +134,10 @@ async function reportList(key: string): Promise<void> {
     const page = await rig.openAs(key, { viewport: { width: 1280, height: 800 } });
     page.setDefaultTimeout(LIMIT_MS);
     // The head of the table is a row too.
-    const all = `document.querySelector('table')?.ariaRowCount === '${MACHINES + 1}'`;
-    await page.waitForFunction(all);
+    const all = page.locator(`table[aria-rowcount="${MACHINES + 1}"]`);
+    await all.waitFor();
     await page.reload();
-    await page.waitForFunction(all);
+    await all.waitFor();
     const shown = await page.evaluate<number>('performance.now()');
     process.stdout.write(`\n${MACHINES} machines are listed ${shown.toFixed(0)} ms after a reload\n`);
     for (const scrolls of [false, true]) {

@@ -138,7 +138,7 @@ describe('the list of machines in the web console', { timeout: 600_000 }, () => 
     const table = page.getByRole('table', { name: 'Machines' });
     await page.getByRole('link', { name: 'tree-0', exact: true }).waitFor();
     await search().fill('tree-');
-    await page.waitForFunction('document.querySelector("table").ariaRowCount === "81"');
+    await page.locator('table[aria-rowcount="81"]').waitFor();
     const drawn = await table.getByRole('row').count();
     assert.ok(drawn > 10 && drawn < 50, `${drawn} of 81 rows`);
     await page.getByRole('link', { name: 'tree-0', exact: true }).focus();
