@@ -8,6 +8,8 @@ import { toOperation } from '../../../src/modules/operations/operations.view.ts'
 import { toVm, vmInclude } from '../../../src/modules/vms/vms.view.ts';
 
 const TEAMS = ['red', 'blue', 'green', 'amber'];
+/** As many changes are under way at once when the database takes longer than there is between two. */
+const AT_ONCE = 8;
 /** What a machine goes through. */
 const NEXT: Readonly<Record<string, string>> = {
   stopped: 'starting',
@@ -59,15 +61,19 @@ export class ManyMachines {
     this.#ids = rows.map(({ id }) => id);
   }
 
-  /** Changes machines, one after the other, and publishes an event of each: so many a second, for so long. */
+  /** Changes one machine after the other and publishes an event of each: so many a second, for so long. */
   async live(perSecond: number, ms: number): Promise<void> {
     const begin = performance.now();
     const total = Math.round((perSecond * ms) / 1000);
+    const changing = new Set<Promise<void>>();
     for (let n = 0; n < total; n++) {
-      await this.#change(n);
+      const change = this.#change(n).finally(() => changing.delete(change));
+      changing.add(change);
+      if (changing.size === AT_ONCE) await Promise.race(changing);
       const ahead = begin + ((n + 1) * 1000) / perSecond - performance.now();
       if (ahead > 0) await delay(ahead);
     }
+    await Promise.all(changing);
     const late = performance.now() - begin - ms;
     if (late > ms / 4) throw new Error(`${total} events took ${Math.round(late)} ms longer than ${ms}`);
   }
