@@ -14,7 +14,11 @@ export const EventMessage = Type.Object(
     }),
     tenantId: Type.String(),
     vmId: Type.Union([Type.String(), Type.Null()]),
-    data: Type.Record(Type.String(), Type.Unknown()),
+    data: Type.Record(Type.String(), Type.Unknown(), {
+      description:
+        'By type: `vm`, the whole machine, when its owner has changed something; `changed`, some of its fields, when ' +
+        'its worker has; `state` and `previous`; `error`; `operation`.',
+    }),
     createdAt: Type.String({ format: 'date-time' }),
   },
   { title: 'Event', additionalProperties: false },

@@ -67,6 +67,11 @@ export class ConsoleRig {
     return `http://127.0.0.1:${this.#port}`;
   }
 
+  /** The servers behind it, for whoever puts something into them. */
+  get servers(): { readonly databaseUrl: string; readonly redisUrl: string } {
+    return this.#servers;
+  }
+
   key(owner: 'default' | 'operator'): Promise<string> {
     return readFile(join(this.#home, `${owner}.key`), 'utf8').then((text) => text.trim());
   }
@@ -83,14 +88,13 @@ export class ConsoleRig {
 
   /** Asks the API with a key, as a program does. */
   async call(method: string, path: string, key: string, body?: unknown): Promise<unknown> {
-    const answer = await fetch(`${this.origin}/v1/${path}`, {
-      method,
-      headers: { authorization: `Bearer ${key}`, 'content-type': 'application/json' },
-      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-    });
-    const text = await answer.text();
-    assert.ok(answer.ok, `${method} ${path}: ${answer.status} ${text}`);
+    const text = (await this.#fetch(method, path, key, body)).toString();
     return text === '' ? undefined : JSON.parse(text);
+  }
+
+  /** The same, for what is no JSON. */
+  callForFile(path: string, key: string): Promise<Buffer> {
+    return this.#fetch('GET', path, key);
   }
 
   /** A page of a browser that is signed in nowhere yet. */
@@ -128,6 +132,20 @@ export class ConsoleRig {
     }
     await this.#servers.stop();
     await rm(this.#home, { recursive: true, force: true });
+  }
+
+  async #fetch(method: string, path: string, key: string, body?: unknown): Promise<Buffer> {
+    const answer = await fetch(`${this.origin}/v1/${path}`, {
+      method,
+      headers: {
+        authorization: `Bearer ${key}`,
+        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+      },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    });
+    const bytes = Buffer.from(await answer.arrayBuffer());
+    assert.ok(answer.ok, `${method} ${path}: ${answer.status} ${bytes}`);
+    return bytes;
   }
 
   async #start(program: string, ready: RegExp): Promise<Running> {

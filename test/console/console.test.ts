@@ -117,6 +117,45 @@ describe('the web console', { timeout: 600_000 }, () => {
     await reader.context().close();
   });
 
+  it('makes a tenant and its key, revokes the key and deletes the tenant', async () => {
+    const operator = await rig.openAs(await rig.key('operator'));
+    operator.setDefaultTimeout(PATIENCE_MS);
+    const dialog = operator.getByRole('dialog');
+    await go(operator, '/tenants');
+    await operator.getByRole('button', { name: 'New tenant' }).click();
+    await dialog.getByLabel('Name', { exact: true }).fill('guild');
+    await dialog.getByLabel('Machines, at most').fill('7');
+    await dialog.getByRole('button', { name: 'Make it' }).click();
+    const tile = operator.getByRole('region', { name: 'guild' });
+    await tile.getByText('0 of 7').waitFor();
+
+    await tile.getByRole('link', { name: 'Keys' }).click();
+    await operator.getByRole('heading', { name: 'Keys of guild' }).waitFor();
+    await operator.getByRole('button', { name: 'New key' }).click();
+    await dialog.getByLabel('Name', { exact: true }).fill('smith');
+    await dialog.getByRole('button', { name: 'Make it' }).click();
+    const key = (await dialog.locator('.secret').textContent()) ?? '';
+    const { items } = (await rig.call('GET', 'vms', key)) as { items: unknown[] };
+    assert.deepEqual(items, []);
+    await dialog.getByRole('button', { name: 'I have it' }).click();
+    assert.equal(await operator.getByText(key).count(), 0);
+
+    await operator.getByRole('button', { name: 'Revoke smith' }).click();
+    await dialog.getByLabel('Type smith to go on').fill('smith');
+    await dialog.getByRole('button', { name: 'Revoke it' }).click();
+    await operator.getByText('revoked', { exact: true }).waitFor();
+    await assert.rejects(rig.call('GET', 'vms', key), /401/);
+
+    await operator.getByRole('link', { name: 'To the tenants' }).click();
+    await operator.getByRole('button', { name: 'Delete guild' }).click();
+    const remove = dialog.getByRole('button', { name: 'Delete it' });
+    assert.equal(await remove.isDisabled(), true);
+    await dialog.getByLabel('Type guild to go on').fill('guild');
+    await remove.click();
+    await tile.waitFor({ state: 'detached' });
+    await operator.context().close();
+  });
+
   it('fits a phone, in both schemes, and has no barriers on any page', async () => {
     const findings: string[] = [];
     for (const colorScheme of ['light', 'dark'] as const) {

@@ -1,6 +1,8 @@
+import { isDeepStrictEqual } from 'node:util';
 import type { EventMessage, EventType } from '../../src/contracts/events.ts';
 import type { OperationTarget } from '../../src/contracts/reconcile.ts';
-import type { OperationKind, StoredError } from '../../src/contracts/states.ts';
+import type { OperationKind, StoredError, VmState } from '../../src/contracts/states.ts';
+import type { Vm as VmView } from '../../src/contracts/vms.ts';
 import { releaseCapacity } from '../../src/infra/capacity.ts';
 import { publishEvents, recordEvent } from '../../src/infra/events.ts';
 import type { Database, Operation, Prisma, Transaction, Vm } from '../../src/infra/prisma.ts';
@@ -123,7 +125,8 @@ export class VmRecords {
       written = count > 0;
       if (!written) return [];
       if (change.releaseCapacity === true) await releaseCapacity(tx, row.id);
-      const events = await recordState(tx, row, change);
+      const now = await tx.vm.findUniqueOrThrow({ where: { id: row.id } });
+      const events = await recordChange(tx, row, now, change);
       if (change.reached !== undefined) {
         events.push(...(await finish(tx, row, { targets: [change.reached] }, { state: 'succeeded' })));
       }
@@ -149,9 +152,14 @@ export class VmRecords {
 
   /** The guest has taken the disc of this epoch out of its drive. */
   async ejectDisc(row: Vm, epoch: number): Promise<void> {
-    await this.#database.vm.updateMany({
-      where: { id: row.id, hostId: this.#hostId, cdromEpoch: epoch },
-      data: { cdromImageId: null },
+    await this.#commit(async (tx) => {
+      const { count } = await tx.vm.updateMany({
+        where: { id: row.id, hostId: this.#hostId, cdromEpoch: epoch },
+        data: { cdromImageId: null },
+      });
+      const changed = { cdrom: { image: null, imageId: null } };
+      const event = { tenantId: row.tenantId, vmId: row.id, type: 'vm.updated', data: { changed } } as const;
+      return count === 0 ? [] : [await recordEvent(tx, event)];
     });
   }
 
@@ -239,17 +247,36 @@ async function recordOperation(
   return recordEvent(tx, { tenantId, vmId: id, type: 'operation.updated', data: { operation: shown } });
 }
 
-async function recordState(tx: Transaction, row: Vm, { data, failed }: VmChange): Promise<EventMessage[]> {
+/** The events of a change of a VM, of which `before` and `after` are the rows. */
+async function recordChange(
+  tx: Transaction,
+  before: Vm,
+  after: Vm,
+  { data, failed }: VmChange,
+): Promise<EventMessage[]> {
   const events: EventMessage[] = [];
-  const { state, lastError } = data;
   const record = async (type: EventType, fields: Prisma.InputJsonObject): Promise<void> => {
-    events.push(await recordEvent(tx, { tenantId: row.tenantId, vmId: row.id, type, data: fields }));
+    events.push(await recordEvent(tx, { tenantId: after.tenantId, vmId: after.id, type, data: fields }));
   };
-  if (typeof state === 'string' && state !== row.state)
-    await record('vm.state', { state, previous: row.state });
-  const error = failed ?? lastError;
-  if (state === 'failed' && isError(error)) await record('vm.failed', { error: { ...error } });
+  const [seen, changed] = [shownOf(before), shownOf(after)];
+  if (after.state !== before.state)
+    await record('vm.state', { state: after.state, previous: before.state, changed });
+  else if (!isDeepStrictEqual(seen, changed)) await record('vm.updated', { changed });
+  const error = failed ?? data.lastError;
+  if (after.state === 'failed' && isError(error)) await record('vm.failed', { error: { ...error } });
   return events;
+}
+
+/** What a worker changes of a VM, as clients see it. */
+function shownOf(row: Vm) {
+  return {
+    state: row.state as VmState, // the database checks this column
+    desired: row.desired,
+    engine: { requested: row.engineRequested, actual: row.engineActual },
+    restartCount: row.restartCount,
+    startedAt: row.startedAt?.toISOString() ?? null,
+    lastError: isError(row.lastError) ? { ...row.lastError } : null,
+  } satisfies Partial<VmView>;
 }
 
 function isError(value: unknown): value is StoredError {

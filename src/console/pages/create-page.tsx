@@ -1,4 +1,4 @@
-import { useEffect, useMemo, useState } from 'preact/hooks';
+import { useMemo, useState } from 'preact/hooks';
 import type { Image } from '../../contracts/images.ts';
 import type { Operation } from '../../contracts/operations.ts';
 import type { Tenant } from '../../contracts/tenants.ts';
@@ -9,7 +9,7 @@ import { type CreateForm, emptyForm, problemsOf, toCreateVm, toCurl } from '../s
 import { machines, take, tellFailureOf } from '../state/machines.ts';
 import { go } from '../state/router.ts';
 import { isOperator, mayWrite } from '../state/session.ts';
-import { useList } from '../state/use-list.ts';
+import { type Loaded, useList } from '../state/use-list.ts';
 import { copy } from '../ui/copy.ts';
 import { CheckField, Choice, More, SelectField, TextField } from '../ui/field.tsx';
 import { bytes } from '../ui/format.ts';
@@ -41,13 +41,20 @@ interface PartProps {
 
 export function CreatePage() {
   const images = useList<Image>('images');
-  const [form, setForm] = useState(() => emptyForm(freeName()));
+  const [entered, setForm] = useState(() => emptyForm(freeName()));
   const [touched, setTouched] = useState<ReadonlySet<string>>(new Set());
   const [tenant, setTenant] = useState('default');
   const [refusal, setRefusal] = useState('');
   const [fromServer, setFromServer] = useState<Problems>({});
   const [busy, setBusy] = useState(false);
+  const first = images.items?.find(({ kind }) => kind === 'system')?.name ?? '';
+  // What boots unless something else is chosen.
+  const form = useMemo(
+    () => (entered.image === '' ? { ...entered, image: first } : entered),
+    [entered, first],
+  );
   const problems = useMemo(() => problemsOf(form), [form]);
+  const loading = images.items === undefined && images.error === undefined;
   const shown = {
     ...Object.fromEntries(Object.entries(problems).filter(([field]) => touched.has(field))),
     ...fromServer,
@@ -57,15 +64,12 @@ export function CreatePage() {
     setTouched((before) => new Set([...before, ...Object.keys(change)]));
     setFromServer({});
   };
-  const first = images.items?.find(({ kind }) => kind === 'system');
-  useEffect(() => {
-    if (form.image === '' && first !== undefined) setForm((before) => ({ ...before, image: first.name }));
-  }, [first, form.image]);
 
   const create = async (event: Event) => {
     event.preventDefault();
+    if (busy || loading) return;
     setTouched(new Set(Object.keys(form)));
-    if (Object.keys(problems).length > 0 || busy) return;
+    if (Object.keys(problems).length > 0) return;
     setBusy(true);
     setRefusal('');
     try {
@@ -102,9 +106,9 @@ export function CreatePage() {
             label="Starts from"
             value={form.source}
             options={SOURCES}
-            onInput={(source) => setForm({ ...form, source })}
+            onInput={(source) => setForm((before) => ({ ...before, source }))}
           />
-          <Source form={form} set={set} shown={shown} images={images.items} />
+          <Source form={form} set={set} shown={shown} images={images} />
           <div class="pair">
             <TextField
               label="Memory"
@@ -131,7 +135,7 @@ export function CreatePage() {
             <a class="button" href="#/machines">
               Cancel
             </a>
-            <button type="submit" class="primary" disabled={busy}>
+            <button type="submit" class="primary" disabled={busy || loading}>
               {busy ? 'Creating…' : form.start ? 'Create and start' : 'Create'}
             </button>
           </footer>
@@ -142,9 +146,9 @@ export function CreatePage() {
   );
 }
 
-function Source({ form, set, shown, images }: PartProps & { readonly images: readonly Image[] | undefined }) {
+function Source({ form, set, shown, images }: PartProps & { readonly images: Loaded<Image> }) {
   const of = (kind: Image['kind']) =>
-    (images ?? [])
+    (images.items ?? [])
       .filter((image) => image.kind === kind)
       .map(
         (image) =>
@@ -153,10 +157,13 @@ function Source({ form, set, shown, images }: PartProps & { readonly images: rea
             `${image.name} · ${bytes(image.sizeBytes)}${image.state === 'ready' ? '' : ` · ${image.state}`}`,
           ] as const,
       );
-  const choose = (kind: Image['kind'], none: string) => [
-    ['', images === undefined ? 'Loading…' : of(kind).length === 0 ? none : 'Choose…'] as const,
-    ...of(kind),
-  ];
+  const choose = (kind: Image['kind'], none: string) => {
+    const found = of(kind);
+    // Of systems the first is chosen already.
+    if (found.length > 0) return kind === 'system' ? found : [['', 'Choose…'] as const, ...found];
+    if (images.items !== undefined) return [['', none] as const];
+    return [['', images.error === undefined ? 'Loading…' : 'The images could not be loaded'] as const];
+  };
   switch (form.source) {
     case 'image':
       return (

@@ -1,3 +1,4 @@
+import { Fragment } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import type { Image } from '../../contracts/images.ts';
 import type { Upload } from '../../contracts/uploads.ts';
@@ -6,7 +7,7 @@ import { request } from '../api/api.ts';
 import { describe } from '../api/api-error.ts';
 import { isOperator, mayWrite } from '../state/session.ts';
 import { useList } from '../state/use-list.ts';
-import { ConfirmName } from '../ui/confirm-name.tsx';
+import { DeleteDialog } from '../ui/delete-dialog.tsx';
 import { Dialog } from '../ui/dialog.tsx';
 import { SelectField, TextField } from '../ui/field.tsx';
 import { bytes, moment } from '../ui/format.ts';
@@ -145,22 +146,20 @@ export function ImagesPage() {
         />
       )}
       {removing === null ? null : (
-        <ConfirmName
-          title={`Delete ${removing.name}?`}
+        <DeleteDialog
           name={removing.name}
+          path={`images/${removing.id}`}
           warning="The image will be gone. One that a machine uses is not deleted."
-          action="Delete it"
-          onConfirm={async () => {
-            await request('DELETE', `images/${removing.id}`);
-            toast(`${removing.name} is gone`);
-            await reload();
-          }}
+          onGone={reload}
           onClose={() => setRemoving(null)}
         />
       )}
     </>
   );
 }
+
+/** As many machines are named of those that use an image. */
+const MOST_USERS = 6;
 
 const KINDS = { system: 'system', iso: 'disc', disk: 'disk', kernel: 'kernel', initrd: 'initrd' } as const;
 
@@ -190,16 +189,18 @@ function ImageRow({ image, onRemove }: { readonly image: Image; readonly onRemov
           <small>{bytes(image.diskBytes)} inside</small>
         )}
       </td>
-      <td>
-        {image.usedBy.length === 0
-          ? '–'
-          : image.usedBy.map(({ id, name }) => (
-              <a key={id} class="used" href={`#/machines/${id}`}>
-                {name}
-              </a>
-            ))}
+      <td data-label="used by">
+        {image.usedBy.length === 0 ? 'no machine' : null}
+        {image.usedBy.slice(0, MOST_USERS).map(({ id, name }) => (
+          <Fragment key={id}>
+            <a class="used" href={`#/machines/${id}`}>
+              {name}
+            </a>{' '}
+          </Fragment>
+        ))}
+        {image.usedBy.length > MOST_USERS ? `and ${image.usedBy.length - MOST_USERS} more` : null}
       </td>
-      <td class="optional">{moment(image.createdAt)}</td>
+      <td class="optional nowrap">{moment(image.createdAt)}</td>
       <td class="do">
         {mayRemove ? (
           <button

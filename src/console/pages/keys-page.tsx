@@ -4,14 +4,13 @@ import { request } from '../api/api.ts';
 import { describe } from '../api/api-error.ts';
 import { mayWrite } from '../state/session.ts';
 import { useList } from '../state/use-list.ts';
-import { ConfirmName } from '../ui/confirm-name.tsx';
 import { copy } from '../ui/copy.ts';
+import { DeleteDialog } from '../ui/delete-dialog.tsx';
 import { Dialog } from '../ui/dialog.tsx';
 import { Choice, TextField } from '../ui/field.tsx';
 import { moment } from '../ui/format.ts';
 import { Icon } from '../ui/icon.tsx';
 import { Loading } from '../ui/loading.tsx';
-import { toast } from '../ui/toast.tsx';
 
 /** Keys of one tenant or, without one, of operators. */
 export function KeysPage({ tenantId }: { readonly tenantId: string | null }) {
@@ -60,9 +59,9 @@ export function KeysPage({ tenantId }: { readonly tenantId: string | null }) {
                   <td>
                     <strong>{key.name}</strong>
                   </td>
-                  <td>{key.scopes.includes('write') ? 'do all' : 'look'}</td>
-                  <td class="optional">{moment(key.createdAt)}</td>
-                  <td>
+                  <td data-label="may">{key.scopes.includes('write') ? 'do all' : 'look'}</td>
+                  <td class="optional nowrap">{moment(key.createdAt)}</td>
+                  <td data-label={key.revokedAt === null ? 'ends' : undefined} class="nowrap">
                     {key.revokedAt === null
                       ? key.expiresAt === null
                         ? 'never'
@@ -115,16 +114,13 @@ export function KeysPage({ tenantId }: { readonly tenantId: string | null }) {
         </Dialog>
       )}
       {revoking === null ? null : (
-        <ConfirmName
-          title={`Revoke ${revoking.name}?`}
+        <DeleteDialog
+          verb="Revoke"
           name={revoking.name}
+          path={`${path}/${revoking.id}`}
           warning="Whoever uses it is refused from now on. This cannot be undone."
-          action="Revoke it"
-          onConfirm={async () => {
-            await request('DELETE', `${path}/${revoking.id}`);
-            toast(`${revoking.name} is revoked`);
-            await keys.reload();
-          }}
+          done="is revoked"
+          onGone={keys.reload}
           onClose={() => setRevoking(null)}
         />
       )}

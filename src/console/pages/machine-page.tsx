@@ -1,6 +1,6 @@
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useRef, useState } from 'preact/hooks';
 import type { Vm } from '../../contracts/vms.ts';
-import { loadError, type Machine, machine, machines, watch } from '../state/machines.ts';
+import { loadError, type Machine, machine, machines } from '../state/machines.ts';
 import { mayWrite } from '../state/session.ts';
 import { act, mayDo, type VmAction } from '../state/vm-actions.ts';
 import { copy } from '../ui/copy.ts';
@@ -17,10 +17,6 @@ import { DangerCard, SettingsCard } from './settings-card.tsx';
 import { hasScreen } from './vm-facts.ts';
 
 export function MachinePage({ id }: { readonly id: string }) {
-  useEffect(() => {
-    const stop = watch(id);
-    return () => void stop();
-  }, [id]);
   const found = machine(id);
   if (machines.value === null) return <Loading error={loadError.value} what="machine" />;
   if (found === undefined) {

@@ -1,5 +1,5 @@
 import { signal, useComputed } from '@preact/signals';
-import { useRef } from 'preact/hooks';
+import { useLayoutEffect, useRef, useState } from 'preact/hooks';
 import type { VmState } from '../../contracts/states.ts';
 import { counts, loadError, type Machine, machines } from '../state/machines.ts';
 import { mayWrite } from '../state/session.ts';
@@ -9,6 +9,7 @@ import { mebibytes } from '../ui/format.ts';
 import { Icon } from '../ui/icon.tsx';
 import { Loading } from '../ui/loading.tsx';
 import { StateBadge } from '../ui/state-badge.tsx';
+import { useVisibleRows } from '../ui/use-visible-rows.ts';
 
 // What was searched for and chosen stays while one looks at a machine.
 const search = signal('');
@@ -16,6 +17,9 @@ const stateFilter = signal<VmState | ''>('');
 const chosen = signal<ReadonlySet<string>>(new Set());
 
 const STATES: readonly VmState[] = ['running', 'starting', 'paused', 'stopping', 'stopped', 'failed'];
+
+/** Of every machine's row, so that those which are seen can be told and no others be drawn. Pixels. */
+const ROW_HEIGHT = 52;
 
 let before: readonly Machine[] = [];
 
@@ -104,52 +108,23 @@ function Filters() {
 function Table({ shown }: { readonly shown: readonly Machine[] }) {
   const picked = shown.filter(({ id }) => chosen.value.has(id));
   const body = useRef<HTMLTableSectionElement>(null);
-  /** Arrow keys go from machine to machine. */
-  const move = (event: KeyboardEvent) => {
-    const step = event.key === 'ArrowDown' ? 1 : event.key === 'ArrowUp' ? -1 : 0;
-    if (step === 0) return;
-    const links = [...(body.current?.querySelectorAll<HTMLElement>('a.name') ?? [])];
-    const next = links[links.indexOf(document.activeElement as HTMLElement) + step];
-    if (next === undefined) return;
-    event.preventDefault();
-    next.focus();
-  };
+  const { from, to } = useVisibleRows(body, ROW_HEIGHT, shown.length);
+  const { kept, ...focus } = useRowFocus(body, shown);
+  const rows = shown.slice(from, to).map((machine, at) => [machine, from + at] as const);
+  const keptRow = shown[kept];
+  if (keptRow !== undefined && kept < from) rows.unshift([keptRow, kept]);
+  if (keptRow !== undefined && kept >= to) rows.push([keptRow, kept]);
   return (
-    <div class="machines">
-      <table aria-label="Machines">
-        <thead>
-          <tr class="row head">
-            {mayWrite() ? (
-              <th scope="col" class="pick">
-                <input
-                  type="checkbox"
-                  aria-label="Choose all that are shown"
-                  checked={shown.length > 0 && picked.length === shown.length}
-                  onInput={(event) => {
-                    chosen.value = new Set(event.currentTarget.checked ? shown.map(({ id }) => id) : []);
-                  }}
-                />
-              </th>
-            ) : null}
-            <th scope="col">Name</th>
-            <th scope="col">State</th>
-            <th scope="col" class="boots">
-              Boots
-            </th>
-            <th scope="col" class="size">
-              Memory
-            </th>
-            <th scope="col" class="host">
-              Host
-            </th>
-            <th scope="col" class="do">
-              <span class="visually-hidden">Actions</span>
-            </th>
-          </tr>
-        </thead>
-        <tbody ref={body} onKeyDown={move}>
-          {shown.map((machine) => (
-            <Row key={machine.id} machine={machine} />
+    <div class={mayWrite() ? 'machines' : 'machines read-only'}>
+      <table aria-label="Machines" aria-rowcount={shown.length + 1}>
+        <Head shown={shown} picked={picked.length} />
+        <tbody
+          ref={body}
+          {...focus}
+          style={{ '--row-height': `${ROW_HEIGHT}px`, height: `${shown.length * ROW_HEIGHT}px` }}
+        >
+          {rows.map(([machine, at]) => (
+            <Row key={machine.id} machine={machine} at={at} />
           ))}
         </tbody>
       </table>
@@ -159,12 +134,77 @@ function Table({ shown }: { readonly shown: readonly Machine[] }) {
   );
 }
 
-function Row({ machine }: { readonly machine: Machine }) {
+/** Where the focus is in the table, and how the keys lead it from row to row, those that are not drawn included. */
+function useRowFocus(body: { readonly current: HTMLElement | null }, shown: readonly Machine[]) {
+  const [focused, setFocused] = useState('');
+  const wanted = useRef('');
+  /** The row with the focus: it is drawn wherever one scrolls, or the focus would be lost. */
+  const kept = shown.findIndex(({ id }) => id === focused);
+  useLayoutEffect(() => {
+    if (wanted.current === '') return;
+    // It may have come into the table just now.
+    body.current?.querySelector<HTMLElement>(`[data-id="${wanted.current}"] a.name`)?.focus();
+    wanted.current = '';
+  });
+  return {
+    kept,
+    onFocusIn: (event: FocusEvent) => {
+      setFocused((event.target as Element).closest('tr')?.dataset['id'] ?? '');
+    },
+    /** Arrow keys go from machine to machine, Home and End to the first and the last. */
+    onKeyDown: (event: KeyboardEvent) => {
+      const to = { ArrowDown: kept + 1, ArrowUp: kept - 1, Home: 0, End: shown.length - 1 }[event.key];
+      const next = to === undefined ? undefined : shown[to];
+      if (next === undefined || next.id === focused) return;
+      event.preventDefault();
+      wanted.current = next.id;
+      setFocused(next.id);
+    },
+  };
+}
+
+function Head({ shown, picked }: { readonly shown: readonly Machine[]; readonly picked: number }) {
+  return (
+    <thead>
+      <tr class="row head" aria-rowindex={1}>
+        {mayWrite() ? (
+          <th scope="col" class="pick">
+            <input
+              type="checkbox"
+              aria-label="Choose all that are shown"
+              checked={shown.length > 0 && picked === shown.length}
+              onInput={(event) => {
+                chosen.value = new Set(event.currentTarget.checked ? shown.map(({ id }) => id) : []);
+              }}
+            />
+          </th>
+        ) : null}
+        <th scope="col">Name</th>
+        <th scope="col">State</th>
+        <th scope="col" class="boots">
+          Boots
+        </th>
+        <th scope="col" class="size">
+          Memory
+        </th>
+        <th scope="col" class="host">
+          Host
+        </th>
+        <th scope="col" class="do">
+          <span class="visually-hidden">Actions</span>
+        </th>
+      </tr>
+    </thead>
+  );
+}
+
+/** @param props.at its place in the list, from 0 */
+function Row({ machine, at }: { readonly machine: Machine; readonly at: number }) {
   const vm = machine.vm.value;
   const operation = machine.operation.value;
   const labels = Object.entries(vm.labels);
   return (
-    <tr class="row">
+    <tr class="row" data-id={machine.id} aria-rowindex={at + 2} style={{ top: `${at * ROW_HEIGHT}px` }}>
       {mayWrite() ? <Pick id={machine.id} name={vm.name} /> : null}
       <td class="who">
         <a class="name" href={`#/machines/${vm.id}`}>

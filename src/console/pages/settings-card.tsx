@@ -8,7 +8,7 @@ import { LIMITS, nameProblem, numberProblem, parseLabels } from '../state/create
 import { take, tellFailureOf } from '../state/machines.ts';
 import { go } from '../state/router.ts';
 import { useList } from '../state/use-list.ts';
-import { ConfirmName } from '../ui/confirm-name.tsx';
+import { DeleteDialog } from '../ui/delete-dialog.tsx';
 import { CheckField, SelectField, TextField } from '../ui/field.tsx';
 import { Icon } from '../ui/icon.tsx';
 import { toast } from '../ui/toast.tsx';
@@ -168,13 +168,6 @@ function Disc({ vm }: { readonly vm: Vm }) {
 export function DangerCard({ vm }: { readonly vm: Vm }) {
   const [asking, setAsking] = useState(false);
   const runs = vm.state !== 'stopped' && vm.state !== 'failed';
-  const remove = async () => {
-    const answer = await request<{ vm: Vm; operation: Operation }>('DELETE', `vms/${vm.id}?force=true`);
-    tellFailureOf(answer.operation);
-    take(answer);
-    toast(`${vm.name} is being deleted`);
-    go('/machines');
-  };
   return (
     <section class="card danger-zone" aria-labelledby="danger-title">
       <h2 id="danger-title">Danger zone</h2>
@@ -191,12 +184,16 @@ export function DangerCard({ vm }: { readonly vm: Vm }) {
         <Icon name="trash" /> Delete…
       </button>
       {asking ? (
-        <ConfirmName
-          title={`Delete ${vm.name}?`}
+        <DeleteDialog<{ vm: Vm; operation: Operation }>
           name={vm.name}
+          path={`vms/${vm.id}?force=true`}
           warning="The machine and its own disks will be gone. Images stay."
-          action="Delete it"
-          onConfirm={remove}
+          done="is being deleted"
+          onGone={(answer) => {
+            tellFailureOf(answer.operation);
+            take(answer);
+            go('/machines');
+          }}
           onClose={() => setAsking(false)}
         />
       ) : null}

@@ -5,14 +5,13 @@ import { describe } from '../api/api-error.ts';
 import { nameProblem, numberProblem } from '../state/create-form.ts';
 import { mayWrite } from '../state/session.ts';
 import { useList } from '../state/use-list.ts';
-import { ConfirmName } from '../ui/confirm-name.tsx';
+import { DeleteDialog } from '../ui/delete-dialog.tsx';
 import { Dialog } from '../ui/dialog.tsx';
 import { TextField } from '../ui/field.tsx';
 import { mebibytes } from '../ui/format.ts';
 import { Icon } from '../ui/icon.tsx';
 import { Loading } from '../ui/loading.tsx';
 import { Share } from '../ui/share.tsx';
-import { toast } from '../ui/toast.tsx';
 
 const QUOTAS = [
   ['vms', 'Machines', (count: number) => String(count)],
@@ -88,16 +87,11 @@ export function TenantsPage() {
         />
       )}
       {removing === null ? null : (
-        <ConfirmName
-          title={`Delete ${removing.name}?`}
+        <DeleteDialog
           name={removing.name}
+          path={`tenants/${removing.id}`}
           warning="Its keys stop working and its images are gone. A tenant that has machines is not deleted."
-          action="Delete it"
-          onConfirm={async () => {
-            await request('DELETE', `tenants/${removing.id}`);
-            toast(`${removing.name} is gone`);
-            await tenants.reload();
-          }}
+          onGone={tenants.reload}
           onClose={() => setRemoving(null)}
         />
       )}

@@ -1,14 +1,15 @@
 import { batch, computed, type Signal, signal } from '@preact/signals';
 import type { EventMessage } from '../../contracts/events.ts';
 import type { Operation } from '../../contracts/operations.ts';
-import type { StoredError, VmState } from '../../contracts/states.ts';
+import type { VmState } from '../../contracts/states.ts';
 import type { Vm } from '../../contracts/vms.ts';
-import { listAll, request, socketUrl } from '../api/api.ts';
+import { listAll, socketUrl } from '../api/api.ts';
 import { ApiError } from '../api/api-error.ts';
 import { LiveSocket } from '../api/live-socket.ts';
 import { toast } from '../ui/toast.tsx';
 import { FrameQueue, nextFrame } from './frame-queue.ts';
 import { restoreSession } from './session.ts';
+import { afterAnswer, afterEvent, type VmEventData } from './vm-changes.ts';
 
 /** A machine as the page shows it: each part changes by itself, so that a row is drawn anew only for its own events. */
 export interface Machine {
@@ -30,7 +31,7 @@ const names = new Intl.Collator(undefined, { numeric: true, sensitivity: 'base' 
 /** All machines by name; null until they have been loaded once. */
 export const machines = signal<readonly Machine[] | null>(null);
 export const link = signal<LinkState>('connecting');
-/** Grows with each event that concerns no machine's row, so that others can look again. */
+/** Why the machines could not be loaded, until they are. */
 export const loadError = signal<unknown>(undefined);
 
 /** How many machines are in each state. */
@@ -48,7 +49,7 @@ export const machine = (id: string): Machine | undefined => {
 
 let socket: LiveSocket | undefined;
 let lastSeq = 0n;
-const queue = new FrameQueue<EventMessage>((events) => batch(() => events.forEach(apply)), nextFrame);
+const queue = new FrameQueue<EventMessage>(applyAll, nextFrame);
 
 /** Loads the machines and follows them. Call it when somebody has signed in. */
 export function follow(): void {
@@ -81,7 +82,8 @@ export function unfollow(): void {
 /** Shows at once what an answer said. */
 export function take({ vm, operation }: { readonly vm: Vm; readonly operation?: Operation }): void {
   batch(() => {
-    if (put(vm)) arrange();
+    const known = byId.get(vm.id);
+    if (put(known === undefined ? vm : afterAnswer(known.vm.value, vm))) arrange();
     if (operation !== undefined) putOperation(operation);
   });
 }
@@ -95,7 +97,7 @@ async function load(): Promise<void> {
     batch(() => {
       const there = new Set(vms.map(({ id }) => id));
       for (const id of byId.keys()) if (!there.has(id)) byId.delete(id);
-      for (const vm of vms) put(vm);
+      for (const vm of vms) put(afterEvent(byId.get(vm.id)?.vm.value, { vm }) ?? vm);
       arrange();
       loadError.value = undefined;
       link.value = 'live';
@@ -117,27 +119,26 @@ function receive(data: string | ArrayBuffer): void {
   queue.push(event);
 }
 
-function apply(event: EventMessage): void {
+function applyAll(events: readonly EventMessage[]): void {
+  batch(() => {
+    let moved = false;
+    for (const event of events) moved = apply(event) || moved;
+    if (moved) arrange();
+  });
+}
+
+/** @returns whether the order may have changed */
+function apply(event: EventMessage): boolean {
   const { vmId, type } = event;
-  const { vm, operation, state, error } = event.data as {
-    vm?: Vm;
-    operation?: Operation;
-    state?: VmState;
-    error?: StoredError;
-  };
-  if (vm !== undefined && put(vm)) arrange();
+  const data = event.data as VmEventData;
+  const known = vmId === null ? undefined : byId.get(vmId);
+  const vm = afterEvent(known?.vm.value, data);
+  const moved = vm !== undefined && put(vm);
+  if (data.operation !== undefined) putOperation(data.operation);
   const found = vmId === null ? undefined : byId.get(vmId);
-  if (operation !== undefined) putOperation(operation);
-  if (found === undefined || vmId === null) return;
+  if (found === undefined) return moved;
   found.events.value = [event, ...found.events.value].slice(0, KEPT_EVENTS);
-  if (type === 'vm.deleted') {
-    byId.delete(vmId);
-    arrange();
-  } else if (state !== undefined) {
-    const startedAt = state === 'running' && found.vm.value.state !== 'paused' ? event.createdAt : null;
-    found.vm.value = { ...found.vm.value, state, ...(startedAt === null ? {} : { startedAt }) };
-    if (watched.has(vmId)) void refresh(vmId);
-  } else if (error !== undefined) found.vm.value = { ...found.vm.value, lastError: error };
+  return type === 'vm.deleted' ? byId.delete(found.id) : moved;
 }
 
 /** @returns whether the order may have changed */
@@ -147,10 +148,9 @@ function put(vm: Vm): boolean {
     byId.set(vm.id, { id: vm.id, vm: signal(vm), operation: signal(null), events: signal([]) });
     return true;
   }
-  const before = known.vm.value;
-  if (vm.generation < before.generation) return false;
+  const { name } = known.vm.value;
   known.vm.value = vm;
-  return vm.name !== before.name;
+  return vm.name !== name;
 }
 
 /** Operations that were asked for on this page: their failure is told. */
@@ -175,22 +175,11 @@ function putOperation(operation: Operation): void {
   else if (found.operation.value?.id === operation.id) found.operation.value = null;
 }
 
+/** Puts the machines in order. Those that are in it already come first, for sorting what is sorted is quick. */
 function arrange(): void {
-  machines.value = [...byId.values()].sort((a, b) => names.compare(a.vm.value.name, b.vm.value.name));
-}
-
-const watched = new Set<string>();
-
-/** Keeps all of a machine fresh, not its state alone, until the answer is called. */
-export function watch(id: string): () => void {
-  watched.add(id);
-  return () => watched.delete(id);
-}
-
-async function refresh(id: string): Promise<void> {
-  try {
-    take({ vm: await request<Vm>('GET', `vms/${id}`) });
-  } catch {
-    // It is gone, which an event tells, or the server is away, and everything is loaded when it is back.
-  }
+  const before = machines.value ?? [];
+  const there = before.filter((machine) => byId.get(machine.id) === machine);
+  const known = new Set(there);
+  const added = [...byId.values()].filter((machine) => !known.has(machine));
+  machines.value = [...there, ...added].sort((a, b) => names.compare(a.vm.value.name, b.vm.value.name));
 }

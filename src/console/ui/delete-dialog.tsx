@@ -1,29 +1,38 @@
 import { useState } from 'preact/hooks';
+import { request } from '../api/api.ts';
 import { describe } from '../api/api-error.ts';
 import { Dialog } from './dialog.tsx';
 import { TextField } from './field.tsx';
+import { toast } from './toast.tsx';
 
-export interface ConfirmNameProps {
-  readonly title: string;
+export interface DeleteDialogProps<T> {
   /** What has to be typed. */
   readonly name: string;
+  /** What is deleted, below /v1. */
+  readonly path: string;
   readonly warning: string;
-  readonly action: string;
-  readonly onConfirm: () => Promise<void>;
+  readonly verb?: 'Delete' | 'Revoke';
+  /** What is told of it afterwards, behind its name. */
+  readonly done?: string;
+  /** Called with the answer once it was accepted. */
+  readonly onGone: (answer: T) => unknown;
   readonly onClose: () => void;
 }
 
-/** Asks for the name of what will be gone. */
-export function ConfirmName({ title, name, warning, action, onConfirm, onClose }: ConfirmNameProps) {
+/** Asks for the name of what will be gone, and deletes it. */
+export function DeleteDialog<T = undefined>(props: DeleteDialogProps<T>) {
+  const { name, path, warning, verb = 'Delete', done = 'is gone', onGone, onClose } = props;
   const [typed, setTyped] = useState('');
   const [problem, setProblem] = useState('');
   const [busy, setBusy] = useState(false);
-  const confirm = async (event: Event) => {
+  const remove = async (event: Event) => {
     event.preventDefault();
     if (typed !== name || busy) return;
     setBusy(true);
     try {
-      await onConfirm();
+      const answer = await request<T>('DELETE', path);
+      toast(`${name} ${done}`);
+      await onGone(answer);
       onClose();
     } catch (error) {
       setProblem(describe(error));
@@ -31,8 +40,8 @@ export function ConfirmName({ title, name, warning, action, onConfirm, onClose }
     }
   };
   return (
-    <Dialog title={title} onClose={onClose}>
-      <form onSubmit={confirm} class="stack">
+    <Dialog title={`${verb} ${name}?`} onClose={onClose}>
+      <form onSubmit={remove} class="stack">
         <p>{warning}</p>
         <TextField label={`Type ${name} to go on`} value={typed} onInput={setTyped} autofocus mono />
         <p class="problem" role="alert">
@@ -43,7 +52,7 @@ export function ConfirmName({ title, name, warning, action, onConfirm, onClose }
             Keep it
           </button>
           <button type="submit" class="danger" disabled={typed !== name || busy}>
-            {action}
+            {verb} it
           </button>
         </footer>
       </form>
