@@ -4,6 +4,7 @@ import { CS, DS, ES, FETCH, gpr, RECORD, REGION_COUNTERS, S, SEG, SS, segment, x
 import type { FunctionBuilder, Label, Local } from '../wasm/function.ts';
 import { I32, I64, V128 } from '../wasm/opcodes.ts';
 import { i32, i64 } from '../wasm/value.ts';
+import type { Block, Region, Target } from './blocks.ts';
 import { RegionBuilder, type RegionFlow } from './builder.ts';
 import type { GuestInstruction } from './code.ts';
 import { Environment } from './environment.ts';
@@ -11,7 +12,7 @@ import { DEFERRED, type Flags, lazyForm, SIZES } from './flags.ts';
 import { type RegionModule, storeLazy } from './module.ts';
 import type { SiteKind } from './profile/anatomy.ts';
 import type { FailedAccess, SiteCounters } from './profile/site-counters.ts';
-import { type Block, isReturn, type Region, type Target } from './region.ts';
+import { isReturn } from './region.ts';
 
 /** What a region's code is made for. */
 export interface RegionContext {

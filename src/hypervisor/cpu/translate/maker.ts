@@ -6,6 +6,7 @@ import type { Val } from '../isa/builder.ts';
 import { CODE_DIRECTORY, RECORD, RECORDS } from '../layout.ts';
 import type { FunctionRef } from '../wasm/function.ts';
 import { I32 } from '../wasm/opcodes.ts';
+import type { Region } from './blocks.ts';
 import { Untranslatable } from './builder.ts';
 import { type CodePageInfo, type GuestInstruction, RegionCode } from './code.ts';
 import { emitRegion, OBSERVED } from './emit.ts';
@@ -14,7 +15,7 @@ import { guessPage, type PagingState } from './page-walk.ts';
 import type { Anatomy } from './profile/anatomy.ts';
 import { describeRegion } from './profile/describe-region.ts';
 import { ModuleCounters, type SiteCounters } from './profile/site-counters.ts';
-import { findRegion, type Region } from './region.ts';
+import { findRegion } from './region.ts';
 
 /** How large regions are: at first, for most code that is hot is not hot for long; and where much time goes. */
 export const LEVELS = [

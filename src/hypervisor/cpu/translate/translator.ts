@@ -4,7 +4,7 @@ import { isDevicePage } from '../interpret/physical-map.ts';
 import { RUN_LENGTH } from '../interpret/run-decoder.ts';
 import type { Tier, TierHost } from '../interpret/tier.ts';
 import { CS, FETCH, RAM, RECORD, REGION_COUNTERS, S, SEG, segment } from '../layout.ts';
-import { OBSERVED } from './emit.ts';
+import { BranchTargets, countTargets } from './branch-targets.ts';
 import {
   LIMITS,
   type Made,
@@ -58,11 +58,6 @@ const LONGEST_SLICE = 32;
 /** Instructions that run for each such crossing, where they are few. */
 const FEW_CROSSINGS = 5000;
 const GRANULE = 64;
-/** Bytes from a region's page within which targets of its indirect branches are taken into it. */
-const FARTHEST = 1 << 28;
-/** Indirect branches of which targets are kept, and targets of one at most. */
-const MOST_BRANCHES = 4096;
-const MOST_TARGETS = 32;
 /** What slices differ by while a profile is taken, one less than a power of two: or they would end at the same places of a loop. */
 const PROFILE_SPREAD = 4095;
 /** Bytes of interpreted code that a profile keeps. */
@@ -96,8 +91,7 @@ export class Translator implements Tier {
   readonly #bytes: Uint8Array;
   readonly #table: WebAssembly.Table;
   readonly #samples = new Map<number, number>();
-  /** Targets of indirect branches, by the branch's address. */
-  readonly #targets = new Map<bigint, Set<bigint>>();
+  readonly #targets: BranchTargets;
   readonly #byPage = new Map<number, Set<Installed>>();
   readonly #bySlot = new Map<number, Installed>();
   readonly #byRecord = new Map<number, Installed>();
@@ -143,6 +137,7 @@ export class Translator implements Tier {
     this.#options = { ...options, count: options.count || profile };
     this.#bytes = new Uint8Array(host.memory.buffer);
     this.#table = host.exports.table;
+    this.#targets = new BranchTargets(host.view);
     this.#slice = options.sliceInstructions;
     const { memory, interpreter, ramBytes } = host;
     this.#makes = { memory, ramBytes, interpreter, count: this.#options.count, profile };
@@ -312,7 +307,7 @@ export class Translator implements Tier {
     if (!much || !share || this.#asked.size >= MOST_ASKED) return;
     const { record, level, linear, windows } = member.made;
     if (!(this.#maker ?? this.#thread) || this.#asked.has(record) || this.#refused.has(record)) return;
-    const observed = this.#observed(member);
+    const observed = this.#targets.of(member.made, member.records);
     // One of full size only to take more of its indirect branches' targets in.
     if (level === 1 && countTargets(observed) <= countTargets(member.made.observed)) {
       member.weight = 0;
@@ -320,28 +315,6 @@ export class Translator implements Tier {
       return;
     }
     this.#ask(linear, record, 1, windows, observed);
-  }
-
-  /** Where the indirect jumps and calls of a region went, in it and in others that have the same instructions. */
-  #observed({ made, records }: Installed): Observed {
-    const base = made.linear & ~0xfffn;
-    const all = new Map<number, readonly number[]>();
-    for (const { at, cells } of made.observers) {
-      const branch = base + BigInt(at);
-      if (this.#targets.size >= MOST_BRANCHES) this.#targets.clear();
-      const known = this.#targets.get(branch) ?? new Set<bigint>();
-      this.#targets.set(branch, known);
-      for (let n = 0; n < OBSERVED.cells; n++) {
-        const offset = this.#host.view.getInt32(records + cells + n * 4, true);
-        if (offset !== 0 && known.size < MOST_TARGETS) known.add(base + BigInt(offset));
-      }
-      const offsets = [...known].map((target) => Number(target - base));
-      all.set(
-        at,
-        offsets.filter((offset) => Math.abs(offset) < FARTHEST),
-      );
-    }
-    return all;
   }
 
   // Regions
@@ -519,10 +492,6 @@ export class Translator implements Tier {
     this.#bySlot.delete(slot);
     this.#free.push(slot);
   }
-}
-
-function countTargets(observed: Observed): number {
-  return [...observed.values()].reduce((sum, targets) => sum + targets.length, 0);
 }
 
 /** Granules by physical page: bits by number, two words. */

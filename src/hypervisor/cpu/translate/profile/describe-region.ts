@@ -1,6 +1,6 @@
 import type { CodeMode } from '../../decode/decoder.ts';
+import type { Block, Region } from '../blocks.ts';
 import type { RegionCode } from '../code.ts';
-import type { Block, Region } from '../region.ts';
 import type { Anatomy, BlockCode, Site } from './anatomy.ts';
 import type { SiteCounters } from './site-counters.ts';
 
