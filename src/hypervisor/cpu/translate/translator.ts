@@ -52,6 +52,8 @@ const MOST_FAILURES = 5;
 const MOST_ASKED = 64;
 /** A region is made larger when so many slices, of the first length, ended in it, and one in so many of all since it is there. */
 const MUCH = { slices: 32, share: 25 } as const;
+/** The same share for one of full size. */
+const VERY_MUCH = 8;
 /** Samples in a row in regions after which slices become longer, and how much longer than the first at most. */
 const SETTLED_SAMPLES = 8;
 const LONGEST_SLICE = 32;
@@ -308,8 +310,9 @@ export class Translator implements Tier {
     const { record, level, linear, windows } = member.made;
     if (!(this.#maker ?? this.#thread) || this.#asked.has(record) || this.#refused.has(record)) return;
     const observed = this.#targets.of(member.made, member.records);
-    // One of full size only to take more of its indirect branches' targets in.
-    if (level === 1 && countTargets(observed) <= countTargets(member.made.observed)) {
+    // One of full size only for more targets of its branches, and where very much time goes: compiling it again costs much.
+    const more = countTargets(observed) > countTargets(member.made.observed);
+    if (level === 1 && !(more && member.weight * VERY_MUCH >= this.#ran - member.since)) {
       member.weight = 0;
       member.since = this.#ran;
       return;
