@@ -29,8 +29,11 @@ export interface Asked {
 const BATCH = 16;
 /** Answers after which most of this thread's own code has run, and is worth keeping as it was compiled. */
 const KEPT_AFTER = 32;
-/** After so long without a request the thread gives back what making took. Milliseconds. */
-const REST_AFTER = 1000;
+/**
+ * After so long without a request the thread gives back what making took. Milliseconds. Between two jobs of a second each
+ * it must not: what comes next then takes a tenth longer, for memory has to be had again.
+ */
+const REST_AFTER = 2000;
 /** And not more often than this. */
 const REST_AGAIN = 5_000;
 /** Nor unless its heap has grown by so much: a guest at rest asks for a region now and then. */
@@ -60,6 +63,7 @@ function serve(settings: MakerSettings): void {
       made = new Set();
     }
     waiting.push(asked.request);
+    clearTimeout(rest);
     if (scheduled) return;
     scheduled = true;
     // What else has come by then goes into the same module.
@@ -97,7 +101,7 @@ function restSoon(): void {
     if (getHeapStatistics().total_heap_size - restingBytes < WORTH_BYTES) return;
     collectGarbage();
     void trimAllocator();
-    setTimeout(() => void trimAllocator(), REST_AGAIN).unref();
+    rest = setTimeout(() => void trimAllocator(), REST_AGAIN).unref();
     restedAt = performance.now();
     restingBytes = getHeapStatistics().total_heap_size;
   }, due).unref();
