@@ -158,8 +158,8 @@ async function bootRequest(boot: NonNullable<MachineConfig['boot']>): Promise<Bo
 
 /** Gives the bytes of the boot files back, which are in RAM now: V8 does not collect them while its own heap is small. */
 function releaseFiles({ kernel, initrd, modules = [] }: BootRequest): void {
+  // What shares its memory with others, as small files through a pipe do with Node's pool, stays.
   for (const bytes of [kernel, initrd, ...modules.map(({ data }) => data)])
-    // What shares its memory with others, as small files through a pipe do with Node's pool, stays.
     if (bytes?.buffer instanceof ArrayBuffer && bytes.byteLength === bytes.buffer.byteLength)
       bytes.buffer.transfer(0);
 }

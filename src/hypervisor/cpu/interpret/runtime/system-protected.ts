@@ -5,7 +5,15 @@ import type { ModuleBuilder } from '../../wasm/module.ts';
 import { I32 } from '../../wasm/opcodes.ts';
 import { i32, i64, select, type Value } from '../../wasm/value.ts';
 import type { OutsideEnv, RuntimeEnv } from './env.ts';
-import { dropsSegments, emitRflags, emitSegment, emitSetRflags, quad, word } from './system-state.ts';
+import {
+  dropsSegments,
+  emitCode,
+  emitRflags,
+  emitSegment,
+  emitSetRflags,
+  quad,
+  word,
+} from './system-state.ts';
 
 /**
  * The short ways of a 32-bit kernel: see system.ts. Protected mode without
@@ -42,11 +50,6 @@ interface ProtectedEnv extends RuntimeEnv, OutsideEnv {
   /** (selector, descriptor) → 1 when the GDT has exactly this descriptor there. */
   readonly hasDescriptor: FunctionRef;
 }
-
-const flatCode = (f: FunctionBuilder, selector: Value, level: Value): void => {
-  emitSegment(f, CS, selector.and(0xfffc).or(level), i32(-1), i32(CODE_ATTRIBUTES).or(level.shl(5)));
-  f.store('i32.store', S.cpl, level);
-};
 
 const flatStack = (f: FunctionBuilder, selector: Value, level: Value): void => {
   emitSegment(f, SS, selector, i32(-1), i32(DATA_ATTRIBUTES).or(level.shl(5)));
@@ -191,7 +194,7 @@ export function addProtectedEntries(
         flatStack(f, stack, i32(0));
       });
       f.store('i64.store', RSP, sp.extendU());
-      flatCode(f, selector, i32(0));
+      emitCode(f, selector, i32(0), CODE_ATTRIBUTES);
       const trapGate = high.and(0x100);
       const cleared = select(trapGate.ne(0), i32(~(TF | NT | VM | RF)), i32(~(TF | NT | VM | RF | IF)));
       f.store('i32.store', S.eflags, word(f, S.eflags).and(cleared));
@@ -246,7 +249,7 @@ export function addProtectedEntries(
       },
     );
     emitSetRflags(f, f.let(flags.and(LOADED)));
-    flatCode(f, cs, level);
+    emitCode(f, cs, level, CODE_ATTRIBUTES);
     f.store('i64.store', S.rip, rip);
     f.run(env.levelChanged);
     f.return(1);
@@ -257,7 +260,7 @@ export function addProtectedEntries(
     const selector = f.let(word(f, S.sysenterCs).and(0xfffc));
     f.if(otherMode(f).or(f.call(env.traced)).or(selector.eqz()), () => f.return(0));
     f.store('i32.store', S.eflags, word(f, S.eflags).and(~(VM | IF | RF)));
-    flatCode(f, selector, i32(0));
+    emitCode(f, selector, i32(0), CODE_ATTRIBUTES);
     flatStack(f, selector.add(8).and(0xffff), i32(0));
     f.store('i64.store', RSP, f.load('i64.load32_u', S.sysenterEsp));
     f.store('i64.store', S.rip, f.load('i64.load32_u', S.sysenterEip));
@@ -270,7 +273,7 @@ export function addProtectedEntries(
     const selector = f.let(word(f, S.sysenterCs).and(0xfffc));
     const waits = word(f, S.interruptPending).or(word(f, S.cpl)).or(word(f, S.eflags).and(AC));
     f.if(otherMode(f).or(f.call(env.traced)).or(selector.eqz()).or(waits), () => f.return(0));
-    flatCode(f, selector.add(16).and(0xffff), i32(3));
+    emitCode(f, selector.add(16).and(0xffff), i32(3), CODE_ATTRIBUTES);
     flatStack(f, selector.add(24).and(0xfffc).or(3), i32(3));
     f.store('i64.store', RSP, f.load('i64.load32_u', RCX));
     f.store('i64.store', S.rip, f.load('i64.load32_u', RDX));

@@ -1,7 +1,7 @@
 import { AF, ARITHMETIC, CF, OF, PF, SF, ZF } from '../../flags.ts';
-import { DS, ES, FS, GS, S, SEG, segment } from '../../layout.ts';
+import { CS, DS, ES, FS, GS, S, SEG, segment } from '../../layout.ts';
 import type { FunctionBuilder } from '../../wasm/function.ts';
-import { i64, type Value } from '../../wasm/value.ts';
+import { i32, i64, type Value } from '../../wasm/value.ts';
 
 /** The state block as the short ways of the kernel's entries read and write it: see system.ts. */
 
@@ -51,6 +51,12 @@ export function emitSegment(
   f.store('i32.store', at + SEG.limit, limit);
   f.store('i32.store', at + SEG.selector, selector);
   f.store('i32.store', at + SEG.attributes, attributes);
+}
+
+/** CS of flat code at a level (i32, 0 or 3) with SEG.attributes as of level 0, and CPL. */
+export function emitCode(f: FunctionBuilder, selector: Value, level: Value, attributes: number): void {
+  emitSegment(f, CS, selector.and(0xfffc).or(level), i32(-1), i32(attributes).or(level.shl(5)));
+  f.store('i32.store', S.cpl, level);
 }
 
 /** Data segments that level 3 may not use would have to be dropped on the way there. */

@@ -19,7 +19,15 @@ import { i32, i64, select, type Value } from '../../wasm/value.ts';
 import { ACCESS } from '../paging.ts';
 import type { OutsideEnv, RuntimeEnv } from './env.ts';
 import { addProtectedEntries } from './system-protected.ts';
-import { dropsSegments, emitRflags, emitSegment, emitSetRflags, quad, word } from './system-state.ts';
+import {
+  dropsSegments,
+  emitCode,
+  emitRflags,
+  emitSegment,
+  emitSetRflags,
+  quad,
+  word,
+} from './system-state.ts';
 
 /**
  * What a kernel does on every entry and every way out, for the case that
@@ -48,12 +56,6 @@ const RCX = gpr(1),
   R11 = gpr(11);
 
 const notCanonical = (address: Value): Value => address.shl(16n).shrS(16n).ne(address);
-
-/** CS of 64-bit code at a level (i32, 0 or 3), and CPL. */
-function emitCode(f: FunctionBuilder, selector: Value, level: Value): void {
-  emitSegment(f, CS, selector.and(0xfffc).or(level), i32(-1), i32(CODE_ATTRIBUTES).or(level.shl(5)));
-  f.store('i32.store', S.cpl, level);
-}
 
 export function addSystemRuntime(
   m: ModuleBuilder,
@@ -102,7 +104,7 @@ export function addSystemRuntime(
     const kept = f.let(flags.and(word(f, S.sfmask).xor(-1)).and(~RF));
     emitSetRflags(f, kept);
     const selector = f.let(f.load('i32.load16_u', S.star + 4).and(0xfffc));
-    emitCode(f, selector, i32(0));
+    emitCode(f, selector, i32(0), CODE_ATTRIBUTES);
     emitSegment(f, SS, selector.add(8).and(0xffff), i32(-1), i32(DATA_ATTRIBUTES));
     f.run(levelChanged);
     f.return(1);
@@ -122,7 +124,7 @@ export function addSystemRuntime(
     );
     emitSetRflags(f, f.let(image.and(LOADED)));
     const base = f.let(f.load('i32.load16_u', S.star + 6));
-    emitCode(f, base.add(16), i32(3));
+    emitCode(f, base.add(16), i32(3), CODE_ATTRIBUTES);
     emitSegment(f, SS, base.add(8).and(0xfffc).or(3), i32(-1), i32(DATA_ATTRIBUTES | 0x60));
     f.run(levelChanged);
     f.return(1);
@@ -181,7 +183,7 @@ export function addSystemRuntime(
     );
     emitSetRflags(f, f.let(flags.and(LOADED)));
     f.store('i64.store', RSP, rsp);
-    emitCode(f, cs, level);
+    emitCode(f, cs, level, CODE_ATTRIBUTES);
     f.store('i64.store', S.rip, rip);
     f.run(levelChanged);
     f.return(1);
@@ -228,7 +230,7 @@ export function addSystemRuntime(
     f.store('i64.store', frame, f.load('i64.load16_u', segment(SS) + SEG.selector), 32);
     f.if(inner, () => emitSegment(f, SS, i32(0), i32(0), i32(0)));
     f.store('i64.store', RSP, sp);
-    emitCode(f, selector, i32(0));
+    emitCode(f, selector, i32(0), CODE_ATTRIBUTES);
     const trapGate = low.shrU(40n).wrap().and(1);
     const cleared = select(trapGate, i32(~(TF | NT | VM | RF)), i32(~(TF | NT | VM | RF | IF)));
     f.store('i32.store', S.eflags, word(f, S.eflags).and(cleared));
