@@ -28,19 +28,6 @@ import {
 import type { RegionModule } from './module.ts';
 import type { FailedAccess } from './profile/site-counters.ts';
 
-const FLOAT_LANES = ['ss', 'sd', 'ps', 'pd'] as const satisfies readonly FloatLanes[];
-/** Moves between vector registers, and the lanes that keep what is known of them. */
-const MOVES = new Map<string, readonly FloatLanes[]>([
-  ['movaps', FLOAT_LANES],
-  ['movapd', FLOAT_LANES],
-  ['movups', FLOAT_LANES],
-  ['movupd', FLOAT_LANES],
-  ['movdqa', FLOAT_LANES],
-  ['movdqu', FLOAT_LANES],
-  ['movss', ['ss']],
-  ['movsd', ['sd']],
-]);
-
 /** A form that cannot be translated where it stands. */
 export class Untranslatable extends Error {}
 
@@ -148,7 +135,9 @@ export class RegionBuilder implements Builder {
       this.if(this.#f.load('i32.load', S.cpl), () => this.#bail('a privileged instruction'));
     if (instruction.unit) this.#requireUnit(UNIT_BIT[instruction.unit]);
     instruction.semantics(this);
-    this.#moved(instruction.name);
+    const to = this.#vectorNumber(0);
+    const from = this.#vectorNumber(1);
+    if (to !== undefined && from !== undefined) this.environment.numbers.moved(instruction.name, to, from);
   }
 
   #requireUnit(bit: number): void {
@@ -261,7 +250,7 @@ export class RegionBuilder implements Builder {
     const { environment } = this;
     this.#setRegister(environment.xmms, this.#registers.xmms, n, this.#mutableXmms, value);
     environment.dirtyXmms |= 1 << n;
-    for (const kind of FLOAT_LANES) environment.numbers[kind] &= ~(1 << n);
+    environment.numbers.forget(n);
   }
   #setRegister(
     values: (Val | undefined)[],
@@ -374,7 +363,7 @@ export class RegionBuilder implements Builder {
     if (!register) {
       this.#f.store(name, offset, value);
       if (offset === S.mxcsr) {
-        for (const kind of FLOAT_LANES) this.environment.numbers[kind] = 0;
+        this.environment.numbers.forgetAll();
         this.lookAtMxcsr();
       }
       return;
@@ -779,7 +768,7 @@ export class RegionBuilder implements Builder {
     for (const arm of alive) {
       joined.dirtyGprs |= arm.dirtyGprs;
       joined.dirtyXmms |= arm.dirtyXmms;
-      for (const kind of FLOAT_LANES) joined.numbers[kind] &= arm.numbers[kind];
+      joined.numbers.keepCommon(arm.numbers);
       if (arm.flags !== before.flags) throw new Untranslatable('flags changed in an if');
     }
     return joined;
@@ -884,29 +873,17 @@ export class RegionBuilder implements Builder {
   }
   holdsNumbers(index: number, lanes: FloatLanes): boolean {
     const n = this.#vectorNumber(index);
-    if (n === undefined || !this.#settledLocal) return false;
-    const { numbers } = this.environment;
-    const all = lanes === 'ss' ? numbers.ss | numbers.ps : lanes === 'sd' ? numbers.sd | numbers.pd : 0;
-    return (((all | numbers[lanes]) >> n) & 1) !== 0;
+    return n !== undefined && this.#settledLocal !== undefined && this.environment.numbers.holds(n, lanes);
   }
   nowNumbers(index: number, lanes: FloatLanes): void {
     const n = this.#vectorNumber(index);
-    if (n !== undefined) this.environment.numbers[lanes] |= 1 << n;
+    if (n !== undefined) this.environment.numbers.add(n, lanes);
   }
   /** The vector register that an operand is. */
   #vectorNumber(index: number): number | undefined {
     const address = this.#i.registers[index];
     const register = address === undefined ? undefined : registerAt(address);
     return register?.file === 'xmm' ? register.number : undefined;
-  }
-  /** A move between vector registers: what is known of the one is known of the other. */
-  #moved(name: string): void {
-    const lanes = MOVES.get(name);
-    const to = this.#vectorNumber(0);
-    const from = this.#vectorNumber(1);
-    if (!lanes || to === undefined || from === undefined) return;
-    const { numbers } = this.environment;
-    for (const kind of lanes) if ((numbers[kind] >> from) & 1) numbers[kind] |= 1 << to;
   }
   system(name: string): void {
     this.#bail(name);

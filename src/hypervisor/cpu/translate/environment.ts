@@ -1,7 +1,8 @@
-import type { FloatLanes, Val } from '../isa/builder.ts';
+import type { Val } from '../isa/builder.ts';
 import type { Local } from '../wasm/function.ts';
 import { Addresses } from './addresses.ts';
 import type { Flags } from './flags.ts';
+import { KnownNumbers } from './known-numbers.ts';
 
 /** Bytes of one page that lie one behind the other in linear memory too: offsets from a root (see Place), up to `to`. */
 export interface Window {
@@ -25,8 +26,8 @@ export class Environment {
   dirtyGprs: number;
   dirtyXmms: number;
   flags: Flags;
-  /** Vector registers that hold numbers, none of them denormal, in these lanes, while MXCSR is settled: bits by number. */
-  readonly numbers: Record<FloatLanes, number>;
+  /** While MXCSR is settled. */
+  readonly numbers: KnownNumbers;
   /** Units found to work, bits of S.unitTrap. */
   units: number;
   /** Instructions retired since the budget was last brought up to date. */
@@ -45,7 +46,7 @@ export class Environment {
     this.dirtyGprs = from?.dirtyGprs ?? 0;
     this.dirtyXmms = from?.dirtyXmms ?? 0;
     this.flags = from?.flags ?? { kind: 'memory' };
-    this.numbers = from ? { ...from.numbers } : { ss: 0, sd: 0, ps: 0, pd: 0 };
+    this.numbers = new KnownNumbers(from?.numbers);
     this.units = from?.units ?? 0;
     this.retired = from?.retired ?? 0;
     this.addresses = new Addresses(from?.addresses ?? long);
