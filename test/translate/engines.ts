@@ -15,6 +15,8 @@ export interface Setting {
   readonly threshold: number;
   readonly slice: number;
   readonly count: boolean;
+  /** Regions have their full size from the start. */
+  readonly full?: boolean;
   /** Compile beside the run, as guests have it. */
   readonly beside?: boolean;
   /** Regions at most. */
@@ -25,9 +27,9 @@ export interface Setting {
 /** Regions begin at different places, after different paths. */
 export const SETTINGS: readonly Setting[] = [
   { threshold: 1, slice: 40, count: true },
-  { threshold: 1, slice: 7, count: false },
+  { threshold: 1, slice: 7, count: false, full: true },
   { threshold: 1, slice: 1, count: true },
-  { threshold: 2, slice: 150, count: false },
+  { threshold: 2, slice: 150, count: false, full: true },
 ];
 
 export interface TranslatingMachine {
@@ -78,6 +80,7 @@ export function makeTranslator({
   threshold,
   slice,
   count,
+  full = false,
   beside = false,
   regions = TRANSLATION.regions,
   profile,
@@ -87,6 +90,7 @@ export function makeTranslator({
     threshold,
     sliceInstructions: slice,
     count,
+    full,
     immediate: !beside,
     regions,
     profile,

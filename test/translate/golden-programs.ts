@@ -10,6 +10,8 @@ export interface GoldenProgram {
   readonly emit: (a: Assembler) => void;
   /** Offset of the first instruction from a page's start. */
   readonly offset?: number;
+  /** Of the region as it is made at first, not of the one of full size that takes its place. */
+  readonly first?: boolean;
 }
 
 const back = (a: Assembler, from: number): number => (from - (a.bytes.length + 2)) & 0xff;
@@ -29,6 +31,15 @@ export const GOLDEN: readonly GoldenProgram[] = [
     mode: 64,
     emit: (a) => {
       a.emit(0x8a, 0x04, 0x0e, 0x88, 0x04, 0x0f, 0xff, 0xc9); // mov al, [rsi+rcx]; mov [rdi+rcx], al; dec ecx; jnz
+      a.emit(0x75, back(a, 0));
+    },
+  },
+  {
+    name: 'copy-loop-at-first',
+    mode: 64,
+    first: true,
+    emit: (a) => {
+      a.emit(0x8a, 0x04, 0x0e, 0x88, 0x04, 0x0f, 0xff, 0xc9);
       a.emit(0x75, back(a, 0));
     },
   },

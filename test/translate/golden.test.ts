@@ -12,14 +12,14 @@ import { GOLDEN, type GoldenProgram, goldenProgram } from './golden-programs.ts'
 const UPDATE = process.argv.includes('--update');
 const FOLDER = new URL('golden/', import.meta.url);
 
-/** The module that holds the last region made while `run` runs. */
-function lastModule(run: () => void): Uint8Array | undefined {
+/** The module that holds the first or the last region made while `run` runs. */
+function moduleMade(which: 'first' | 'last', run: () => void): Uint8Array | undefined {
   const { Module } = WebAssembly;
-  let last: Uint8Array | undefined;
+  let made: Uint8Array | undefined;
   WebAssembly.Module = class extends Module {
     constructor(bytes: Uint8Array<ArrayBuffer>) {
       super(bytes);
-      last = bytes.slice();
+      if (which === 'last' || !made) made = bytes.slice();
     }
   } as typeof Module;
   try {
@@ -27,7 +27,7 @@ function lastModule(run: () => void): Uint8Array | undefined {
   } finally {
     WebAssembly.Module = Module;
   }
-  return last;
+  return made;
 }
 
 describe('the code of', () => {
@@ -42,7 +42,7 @@ describe('the code of', () => {
   const text = (golden: GoldenProgram): string => {
     const program = goldenProgram(golden);
     let what = '';
-    const bytes = lastModule(() => {
+    const bytes = moduleMade(golden.first ? 'first' : 'last', () => {
       const verdict = engines.run(program);
       what =
         verdict.kind === 'different' ? verdict.what : verdict.kind === 'equal' ? verdict.ended : verdict.why;

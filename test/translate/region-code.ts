@@ -1,7 +1,7 @@
 import type { GeneratedInterpreter } from '../../src/hypervisor/cpu/interpret/generate.ts';
 import { RAM } from '../../src/hypervisor/cpu/layout.ts';
 import { RegionCode } from '../../src/hypervisor/cpu/translate/code.ts';
-import { emitRegion } from '../../src/hypervisor/cpu/translate/emit.ts';
+import { emitRegion, type RegionContext } from '../../src/hypervisor/cpu/translate/emit.ts';
 import { RegionModule } from '../../src/hypervisor/cpu/translate/module.ts';
 import { findRegion } from '../../src/hypervisor/cpu/translate/region.ts';
 import { I32 } from '../../src/hypervisor/cpu/wasm/opcodes.ts';
@@ -39,14 +39,16 @@ export function emitCode(
     if (!ref) throw new RangeError(`no runtime function ${name}`);
     return ref;
   });
-  const context = {
+  const context: RegionContext = {
     long: mode === 64,
     entryHandler: 1,
     physical: () => 0,
     record: () => i32(64),
     count: false,
     observe: () => i32(128),
-    windows: true,
+    reach: 'region',
+    resolves: true,
+    seen: () => true,
   };
   module.m.fn('region', [I32], [I32], (f) => emitRegion(f, module, region, context));
   return module.m.finish();

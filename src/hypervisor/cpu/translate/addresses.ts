@@ -20,42 +20,41 @@ const RBP = 5;
 /** Of the page that the region was entered in: RIP-relative addresses hang off it. */
 const PAGE_ROOT = 0;
 
+/** What a register holds where a number stands for it that no other register has there, nor this one elsewhere. */
+export function rootOf(where: number, register: number): Place {
+  return { root: PAGE_ROOT + 1 + where * 16 + register, offset: 0 };
+}
+
 /**
- * What the general registers are to one another while the code of a block is
- * gone through, as far as the instructions say so: RSP behind a push is 8 less
- * than it was. The same instructions give the same places.
+ * What the general registers are to one another while code is gone through,
+ * as far as the instructions say so: RSP behind a push is 8 less than it was.
+ * What is not known begins anew with a root of its own, which is named by
+ * where that is: the same code gives the same places.
  */
 export class Addresses {
   readonly #registers: Place[];
   readonly #long: boolean;
-  #next: number;
 
-  /** Of 64-bit code or, with flat segments, of 32-bit code; or a copy. */
-  constructor(from: boolean | Addresses) {
+  /** Of 64-bit code or, with flat segments, of 32-bit code, with the registers' places; or a copy. */
+  constructor(from: boolean | Addresses, registers: readonly Place[] = ALL_UNKNOWN) {
     this.#long = from instanceof Addresses ? from.#long : from;
-    this.#next = from instanceof Addresses ? from.#next : PAGE_ROOT + 1;
-    this.#registers = from instanceof Addresses ? [...from.#registers] : [];
-    if (!(from instanceof Addresses)) this.forget();
+    this.#registers = [...(from instanceof Addresses ? from.#registers : registers)];
   }
 
-  /** Nothing is known of any register. */
-  forget(): void {
-    for (let n = 0; n < 16; n++) this.#renew(n);
-  }
-
-  /** The same, with numbers that `before` has not used. */
-  forgetBehind(before: Addresses): void {
-    this.#next = before.#next;
-    this.forget();
-  }
-
-  #renew(n: number): void {
-    this.#registers[n] = { root: this.#next++, offset: 0 };
+  /** Nothing is known of any register from here on. */
+  forget(where: number): void {
+    for (let n = 0; n < 16; n++) this.#registers[n] = rootOf(where, n);
   }
 
   #moved(n: number, by: number): Place {
-    const { root, offset } = this.#registers[n] ?? { root: this.#next++, offset: 0 };
+    const { root, offset } = this.register(n);
     return { root, offset: offset + by };
+  }
+
+  register(n: number): Place {
+    const place = this.#registers[n];
+    if (!place) throw new RangeError(`no register ${n}`);
+    return place;
   }
 
   get #width(): 64 | 32 {
@@ -91,15 +90,13 @@ export class Addresses {
     return accesses;
   }
 
-  /** Behind the instruction. */
-  step(i: GuestInstruction): void {
+  /** Behind the instruction, which stands at `where`. */
+  step(i: GuestInstruction, where: number): void {
+    if (i.effects.treatment !== 'native') return this.forget(where);
+    if (i.gprWrites === 0) return;
     const known = this.#known(i);
-    for (let n = 0; n < 16; n++) {
-      if (((i.gprWrites >> n) & 1) === 0) continue;
-      const place = known.get(n);
-      if (place) this.#registers[n] = place;
-      else this.#renew(n);
-    }
+    for (let n = 0; n < 16; n++)
+      if ((i.gprWrites >> n) & 1) this.#registers[n] = known.get(n) ?? rootOf(where, n);
   }
 
   /** Whether the first operand is a whole register. */
@@ -117,7 +114,8 @@ export class Addresses {
     if (PUSHES.has(name)) known.set(RSP, this.stack(-bytes));
     else if (POPS.has(name)) {
       if (name !== 'pop' || to !== RSP) known.set(RSP, this.stack(bytes));
-    } else if (to === undefined || !this.#isWhole(i)) return known;
+    } else if (name === 'leave') known.set(RSP, this.#moved(RBP, bytes));
+    else if (to === undefined || !this.#isWhole(i)) return known;
     else if (name === 'mov' && from !== undefined) known.set(to, this.#moved(from, 0));
     else if (name === 'lea') {
       const place = this.operand(i);
@@ -139,16 +137,4 @@ function numberOf(address: number | undefined): number | undefined {
 const PUSHES = new Set(['push', 'push-immediate', 'call', 'call-indirect']);
 const POPS = new Set(['pop', 'ret']);
 
-/** The accesses that a block makes, by instruction, as far as they can be told beforehand. */
-export function lookAhead(from: Addresses, instructions: readonly GuestInstruction[]): readonly Access[][] {
-  const addresses = new Addresses(from);
-  return instructions.map((i) => {
-    if (i.effects.treatment !== 'native') {
-      addresses.forget();
-      return [];
-    }
-    const accesses = addresses.accesses(i);
-    addresses.step(i);
-    return accesses;
-  });
-}
+const ALL_UNKNOWN = Array.from({ length: 16 }, (_, n) => rootOf(0, n));

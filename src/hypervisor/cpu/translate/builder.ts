@@ -8,10 +8,12 @@ import { CS, ES, FLAT, FS, S, SEG, segment, TLB } from '../layout.ts';
 import { type FunctionBuilder, type Label, Local } from '../wasm/function.ts';
 import { F32, F64, I32, I64, type LoadName, type StoreName, V128, type ValType } from '../wasm/opcodes.ts';
 import { extractLane, i32, i64, replaceLane, select, vconst } from '../wasm/value.ts';
-import { type Access, lookAhead, type Place } from './addresses.ts';
+import type { AddressFlow } from './address-flow.ts';
+import type { Place } from './addresses.ts';
+import type { Block } from './blocks.ts';
 import type { GuestInstruction } from './code.ts';
 import { operandType, registerAt } from './effects.ts';
-import { Environment } from './environment.ts';
+import { Environment, type ReachOfLooks } from './environment.ts';
 import {
   adjustFlag,
   allParts,
@@ -71,10 +73,13 @@ export class RegionBuilder implements Builder {
   readonly #places = new Map<Val, Place>();
   /** General registers that it has written so far: bits by number. */
   #written = 0;
-  /** What the instructions of the block access, and which of them is under way. */
-  #ahead: readonly (readonly Access[])[] = [];
+  /** The block of the current instruction, and which it is there. */
+  #block!: Block; // set with #i
   #index = 0;
-  readonly #windows: boolean;
+  /** Where one look at the TLB may answer for several accesses. */
+  readonly #addressFlow: AddressFlow | undefined;
+  readonly #resolves: boolean;
+  readonly #reaches: ReachOfLooks;
   /** What `settledMxcsr` gives, in regions that ask often. */
   readonly #settledLocal: Local | undefined;
   /** Registers that are mutable locals while an `if` is open. */
@@ -94,8 +99,8 @@ export class RegionBuilder implements Builder {
       registers: RegisterHomes;
       settled: Local | undefined;
     },
-    long: boolean,
-    windows: boolean,
+    context: { readonly long: boolean; readonly resolves: boolean; readonly reach: ReachOfLooks },
+    addressFlow: AddressFlow | undefined,
   ) {
     this.#f = f;
     this.#module = module;
@@ -105,9 +110,11 @@ export class RegionBuilder implements Builder {
     this.#view = locals.view;
     this.#registers = locals.registers;
     this.#settledLocal = locals.settled;
-    this.long = long;
-    this.#windows = windows;
-    this.environment = new Environment(long);
+    this.long = context.long;
+    this.#addressFlow = addressFlow;
+    this.#reaches = context.reach;
+    this.#resolves = context.resolves;
+    this.environment = new Environment(this.long);
   }
 
   /** Looks whether MXCSR is settled, where nothing is known of numbers in registers. */
@@ -115,14 +122,10 @@ export class RegionBuilder implements Builder {
     if (this.#settledLocal) this.#f.set(this.#settledLocal, isSettled(this.#f.load('i32.load', S.mxcsr)));
   }
 
-  /** Begins with a block's instructions. */
-  beginBlock(instructions: readonly GuestInstruction[]): void {
-    if (this.#windows) this.#ahead = lookAhead(this.environment.addresses, instructions);
-  }
-
-  /** Emits one instruction of native treatment: the `index`th of its block. */
-  instruction(i: GuestInstruction, index: number): void {
+  /** Emits one instruction of native treatment: the `index`th of a block. */
+  instruction(i: GuestInstruction, block: Block, index: number): void {
     this.#i = i;
+    this.#block = block;
     this.#index = index;
     this.#written = 0;
     this.#fresh.clear();
@@ -156,7 +159,7 @@ export class RegionBuilder implements Builder {
       targets: [...this.#targets],
       places: [...this.#places],
       written: this.#written,
-      ahead: this.#ahead,
+      block: this.#block,
       index: this.#index,
       gprs: this.#mutableGprs,
       xmms: this.#mutableXmms,
@@ -176,7 +179,7 @@ export class RegionBuilder implements Builder {
     this.#places.clear();
     for (const [value, place] of saved.places) this.#places.set(value, place);
     this.#written = saved.written;
-    this.#ahead = saved.ahead;
+    this.#block = saved.block;
     this.#index = saved.index;
     this.#mutableGprs = saved.gprs;
     this.#mutableXmms = saved.xmms;
@@ -527,35 +530,39 @@ export class RegionBuilder implements Builder {
 
   /** Where bytes lie in linear memory. What is not plain RAM in reach leaves the region. */
   #translate(linear: Val, bytes: number, write: boolean): HostPlace {
-    const place = this.#windows ? this.#places.get(linear) : undefined;
-    if (!place) return { at: this.#look(this.let(linear), bytes, write), offset: 0 };
+    const place = this.#places.get(linear);
+    const flow = this.#addressFlow;
+    if (!place || !flow) return { at: this.#look(this.let(linear), bytes, write), offset: 0 };
     const { environment } = this;
     const { root, offset } = place;
     const known = environment.windows.find(
       (w) => w.root === root && w.from <= offset && offset + bytes <= w.to && (w.write || !write),
     );
     if (known) return { at: known.host, offset: offset - known.from };
-    const [from, to] = this.#reach(place, bytes, write);
+    const reach = this.#reach(flow, place, bytes, write);
+    const { from, to } = reach;
     const first = linear.add(BigInt(from - offset));
-    const host = this.#look(this.let(this.long ? first : first.and(0xffff_ffffn)), to - from, write);
-    environment.windows = [...environment.windows, { root, from, to, write, host }];
+    const host = this.#look(this.let(this.long ? first : first.and(0xffff_ffffn)), to - from, reach.write);
+    environment.windows = [...environment.windows, { root, host, ...reach }];
     return { at: host, offset: offset - from };
   }
 
-  /** How far around a place the block goes on to access what one look can answer for. */
-  #reach({ root, offset }: Place, bytes: number, write: boolean): readonly [number, number] {
-    let from = offset;
-    let to = offset + bytes;
-    for (const accesses of this.#ahead.slice(this.#index))
-      for (const other of accesses) {
-        if (other.root !== root || other.write !== write) continue;
-        const least = Math.min(from, other.offset);
-        const most = Math.max(to, other.offset + other.bytes);
-        if (most - least > WIDEST_WINDOW) continue;
-        from = least;
-        to = most;
-      }
-    return [from, to];
+  /**
+   * How far around a place one look answers for what comes behind it. It finds out whether there may be writes too where
+   * the block goes on to write there, and on the stack, where one soon will.
+   */
+  #reach(flow: AddressFlow, { root, offset }: Place, bytes: number, write: boolean): Reach {
+    const stack = this.environment.addresses.stack(0).root === root;
+    const reach = { from: offset, to: offset + bytes, write };
+    for (const other of flow.ahead(root, this.#block, this.#index)) {
+      const near = other.block === this.#block;
+      if (!near && (this.#reaches === 'block' || (other.write && !reach.write && !stack))) continue;
+      const from = Math.min(reach.from, other.offset);
+      const to = Math.max(reach.to, other.offset + other.bytes);
+      if (to - from > WIDEST_WINDOW) continue;
+      Object.assign(reach, { from, to, write: reach.write || other.write });
+    }
+    return reach;
   }
 
   /** Looks bytes up in the TLB. */
@@ -567,10 +574,12 @@ export class RegionBuilder implements Builder {
     const host = f.local(I32, low.add(f.load('i32.load', entry, TLB.addend)));
     const last = bytes === 1 ? address : address.add(BigInt(bytes - 1));
     const tag = f.let(f.load('i64.load', entry, write ? TLB.writeTag : TLB.readTag));
+    const bail = (): void => this.#flow.bail('memory', { address, bytes, write, entry });
     f.unlikely(last.and(-4096n).ne(tag), () => {
+      if (!this.#resolves) return bail();
       const { regionRead, regionWrite } = this.#module.core;
       f.set(host, f.call(write ? regionWrite : regionRead, address, i32(bytes), tag, this.#record));
-      f.unlikely(host.eqz(), () => this.#flow.bail('memory', { address, bytes, write, entry }));
+      f.unlikely(host.eqz(), bail);
     });
     return host;
   }
@@ -894,6 +903,13 @@ export class RegionBuilder implements Builder {
 interface HostPlace {
   readonly at: Local;
   readonly offset: number;
+}
+
+/** What one look at the TLB answers for: offsets from a root, and whether there may be writes. */
+interface Reach {
+  from: number;
+  to: number;
+  write: boolean;
 }
 
 /** Bytes that one look at the TLB answers for at most: the more, the likelier they lie on two pages. */

@@ -4,10 +4,11 @@ import { CS, DS, ES, FETCH, gpr, RECORD, REGION_COUNTERS, S, SEG, SS, segment, x
 import type { FunctionBuilder, Label, Local } from '../wasm/function.ts';
 import { I32, I64, V128 } from '../wasm/opcodes.ts';
 import { i32, i64 } from '../wasm/value.ts';
+import { AddressFlow } from './address-flow.ts';
 import type { Block, Region, Target } from './blocks.ts';
 import { RegionBuilder, type RegionFlow } from './builder.ts';
 import type { GuestInstruction } from './code.ts';
-import { Environment } from './environment.ts';
+import { Environment, type ReachOfLooks, type Window } from './environment.ts';
 import { DEFERRED, type Flags, lazyForm, SIZES } from './flags.ts';
 import { type RegionModule, storeLazy } from './module.ts';
 import type { SiteKind } from './profile/anatomy.ts';
@@ -21,8 +22,11 @@ export interface RegionContext {
   readonly entryHandler: number;
   /** Physical address of the page `index` pages on. */
   readonly physical: (index: number) => number;
-  /** One look at the TLB may answer for several accesses. */
-  readonly windows: boolean;
+  /** Whether code at an offset has been run or decoded before. */
+  readonly seen: (at: number) => boolean;
+  readonly reach: ReachOfLooks;
+  /** What the TLB does not have is found within the region; else the region is left for that, and takes half as long to compile. */
+  readonly resolves: boolean;
   /** Count entries, instructions and exits in S.regionCounters. */
   readonly count: boolean;
   /** For a profile: counts each way out by its place too. */
@@ -66,6 +70,9 @@ class RegionEmitter implements RegionFlow {
   /** Whether MXCSR is settled: see Builder.settledMxcsr; 0 too behind a result that came the exact way. */
   readonly #settled: Local | undefined;
   readonly #builder: RegionBuilder;
+  readonly #addressFlow: AddressFlow | undefined;
+  /** What of memory is found behind a block, for those that it dominates. */
+  readonly #windows = new Map<Block, readonly Window[]>();
   readonly #gprs: (Local | undefined)[] = [];
   readonly #xmms: (Local | undefined)[] = [];
   /** Where the common way out goes on, as an offset from the page, and what it takes from the budget. */
@@ -83,6 +90,8 @@ class RegionEmitter implements RegionFlow {
   readonly #labels = new Map<Block, Label>();
   #block: Block;
   #instruction: GuestInstruction | undefined;
+  /** Which of the block's instructions that is. */
+  #index = 0;
 
   constructor(f: FunctionBuilder, module: RegionModule, region: Region, context: RegionContext) {
     this.#f = f;
@@ -106,6 +115,7 @@ class RegionEmitter implements RegionFlow {
     this.#entryBudget = f.local(I32);
     this.#exitRetired = f.local(I32);
     this.#returnTo = region.blocks.some(isDispatch) ? f.local(I64) : undefined;
+    this.#addressFlow = context.reach !== 'access' ? new AddressFlow(region, context.long) : undefined;
     this.#builder = new RegionBuilder(
       f,
       module,
@@ -117,8 +127,8 @@ class RegionEmitter implements RegionFlow {
         registers: { gprs: this.#gprs, xmms: this.#xmms },
         settled: this.#settled,
       },
-      context.long,
-      context.windows,
+      context,
+      this.#addressFlow,
     );
   }
 
@@ -173,8 +183,7 @@ class RegionEmitter implements RegionFlow {
     this.#storeFlags(this.#deferred());
     const linear = this.#pageBase.add(this.#exitAt.extendS());
     const { long } = this.#context;
-    const { jump64, jump32 } = this.#module.core;
-    f.returnCall(long ? jump64 : jump32, long ? linear : linear.and(0xffff_ffffn));
+    f.returnCall(this.#module.chain(long), long ? linear : linear.and(0xffff_ffffn));
   }
 
   /** Leaves by the common way out. */
@@ -231,17 +240,18 @@ class RegionEmitter implements RegionFlow {
     const builder = this.#builder;
     this.#block = block;
     if (isDispatch(block)) return this.#dispatch(block);
-    builder.beginBlock(block.instructions);
     for (const [index, i] of block.instructions.entries()) {
       this.#instruction = i;
-      if (i.effects.treatment === 'native') builder.instruction(i, index);
+      this.#index = index;
+      if (i.effects.treatment === 'native') builder.instruction(i, block, index);
       else this.#invoke(i);
       this.#block = block;
       const { environment } = builder;
       if (environment.ended) return;
       environment.retired += 1;
-      if (i.effects.treatment === 'native') environment.addresses.step(i);
+      this.#step(environment, block, i, index);
     }
+    this.#windows.set(block, builder.environment.windows);
     if (block.next) this.#edge(block, block.next, builder.environment);
     else this.#f.unreachable();
   }
@@ -323,10 +333,18 @@ class RegionEmitter implements RegionFlow {
     const environment = new Environment(this.#context.long, this.#builder.environment);
     environment.retired += 1;
     const instruction = this.#instruction;
-    if (instruction) environment.addresses.step(instruction);
+    const index = this.#index;
+    if (instruction) this.#step(environment, block, instruction, index);
+    this.#windows.set(block, environment.windows);
     this.#builder.nested(() => this.#edge(block, target, environment));
     this.#block = block;
     this.#instruction = instruction;
+    this.#index = index;
+  }
+
+  /** The environment's addresses behind an instruction. */
+  #step({ addresses }: Environment, block: Block, i: GuestInstruction, index: number): void {
+    if (this.#addressFlow) addresses.step(i, this.#addressFlow.where(block, index));
   }
 
   bail(why: string, access?: FailedAccess): void {
@@ -364,6 +382,7 @@ class RegionEmitter implements RegionFlow {
     if (!to) {
       this.#count('branches');
       this.#leaving('branch', { to: target.at });
+      if (!this.#context.seen(target.at)) return this.#leaveRarely(environment, target.at);
       return this.#leave(environment, rip);
     }
     const last = from.instructions.at(-1);
@@ -438,7 +457,6 @@ class RegionEmitter implements RegionFlow {
     });
     const behind = new Environment(this.#context.long);
     behind.retired = environment.retired;
-    behind.addresses.forgetBehind(environment.addresses);
     this.#builder.environment = behind;
     f.set(this.#view, f.load('i32.load', S.tlbView));
     this.#builder.lookAtMxcsr();
@@ -489,7 +507,8 @@ class RegionEmitter implements RegionFlow {
 
   /** What a block with several ways in finds. */
   #canonical(block: Block): Environment {
-    const environment = new Environment(this.#context.long);
+    const environment = new Environment(this.#context.long, undefined, this.#addressFlow?.at(block));
+    environment.windows = (block.dominator && this.#windows.get(block.dominator)) ?? [];
     environment.dirtyGprs = block.dirtyGprs;
     environment.dirtyXmms = block.dirtyXmms;
     environment.flags = block.flagsLive

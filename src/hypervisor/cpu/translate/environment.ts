@@ -15,6 +15,13 @@ export interface Window {
 }
 
 /**
+ * How far a look at the TLB looks ahead: to what the region goes on to access on every way, to what its block does, or
+ * not beyond its own access. The farther, the fewer looks, and the likelier one finds two pages.
+ */
+export const REACHES = ['region', 'block', 'access'] as const;
+export type ReachOfLooks = (typeof REACHES)[number];
+
+/**
  * What a region's code knows at one place: values of registers that were read
  * already, and what the flags come from. Values are locals that do not change
  * any more, or constants; undefined is a register that is in its home only.
@@ -40,7 +47,7 @@ export class Environment {
   ended = false;
 
   /** What code of 64 or 32 bits finds that nothing is known of, or a copy. */
-  constructor(long: boolean, from?: Environment) {
+  constructor(long: boolean, from?: Environment, addresses?: Addresses) {
     this.gprs = from ? [...from.gprs] : new Array(16).fill(undefined);
     this.xmms = from ? [...from.xmms] : new Array(16).fill(undefined);
     this.dirtyGprs = from?.dirtyGprs ?? 0;
@@ -49,7 +56,7 @@ export class Environment {
     this.numbers = new KnownNumbers(from?.numbers);
     this.units = from?.units ?? 0;
     this.retired = from?.retired ?? 0;
-    this.addresses = new Addresses(from?.addresses ?? long);
+    this.addresses = addresses ?? new Addresses(from?.addresses ?? long);
     this.windows = from?.windows ?? [];
   }
 }

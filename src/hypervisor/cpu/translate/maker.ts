@@ -10,6 +10,7 @@ import type { Region } from './blocks.ts';
 import { Untranslatable } from './builder.ts';
 import { type CodePageInfo, type GuestInstruction, RegionCode } from './code.ts';
 import { emitRegion, OBSERVED } from './emit.ts';
+import type { ReachOfLooks } from './environment.ts';
 import { RegionModule } from './module.ts';
 import { guessPage, type PagingState } from './page-walk.ts';
 import type { Anatomy } from './profile/anatomy.ts';
@@ -17,10 +18,13 @@ import { describeRegion } from './profile/describe-region.ts';
 import { ModuleCounters, type SiteCounters } from './profile/site-counters.ts';
 import { findRegion } from './region.ts';
 
-/** How large regions are: at first, for most code that is hot is not hot for long; and where much time goes. */
+/**
+ * How large regions are, and whether what the TLB does not have is found within them (RegionContext.resolves): at first,
+ * for most code that is hot is not hot for long; and where much time goes.
+ */
 export const LEVELS = [
-  { instructions: 100, callDepth: 1, recursion: false },
-  { instructions: 300, callDepth: 3, recursion: true },
+  { instructions: 100, callDepth: 1, recursion: false, resolves: false },
+  { instructions: 300, callDepth: 3, recursion: true, resolves: true },
 ] as const;
 /** Of the largest. */
 export const LIMITS = LEVELS[1];
@@ -43,8 +47,8 @@ export interface RegionRequest {
   readonly paging: PagingState;
   /** How large it may be: see LEVELS. */
   readonly level: 0 | 1;
-  /** Whether one look at the TLB may answer for several accesses: not where that failed often. */
-  readonly windows: boolean;
+  /** Of its looks at the TLB: not far where that failed often. */
+  readonly reach: ReachOfLooks;
   /** Where its indirect jumps and calls were seen to go. */
   readonly observed: Observed;
 }
@@ -54,7 +58,7 @@ export interface MadeRegion {
   readonly linear: bigint;
   readonly record: number;
   readonly level: 0 | 1;
-  readonly windows: boolean;
+  readonly reach: ReachOfLooks;
   /** The handler that the record had, and that the region leaves to. */
   readonly entryHandler: number;
   readonly instructions: number;
@@ -111,7 +115,7 @@ export interface RegionMakerOptions {
 interface Found {
   readonly linear: bigint;
   readonly record: number;
-  readonly windows: boolean;
+  readonly reach: ReachOfLooks;
   readonly level: 0 | 1;
   readonly entryHandler: number;
   readonly region: Region;
@@ -181,7 +185,7 @@ export class RegionMaker {
 
   /** Finds the region of a request; gives where code goes on that leaves it, as far as it has been run. */
   #find(request: RegionRequest, into: Finding): RegionRequest[] {
-    const { linear, record, mode, level, windows, observed } = request;
+    const { linear, record, mode, level, reach, observed } = request;
     into.taken.add(record);
     const pageAt = this.#pages(request);
     const { table } = this.#options.interpreter;
@@ -202,7 +206,7 @@ export class RegionMaker {
       into.found.push({
         linear,
         record,
-        windows,
+        reach,
         level,
         entryHandler: instruction.handler,
         region,
@@ -223,7 +227,7 @@ export class RegionMaker {
         mode,
         paging: request.paging,
         level,
-        windows,
+        reach,
         observed: NOTHING_OBSERVED,
       }))
       .filter((next) => next.record !== 0);
@@ -281,10 +285,12 @@ export class RegionMaker {
           emitRegion(f, module, one.region, {
             long: one.mode === CODE64,
             entryHandler: one.entryHandler,
-            windows: one.windows,
+            reach: one.reach,
+            resolves: LEVELS[one.level].resolves,
             count: this.#options.count,
             sites: sites[n],
             physical: one.physical,
+            seen: one.seen,
             record: (i) => {
               records.push(this.#ownRecords(one.code, i));
               return module.records.add((records.length - 1) * 2 * RECORDS.bytes);
@@ -347,8 +353,7 @@ export class RegionMaker {
   }
 
   #describe(found: Found, sites: SiteCounters | undefined): MadeRegion {
-    const { linear, record, level, windows, entryHandler, region, observed, observers, code, physical } =
-      found;
+    const { linear, record, level, reach, entryHandler, region, observed, observers, code, physical } = found;
     const granules = granulesOf(region, physical);
     const bytes = new Uint8Array(granules.length * GRANULE);
     granules.forEach((at, n) => {
@@ -358,7 +363,7 @@ export class RegionMaker {
       linear,
       record,
       level,
-      windows,
+      reach,
       entryHandler,
       instructions: region.instructions,
       observed,

@@ -61,7 +61,7 @@ function findDominators(blocks: readonly Block[]): void {
   }
 }
 
-function dominates(a: Block, b: Block): boolean {
+export function dominates(a: Block, b: Block): boolean {
   let x = b;
   while (x.order > a.order) x = x.dominator ?? a;
   return x === a;

@@ -5,6 +5,7 @@ import { RUN_LENGTH } from '../interpret/run-decoder.ts';
 import type { Tier, TierHost } from '../interpret/tier.ts';
 import { CS, FETCH, RAM, RECORD, REGION_COUNTERS, S, SEG, segment } from '../layout.ts';
 import { BranchTargets, countTargets } from './branch-targets.ts';
+import { REACHES, type ReachOfLooks } from './environment.ts';
 import {
   LIMITS,
   type Made,
@@ -27,6 +28,8 @@ export interface TranslatorOptions {
   readonly threshold: number;
   /** Translate at once, on this thread: for tests that must not depend on time. */
   readonly immediate: boolean;
+  /** Regions have their full size from the start: for tests. */
+  readonly full: boolean;
   /** Count in the regions what they do, for statistics. */
   readonly count: boolean;
   /** Instructions of a slice at first: how often samples are taken. */
@@ -41,6 +44,7 @@ export interface TranslatorOptions {
 export const TRANSLATION: TranslatorOptions = {
   threshold: 4,
   immediate: false,
+  full: false,
   count: false,
   sliceInstructions: 20_000,
   regions: 0x8000,
@@ -195,18 +199,19 @@ export class Translator implements Tier {
     return this.#byRecord.get(spending) ?? this.#bySlot.get(view.getUint16(record + RECORD.handler, true));
   }
 
-  /** A region whose looks at the TLB often found two pages where each of its accesses lies on one is made with a look for each. */
+  /** A region whose looks at the TLB often found two pages where each of its accesses lies on one is made with looks that reach less far. */
   #lookAtCrossings(): void {
     const { view } = this.#host;
     const crossings = view.getInt32(S.crossings, true);
     if (crossings === 0) return;
     view.setInt32(S.crossings, 0, true);
     const member = this.#byRecord.get(view.getUint32(S.crossedRecord, true));
-    if (crossings * FEW_CROSSINGS < this.#slice || !member?.made.windows) return;
-    const { linear, record, level } = member.made;
-    if (this.#asked.has(record)) return;
+    if (crossings * FEW_CROSSINGS < this.#slice || !member) return;
+    const { linear, record, level, reach } = member.made;
+    const nearer = REACHES[REACHES.indexOf(reach) + 1];
+    if (!nearer || this.#asked.has(record)) return;
     this.#counters.regionsNarrowed += 1;
-    this.#ask(linear, record, level, false, level === 0 ? NOTHING_OBSERVED : member.made.observed);
+    this.#ask(linear, record, level, nearer, level === 0 ? NOTHING_OBSERVED : member.made.observed);
   }
 
   /** Takes what the thread has made; one that died is replaced. */
@@ -265,7 +270,8 @@ export class Translator implements Tier {
     }
     this.#samples.delete(record);
     if (this.#byRecord.size >= this.#options.regions) this.flush();
-    this.#ask(view.getBigInt64(S.rip, true), record, 0, true, NOTHING_OBSERVED);
+    const level = this.#options.full ? 1 : 0;
+    this.#ask(view.getBigInt64(S.rip, true), record, level, REACHES[0], NOTHING_OBSERVED);
   }
 
   /** Tells a profile where the slice ended; the next one has another length. */
@@ -307,7 +313,7 @@ export class Translator implements Tier {
     const much = member.weight >= this.#options.sliceInstructions * MUCH.slices;
     const share = member.weight * MUCH.share >= this.#ran - member.since;
     if (!much || !share || this.#asked.size >= MOST_ASKED) return;
-    const { record, level, linear, windows } = member.made;
+    const { record, level, linear, reach } = member.made;
     if (!(this.#maker ?? this.#thread) || this.#asked.has(record) || this.#refused.has(record)) return;
     const observed = this.#targets.of(member.made, member.records);
     // One of full size only for more targets of its branches, and where very much time goes: compiling it again costs much.
@@ -317,12 +323,12 @@ export class Translator implements Tier {
       member.since = this.#ran;
       return;
     }
-    this.#ask(linear, record, 1, windows, observed);
+    this.#ask(linear, record, 1, reach, observed);
   }
 
   // Regions
 
-  #ask(linear: bigint, record: number, level: 0 | 1, windows: boolean, observed: Observed): void {
+  #ask(linear: bigint, record: number, level: 0 | 1, reach: ReachOfLooks, observed: Observed): void {
     const { view } = this.#host;
     const request: RegionRequest = {
       linear,
@@ -337,7 +343,7 @@ export class Translator implements Tier {
         a20Mask: view.getBigInt64(S.a20Mask, true),
       },
       level,
-      windows,
+      reach,
       observed,
     };
     this.#asked.add(record);
@@ -400,10 +406,10 @@ export class Translator implements Tier {
   }
 
   /** Whether a region's record and code are as they were when it was translated. */
-  #isCurrent({ record, level, windows, observed, entryHandler, granules, code }: MadeRegion): boolean {
+  #isCurrent({ record, level, reach, observed, entryHandler, granules, code }: MadeRegion): boolean {
     const before = this.#byRecord.get(record);
     const more = before && countTargets(observed) > countTargets(before.made.observed);
-    if (before && !more && before.made.level >= level && before.made.windows === windows) return false;
+    if (before && !more && before.made.level >= level && before.made.reach === reach) return false;
     if (this.#host.view.getUint16(record + RECORD.handler, true) !== (before?.slot ?? entryHandler))
       return false;
     return granules.every((at, n) => {

@@ -1,4 +1,5 @@
 import { uleb } from './encode.ts';
+import { assignLocals, SYMBOL } from './locals.ts';
 import {
   F32,
   F64,
@@ -37,7 +38,7 @@ export interface FunctionRef extends Signature {
 export class Local extends Value {
   readonly index: number;
   constructor(type: ValType, index: number) {
-    super(type, [OP['local.get'], ...uleb(index)]);
+    super(type, [SYMBOL.get(index)]);
     this.index = index;
   }
 }
@@ -62,6 +63,7 @@ export interface Label {
 export class FunctionBuilder {
   readonly params: readonly Local[];
   readonly signature: Signature;
+  /** Of all locals, the parameters first, as they are while the function is emitted: see locals.ts. */
   readonly #types: ValType[];
   /** Offsets in the code of branches on which there is a hint, and whether they are likely to be taken. */
   readonly #hints = new Map<number, boolean>();
@@ -92,7 +94,7 @@ export class FunctionBuilder {
   }
 
   set(local: Local, value: Operand): void {
-    this.#push(this.#typed(value, local.type), OP['local.set'], ...uleb(local.index));
+    this.#push(this.#typed(value, local.type), SYMBOL.set(local.index));
   }
 
   setGlobal(global: Global, value: Operand): void {
@@ -130,15 +132,15 @@ export class FunctionBuilder {
     condition.write(this.#code);
     const open = { at: this.#code.length, otherwise: false };
     this.#open.push(open);
-    this.#code.push(OP.if, 0x40);
+    this.#code.push(SYMBOL.open(OP.if));
     this.#nest(then);
     if (otherwise) {
       open.otherwise = true;
-      this.#code.push(OP.else);
+      this.#code.push(SYMBOL.otherwise);
       this.#nest(otherwise);
     }
     this.#open.pop();
-    this.#code.push(OP.end);
+    this.#code.push(SYMBOL.end);
   }
 
   /** An `if` whose condition is rarely true: the engine moves its body out of the way of what follows. */
@@ -157,16 +159,16 @@ export class FunctionBuilder {
 
   /** `br` to its label leaves it. */
   block(body: (label: Label) => void): void {
-    this.#code.push(OP.block, 0x40);
+    this.#code.push(SYMBOL.open(OP.block));
     this.#nest(body);
-    this.#code.push(OP.end);
+    this.#code.push(SYMBOL.end);
   }
 
   /** `br` to its label starts it again; falling off its end leaves it. */
   loop(body: (label: Label) => void): void {
-    this.#code.push(OP.loop, 0x40);
+    this.#code.push(SYMBOL.open(OP.loop));
     this.#nest(body);
-    this.#code.push(OP.end);
+    this.#code.push(SYMBOL.end);
   }
 
   br(label: Label): void {
@@ -255,9 +257,15 @@ export class FunctionBuilder {
   /** The finished body with its locals, in parts, and its branch hints; throws when a block is left open. */
   finish(): FunctionBody {
     if (this.#depth !== 0) throw new Error('a block is still open');
+    const hinted = [...this.#hints].sort(([a], [b]) => a - b);
+    const { code, types, places } = assignLocals(
+      this.#code,
+      this.#types,
+      this.params.length,
+      hinted.map(([at]) => at),
+    );
     const groups: [number, ValType][] = [];
-    for (let i = this.signature.params.length; i < this.#types.length; i++) {
-      const type = this.#types[i] ?? I32;
+    for (const type of types) {
       const last = groups.at(-1);
       if (last && last[1] === type) last[0] += 1;
       else groups.push([1, type]);
@@ -267,8 +275,8 @@ export class FunctionBuilder {
     // A function with results ends in a return of its own on every path; the unreachable satisfies the validator.
     const tail = this.signature.results.length > 0 ? [OP.unreachable, OP.end] : [OP.end];
     return {
-      parts: [locals, this.#code, tail],
-      hints: [...this.#hints].sort(([a], [b]) => a - b).map(([at, taken]) => [locals.length + at, taken]),
+      parts: [locals, code, tail],
+      hints: hinted.map(([, taken], n) => [locals.length + (places[n] ?? 0), taken]),
     };
   }
 

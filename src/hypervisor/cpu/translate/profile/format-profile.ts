@@ -127,6 +127,8 @@ function overview(regions: readonly HotRegion[], whole: number, retired: number)
   ];
 }
 
+const REACHED = { block: 'a block', access: 'one access' } as const;
+
 function regionSection(
   n: number,
   region: HotRegion,
@@ -135,12 +137,12 @@ function regionSection(
   disassemble: Disassemble,
 ): string[] {
   const { anatomy, made, weight, samples, entries, instructions } = region;
-  const { windows, level } = made;
+  const { reach, level } = made;
   const kind = [
     `${bitsOf(anatomy.mode)}-bit code`,
     privilegeOf(region.privileges),
     `level ${level}`,
-    ...(anatomy.mode === CODE64 && !windows ? ['a look at the TLB for each access'] : []),
+    ...(reach === 'region' ? [] : [`looks at the TLB reach over ${REACHED[reach]}`]),
     `${made.instructions} instructions in ${anatomy.blocks.length} blocks`,
     ...(region.times > 1 ? [`put in place ${region.times} times`] : []),
   ];

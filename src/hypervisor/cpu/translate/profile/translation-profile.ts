@@ -182,13 +182,13 @@ function weigh(entry: Weighed, instructions: number, cpl: number): void {
 
 /** The same for regions whose counts can be added: of the same code at the same address, left at the same places. */
 function keyOf({ made, anatomy }: ProfiledRegion): string {
-  const { linear, level, windows } = made;
+  const { linear, level, reach } = made;
   const blocks = anatomy.blocks.map(({ at, depth, bytes }) => [
     at,
     depth,
     Buffer.from(bytes).toString('latin1'),
   ]);
-  const all = JSON.stringify([`${linear}`, level, windows, anatomy.mode, anatomy.sites, blocks]);
+  const all = JSON.stringify([`${linear}`, level, reach, anatomy.mode, anatomy.sites, blocks]);
   return createHash('sha256').update(all).digest('base64');
 }
 
