@@ -28,6 +28,9 @@ export const USER_CODE64 = 0x2b;
 /** Of the 32-bit kernel and of the 64-bit one, where it takes two entries. */
 export const TSS_SELECTOR = { 32: 0x28, 64: 0x30 } as const;
 
+/** CR0 in the 32-bit kernel without paging: NE ET MP PE. */
+export const PROTECTED_CR0 = 0x33;
+
 /** Fields of the record, 8 bytes each; `…High` is the upper half. */
 const FIELDS = [
   'vector',
@@ -241,6 +244,12 @@ export class TestKernel {
     asm.db(0xcd, 0x80);
   }
 
+  /** Gives a control register a value, by way of EAX. */
+  control(register: 'cr0' | 'cr3' | 'cr4', value: Value): void {
+    this.asm.mov('eax', value);
+    this.asm.mov(register, 'eax');
+  }
+
   iret(): void {
     if (this.bits === 64) this.asm.db(0x48);
     this.asm.db(0xcf);
@@ -281,13 +290,10 @@ export class TestKernel {
 
   #enterLongMode(): void {
     const { asm } = this;
-    asm.mov('eax', 0x20); // PAE
-    asm.mov('cr4', 'eax');
-    asm.mov('eax', at('pml4'));
-    asm.mov('cr3', 'eax');
+    this.control('cr4', 0x20); // PAE
+    this.control('cr3', at('pml4'));
     asm.wrmsr(0xc000_0080, 0x901n); // NXE, LME, SCE
-    asm.mov('eax', 0x8001_0033); // PG WP NE ET MP PE
-    asm.mov('cr0', 'eax');
+    this.control('cr0', 0x8001_0033); // PG WP NE ET MP PE
     this.data(() => {
       asm.align(4096);
       asm.label('pml4');
