@@ -356,3 +356,12 @@ export function describe(program: Program): string {
     ...patches,
   ].join('\n');
 }
+
+/** A differential, or why the host cannot have one. */
+export function makeDifferential(): Differential | string {
+  try {
+    return new Differential();
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
+}
