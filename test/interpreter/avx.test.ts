@@ -39,19 +39,12 @@ function machine({ code = 64, osxsave = true, xcr0 = 7n, cr0 = 0n, mmio }: Enabl
   return rig;
 }
 
-function execute(rig: Rig, bytes: readonly number[]): string {
-  rig.code(CODE, ...bytes, HLT);
-  rig.jump(CODE);
-  rig.state.setUint32(S.halted, 0, true);
-  return rig.engine.run(1000);
-}
-
 function run(rig: Rig, ...bytes: number[]): void {
-  assert.equal(execute(rig, bytes), 'halted', `exception ${rig.fault.vector}`);
+  assert.equal(rig.execute(CODE, ...bytes), 'halted', `exception ${rig.fault.vector}`);
 }
 
 function fault(rig: Rig, ...bytes: number[]): number {
-  assert.notEqual(execute(rig, bytes), 'halted');
+  assert.notEqual(rig.execute(CODE, ...bytes), 'halted');
   return rig.fault.vector;
 }
 

@@ -1,7 +1,6 @@
 // Accesses to what is no RAM: sizes, order, and instructions that read, change and write.
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { S } from '../../src/hypervisor/cpu/layout.ts';
 import type { AccessSize, Bus } from '../../src/hypervisor/machine/bus.ts';
 import { emptyBus } from '../native/guest-machine.ts';
 import { Rig } from './rig.ts';
@@ -50,11 +49,8 @@ function device(): { rig: Rig; log: string[]; memory: Uint8Array; run: (...code:
   rig.setGpr(RBX, DEVICE);
   rig.setGpr(4, 0x9000);
   const run = (...code: number[]): void => {
-    rig.code(0x1000, ...code, HLT);
-    rig.jump(0x1000);
-    rig.state.setUint32(S.halted, 0, true);
     log.length = 0;
-    assert.equal(rig.engine.run(10_000), 'halted');
+    assert.equal(rig.execute(0x1000, ...code), 'halted');
   };
   return { rig, log, memory, run };
 }

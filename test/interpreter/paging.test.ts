@@ -1,7 +1,6 @@
 // Page walks, permissions, accessed and dirty bits, and what of the TLB must go when (SDM vol. 3, chapter 4).
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { S } from '../../src/hypervisor/cpu/layout.ts';
 import { A, type Control, D, G, NX, P, type Paging, PS, Rig, U, W } from './rig.ts';
 
 const RBX = 3;
@@ -324,12 +323,8 @@ describe('what is kept of translations', () => {
     return { rig, m };
   }
   /** Runs code that ends in HLT. */
-  const run = (rig: Rig, ...code: number[]): void => {
-    rig.code(KERNEL_CODE, ...code, 0xf4);
-    rig.jump(KERNEL_CODE);
-    rig.state.setUint32(S.halted, 0, true);
-    assert.equal(rig.engine.run(100), 'halted');
-  };
+  const run = (rig: Rig, ...code: number[]): void =>
+    assert.equal(rig.execute(KERNEL_CODE, ...code), 'halted');
   const READ_EAX = [0x8b, 0x03];
 
   it('INVLPG drops one page, global or not', () => {
@@ -416,10 +411,8 @@ describe('what is kept of translations', () => {
     rig.setGpr(RBX, linear);
     run(rig, 0x89, 0x03);
     // mov rdx, cr0; bts edx, 16; mov cr0, rdx; mov [rbx], eax
-    rig.code(KERNEL_CODE, 0x0f, 0x20, 0xc2, 0x0f, 0xba, 0xea, 16, 0x0f, 0x22, 0xc2, 0x89, 0x03, 0xf4);
-    rig.jump(KERNEL_CODE);
-    rig.state.setUint32(S.halted, 0, true);
-    assert.equal(rig.engine.run(100), 'triple-fault');
+    const code = [0x0f, 0x20, 0xc2, 0x0f, 0xba, 0xea, 16, 0x0f, 0x22, 0xc2, 0x89, 0x03];
+    assert.equal(rig.execute(KERNEL_CODE, ...code), 'triple-fault');
     assert.deepEqual(rig.fault, { vector: 14, errorCode: 3, cr2: linear });
   });
 
@@ -427,10 +420,8 @@ describe('what is kept of translations', () => {
     const { rig } = prepared(0n, { paging: '4-level', smap: true });
     run(rig, 0x0f, 0x01, 0xcb, ...READ_EAX, 0x0f, 0x01, 0xca);
     assert.equal(rig.gpr(0), 1n);
-    rig.code(KERNEL_CODE, 0x0f, 0x01, 0xcb, ...READ_EAX, 0x0f, 0x01, 0xca, ...READ_EAX, 0xf4);
-    rig.jump(KERNEL_CODE);
-    rig.state.setUint32(S.halted, 0, true);
-    assert.equal(rig.engine.run(100), 'triple-fault');
+    const code = [0x0f, 0x01, 0xcb, ...READ_EAX, 0x0f, 0x01, 0xca, ...READ_EAX];
+    assert.equal(rig.execute(KERNEL_CODE, ...code), 'triple-fault');
     assert.deepEqual(rig.fault, { vector: 14, errorCode: 1, cr2: linear });
   });
 
@@ -479,9 +470,7 @@ describe('what is kept of translations', () => {
         0xd8,
         0xf4,
       );
-      rig.jump(KERNEL_CODE);
-      rig.state.setUint32(S.halted, 0, true);
-      assert.equal(rig.engine.run(100_000), 'halted');
+      assert.equal(rig.go(KERNEL_CODE, 100_000), 'halted');
       assert.equal(rig.gpr(2), BigInt((pages / 5) * 15), `round ${round}`);
     }
   });

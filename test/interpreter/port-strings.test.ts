@@ -1,12 +1,11 @@
 // INS and OUTS with REP: whole pages at once must leave what one element at a time does.
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { S, SEG, segment } from '../../src/hypervisor/cpu/layout.ts';
+import { SEG, segment } from '../../src/hypervisor/cpu/layout.ts';
 import { barePlatform } from '../native/guest-machine.ts';
 import { Rig } from './rig.ts';
 
-const HLT = 0xf4,
-  RCX = 1,
+const RCX = 1,
   RDX = 2,
   RSI = 6,
   RDI = 7,
@@ -27,12 +26,7 @@ function machine() {
   rig.configure({ paging: 'none', code: 32 });
   rig.setGpr(4, 0x9000);
   rig.setGpr(RDX, 0x1f0);
-  const run = (...code: number[]): string => {
-    rig.code(0x1000, ...code, HLT);
-    rig.jump(0x1000);
-    rig.state.setUint32(S.halted, 0, true);
-    return rig.engine.run(10_000);
-  };
+  const run = (...code: number[]): string => rig.execute(0x1000, ...code);
   return { rig, out, run };
 }
 

@@ -1,3 +1,4 @@
+import type { SliceEnd } from '../../src/hypervisor/cpu/engine.ts';
 import { writeRflags } from '../../src/hypervisor/cpu/flags.ts';
 import type { Interpreter } from '../../src/hypervisor/cpu/interpret/engine.ts';
 import { CS, DS, ES, FLAT, FS, GS, gpr, S, SEG, SS, segment } from '../../src/hypervisor/cpu/layout.ts';
@@ -148,6 +149,19 @@ export class Rig {
   code(at: number, ...bytes: number[]): void {
     this.ram.set(bytes, at);
     this.engine.memoryWritten(at, bytes.length);
+  }
+
+  /** Runs from `rip` on, to a HLT, a fault (a triple fault without an IDT), or as many instructions as it may. */
+  go(rip: bigint | number, instructions = 10_000): SliceEnd {
+    this.jump(rip);
+    this.state.setUint32(S.halted, 0, true);
+    return this.engine.run(instructions);
+  }
+
+  /** Puts code at a physical address, with a HLT behind it, and runs it. */
+  execute(at: number, ...bytes: number[]): SliceEnd {
+    this.code(at, ...bytes, 0xf4);
+    return this.go(at);
   }
 
   /** The fault that ended a run as a triple fault. */

@@ -4,8 +4,7 @@ import { describe, it } from 'node:test';
 import { DS, S, SEG, SS, segment } from '../../src/hypervisor/cpu/layout.ts';
 import { Rig } from './rig.ts';
 
-const HLT = 0xf4,
-  RAX = 0,
+const RAX = 0,
   RBX = 3,
   RSP = 4,
   RBP = 5;
@@ -28,10 +27,7 @@ function setSegment(rig: Rig, index: number, base: number, limit: number, attrib
 
 /** Runs code; 'ok', or the fault. */
 function outcome(rig: Rig, ...code: number[]): string {
-  rig.code(0x1000, ...code, HLT);
-  rig.jump(0x1000);
-  rig.state.setUint32(S.halted, 0, true);
-  if (rig.engine.run(100) === 'halted') return 'ok';
+  if (rig.execute(0x1000, ...code) === 'halted') return 'ok';
   assert.equal(rig.rip, 0x1000n);
   return `#${rig.fault.vector}(${rig.fault.errorCode})`;
 }

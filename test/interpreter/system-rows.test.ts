@@ -36,21 +36,14 @@ function machine(code: 32 | 64): Rig {
   return rig;
 }
 
-function execute(rig: Rig, bytes: readonly number[]): string {
-  rig.code(CODE, ...bytes, HLT);
-  rig.jump(CODE);
-  rig.state.setUint32(S.halted, 0, true);
-  return rig.engine.run(1000);
-}
-
 /** Runs the bytes up to the HLT behind them. */
 function run(rig: Rig, ...bytes: number[]): void {
-  assert.equal(execute(rig, bytes), 'halted');
+  assert.equal(rig.execute(CODE, ...bytes), 'halted');
 }
 
 /** Vector of the exception that the bytes raise. */
 function fault(rig: Rig, ...bytes: number[]): number {
-  assert.notEqual(execute(rig, bytes), 'halted');
+  assert.notEqual(rig.execute(CODE, ...bytes), 'halted');
   return rig.fault.vector;
 }
 
@@ -196,7 +189,7 @@ describe('system rows', () => {
     run(rig, 0x0f, 0x01, 0xd1);
     assert.equal(rig.state.getBigUint64(S.xcr0, true), 1n);
     rig.setGpr(RAX, 0);
-    assert.notEqual(execute(rig, [0x0f, 0x01, 0xd1]), 'halted');
+    assert.notEqual(rig.execute(CODE, 0x0f, 0x01, 0xd1), 'halted');
     assert.equal(rig.state.getBigUint64(S.xcr0, true), 1n);
   });
 });

@@ -1,4 +1,5 @@
 import { Assembler, at, type Label, type Memory, mem, type Value } from './assembler.ts';
+import { emitCheckRoutines, emitPrintRoutines } from './verdict-routines.ts';
 
 /**
  * The frame of a test kernel: it boots by Multiboot, runs many small cases,
@@ -11,7 +12,6 @@ import { Assembler, at, type Label, type Memory, mem, type Value } from './assem
  */
 
 const LOAD_ADDRESS = 0x100000;
-const COM1 = 0x3f8;
 const DEBUG_EXIT = 0xf4;
 const NONE = 0xffff_ffff;
 const VECTORS = 0x90;
@@ -27,6 +27,9 @@ export const USER_DATA = 0x23;
 export const USER_CODE64 = 0x2b;
 /** Of the 32-bit kernel and of the 64-bit one, where it takes two entries. */
 export const TSS_SELECTOR = { 32: 0x28, 64: 0x30 } as const;
+
+/** CR0 in the 32-bit kernel without paging: NE ET MP PE. */
+export const PROTECTED_CR0 = 0x33;
 
 /** Fields of the record, 8 bytes each; `…High` is the upper half. */
 const FIELDS = [
@@ -241,6 +244,12 @@ export class TestKernel {
     asm.db(0xcd, 0x80);
   }
 
+  /** Gives a control register a value, by way of EAX. */
+  control(register: 'cr0' | 'cr3' | 'cr4', value: Value): void {
+    this.asm.mov('eax', value);
+    this.asm.mov(register, 'eax');
+  }
+
   iret(): void {
     if (this.bits === 64) this.asm.db(0x48);
     this.asm.db(0xcf);
@@ -281,13 +290,10 @@ export class TestKernel {
 
   #enterLongMode(): void {
     const { asm } = this;
-    asm.mov('eax', 0x20); // PAE
-    asm.mov('cr4', 'eax');
-    asm.mov('eax', at('pml4'));
-    asm.mov('cr3', 'eax');
+    this.control('cr4', 0x20); // PAE
+    this.control('cr3', at('pml4'));
     asm.wrmsr(0xc000_0080, 0x901n); // NXE, LME, SCE
-    asm.mov('eax', 0x8001_0033); // PG WP NE ET MP PE
-    asm.mov('cr0', 'eax');
+    this.control('cr0', 0x8001_0033); // PG WP NE ET MP PE
     this.data(() => {
       asm.align(4096);
       asm.label('pml4');
@@ -320,124 +326,8 @@ export class TestKernel {
       asm.mov(mem(at('record', FIELDS.indexOf(name) * 8 + 4)), 0);
     }
     asm.db(0xc3);
-    this.#printRoutines();
-    this.#checkRoutines();
-  }
-
-  #printRoutines(): void {
-    const { asm } = this;
-    asm.label('putc'); // AL; keeps all but EAX, EDX
-    asm.mov('ah', 'al');
-    asm.label('putc.wait');
-    asm.in(COM1 + 5);
-    asm.alu('and', 'al', 0x20);
-    asm.j('e', 'putc.wait');
-    asm.mov('edx', COM1);
-    asm.mov('al', 'ah');
-    asm.db(0xee, 0xc3);
-
-    asm.label('print'); // zero-terminated, from EBP
-    asm.mov('al', mem(0, { base: 'ebp', segment: 'ds' }));
-    asm.alu('cmp', 'al', 0);
-    asm.j('e', 'print.end');
-    asm.call('putc');
-    asm.inc('ebp');
-    asm.jmp('print');
-    asm.label('print.end');
-    asm.db(0xc3);
-
-    asm.label('hex'); // EBX
-    asm.mov('ecx', 8);
-    asm.label('hex.digit');
-    asm.encode([0xc1], 0, 'ebx', 4); // rol ebx, 4
-    asm.db(4);
-    asm.mov('eax', 'ebx');
-    asm.alu('and', 'eax', 15);
-    asm.alu('add', 'eax', 0x30);
-    asm.alu('cmp', 'eax', 0x3a);
-    asm.j('b', 'hex.put');
-    asm.alu('add', 'eax', 0x27);
-    asm.label('hex.put');
-    asm.call('putc');
-    asm.dec('ecx');
-    asm.j('ne', 'hex.digit');
-    asm.db(0xc3);
-  }
-
-  /** ESI: a table of the name, then field, address, mask, value, … and 0. EDI counts cases. */
-  #checkRoutines(): void {
-    const { asm } = this;
-    const word = (plus: number) => mem(plus, { base: 'esi' });
-    const say = (label: string): void => {
-      asm.mov('ebp', at(label));
-      asm.call('print');
-    };
-    const compare = (onDifference: string): void => {
-      asm.mov('ecx', word(4));
-      asm.mov('eax', mem(0, { base: 'ecx' }));
-      asm.alu('xor', 'eax', word(12));
-      asm.alu('and', 'eax', word(8));
-      asm.j('ne', onDifference);
-    };
-    asm.label('check');
-    asm.push('esi' as const);
-    asm.alu('add', 'esi', 8);
-    asm.label('check.next');
-    asm.mov('eax', word(0));
-    asm.alu('cmp', 'eax', 0);
-    asm.j('e', 'check.ok');
-    compare('check.bad');
-    asm.alu('add', 'esi', 16);
-    asm.jmp('check.next');
-    asm.label('check.ok');
-    say('text.ok');
-    asm.pop('esi');
-    asm.call('title');
-    asm.label('check.line');
-    say('text.line');
-    asm.db(0xc3);
-
-    asm.label('check.bad');
-    asm.mov(mem(at('failed')), 1);
-    say('text.notOk');
-    asm.pop('esi');
-    asm.push('esi');
-    asm.call('title');
-    asm.pop('esi');
-    asm.alu('add', 'esi', 8);
-    asm.label('check.show');
-    asm.mov('eax', word(0));
-    asm.alu('cmp', 'eax', 0);
-    asm.j('e', 'check.line');
-    compare('check.field');
-    asm.label('check.shown');
-    asm.alu('add', 'esi', 16);
-    asm.jmp('check.show');
-    asm.label('check.field');
-    say('text.field');
-    asm.mov('ebp', word(0));
-    asm.call('print');
-    say('text.is');
-    asm.mov('ecx', word(4));
-    asm.mov('ebx', mem(0, { base: 'ecx' }));
-    asm.call('hex');
-    say('text.not');
-    asm.mov('ebx', word(12));
-    asm.call('hex');
-    asm.jmp('check.shown');
-
-    asm.label('title'); // number and name of the case at ESI
-    asm.mov('ebp', word(4));
-    asm.call('print');
-    asm.mov('ebp', word(0));
-    asm.call('print');
-    asm.db(0xc3);
-
-    asm.label('skip');
-    say('text.ok');
-    asm.call('title');
-    say('text.skip');
-    asm.db(0xc3);
+    emitPrintRoutines(asm);
+    emitCheckRoutines(asm);
   }
 
   /** An entry for each vector; all meet where the record is made. */

@@ -266,13 +266,10 @@ class PagingRig {
       return;
     }
     asm.mov(mem(0x40_0000), 0x80cd);
-    asm.mov('eax', this.#cr4Base());
-    asm.mov('cr4', 'eax');
-    asm.mov('eax', at(this.#mode === 'PAE' ? 'pointers' : 'directory'));
-    asm.mov('cr3', 'eax');
+    this.#kernel.control('cr4', this.#cr4Base());
+    this.#kernel.control('cr3', at(this.#mode === 'PAE' ? 'pointers' : 'directory'));
     if (this.#mode === 'PAE') asm.wrmsr(0xc000_0080, 0x800n);
-    asm.mov('eax', CR0.wp);
-    asm.mov('cr0', 'eax');
+    this.#kernel.control('cr0', CR0.wp);
   }
 
   /** Writes an entry: an address (a label, or 4 MiB for a large page) and flags. */
@@ -410,15 +407,13 @@ class PagingRig {
           asm.mov(mem(at('directory')), at('scratchTable', 3));
           asm.mov(mem(this.#pde), at('table', 0x87));
           asm.mov(mem(this.#pte), 0);
-          asm.mov('eax', 0);
-          asm.mov('cr4', 'eax');
+          this.#kernel.control('cr4', 0);
           this.#flush();
           asm.mov('eax', mem(TEST_PAGE));
         },
         {
           after: () => {
-            asm.mov('eax', CR4.pse);
-            asm.mov('cr4', 'eax');
+            this.#kernel.control('cr4', CR4.pse);
             asm.mov(mem(at('directory')), 0x83);
             this.#flush();
           },

@@ -9,7 +9,7 @@ import {
   type HostState,
   hostHas,
 } from './host-cpu.ts';
-import { LDT_DATA, mapHostPages, setDataSegment } from './host-pages.ts';
+import { hostMemory, LDT_DATA, mapHostPages, PROT, setDataSegment } from './host-pages.ts';
 import { CODE_AREA, CODE_AREA_BYTES, GS_BASE, HOST_CODE, SCRATCH, SCRATCH_BYTES } from './places.ts';
 import { type Random, vectorValue } from './random.ts';
 import { comparisonEnded, x87Differences } from './x87-compare.ts';
@@ -69,7 +69,8 @@ export class Differential {
     });
     if (!host) throw new Error('the host processor is not available');
     this.#host = host;
-    this.#hostCode = mapHostPages(CODE_AREA, CODE_AREA_BYTES);
+    mapHostPages(CODE_AREA, CODE_AREA_BYTES, PROT.all);
+    this.#hostCode = new Uint8Array(hostMemory(CODE_AREA, CODE_AREA_BYTES));
     this.guest = new GuestMachine({
       ramBytes: SCRATCH + SCRATCH_BYTES,
       user: [
@@ -354,4 +355,13 @@ export function describe(program: Program): string {
     registers,
     ...patches,
   ].join('\n');
+}
+
+/** A differential, or why the host cannot have one. */
+export function makeDifferential(): Differential | string {
+  try {
+    return new Differential();
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
 }

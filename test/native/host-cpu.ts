@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import koffi from 'koffi';
+import { hostMemory, mapHostPages, PROT } from './host-pages.ts';
 
 /**
  * The host's own processor as an oracle: loads a register state, runs a few
@@ -98,10 +99,6 @@ export function createHostState(): HostState {
 }
 
 const PAGE = 4096;
-const PROT_READ_WRITE_EXEC = 7;
-const PROT_READ_WRITE = 3;
-/** MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE (linux/mman.h). */
-const MAP_FLAGS = 0x02 | 0x20 | 0x100000;
 /** SA_SIGINFO | SA_ONSTACK | SA_NODEFER. */
 const SA_FLAGS = 4 | 0x08000000 | 0x40000000;
 const SIGILL = 4,
@@ -269,14 +266,6 @@ function emitHandler(a: Assembler, exit: number): number {
 }
 
 interface Libc {
-  mmap(
-    address: bigint,
-    length: number,
-    protection: number,
-    flags: number,
-    fd: number,
-    offset: number,
-  ): bigint;
   sigaction(signal: number, action: Uint8Array, old: Uint8Array): number;
   sigaltstack(stack: Uint8Array, old: null): number;
 }
@@ -284,9 +273,6 @@ interface Libc {
 function loadLibc(): Libc {
   const libc = koffi.load('libc.so.6');
   return {
-    mmap: libc.func(
-      'uintptr_t mmap(uintptr_t address, size_t length, int prot, int flags, int fd, int64_t offset)',
-    ),
     sigaction: libc.func('int sigaction(int signal, const uint8_t *action, _Out_ uint8_t *old)'),
     sigaltstack: libc.func('int sigaltstack(const uint8_t *stack, uint8_t *old)'),
   };
@@ -306,18 +292,6 @@ function installHandlers(libc: Libc, handler: number, stack: number, control: Da
     if (libc.sigaction(signal, new Uint8Array(action.buffer), old) !== 0) throw new Error('sigaction failed');
     control.setBigUint64(C.previous + signal * 8, new DataView(old.buffer).getBigUint64(0, true), true);
   }
-}
-
-function mapAt(libc: Libc, address: number, bytes: number, protection: number): ArrayBuffer {
-  const wanted = BigInt(address);
-  const got = BigInt(libc.mmap(wanted, bytes, protection, MAP_FLAGS, -1, 0));
-  if (got !== wanted) {
-    const reason = got === 0xffff_ffff_ffff_ffffn ? `errno ${koffi.errno()}` : 'another address was given';
-    throw new Error(
-      `no ${protection & 4 ? 'executable ' : ''}memory at 0x${address.toString(16)}: ${reason}`,
-    );
-  }
-  return koffi.view(wanted, bytes);
 }
 
 let unavailable: string | undefined;
@@ -348,8 +322,10 @@ export function createHostCpu(options: HostCpuOptions = {}): HostCpu | undefined
 function build(options: HostCpuOptions): HostCpu {
   const { codeAddress = 0x0ff00000, memoryAddress = 0x10000000, memoryBytes = 65536 } = options;
   const libc = loadLibc();
-  const mapping = mapAt(libc, codeAddress, MAPPING_BYTES, PROT_READ_WRITE_EXEC);
-  const memory = new Uint8Array(mapAt(libc, memoryAddress, memoryBytes, PROT_READ_WRITE));
+  mapHostPages(codeAddress, MAPPING_BYTES, PROT.all);
+  mapHostPages(memoryAddress, memoryBytes, PROT.readWrite);
+  const mapping = hostMemory(codeAddress, MAPPING_BYTES);
+  const memory = new Uint8Array(hostMemory(memoryAddress, memoryBytes));
   const bytes = new Uint8Array(mapping);
   const view = new DataView(mapping);
 

@@ -2,11 +2,13 @@ import koffi from 'koffi';
 
 /** MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE (linux/mman.h). */
 const MAP_FLAGS = 0x02 | 0x20 | 0x100000;
-const PROT_READ_WRITE_EXEC = 7;
-const FAILED = 0xffff_ffff_ffff_ffffn;
+const MAP_FAILED = 0xffff_ffff_ffff_ffffn;
 
-/** Readable, writable and executable pages of the process at a fixed address. Throws when the host refuses. */
-export function mapHostPages(address: number, bytes: number): Uint8Array {
+/** What may be done with pages (linux/mman.h). */
+export const PROT = { none: 0, read: 1, readWrite: 3, all: 7 } as const;
+
+/** Maps fresh pages of the process at a fixed address, where nothing else lies. Throws when the host refuses. */
+export function mapHostPages(address: number, bytes: number, protection: number): void {
   const libc = koffi.load('libc.so.6');
   const mmap: (
     address: bigint,
@@ -18,10 +20,26 @@ export function mapHostPages(address: number, bytes: number): Uint8Array {
   ) => bigint = libc.func(
     'uintptr_t mmap(uintptr_t address, size_t length, int prot, int flags, int fd, int64_t offset)',
   );
-  const got = BigInt(mmap(BigInt(address), bytes, PROT_READ_WRITE_EXEC, MAP_FLAGS, -1, 0));
-  if (got === FAILED || got !== BigInt(address))
-    throw new Error(`no executable memory at 0x${address.toString(16)}`);
-  return new Uint8Array(koffi.view(BigInt(address), bytes));
+  const got = BigInt(mmap(BigInt(address), bytes, protection, MAP_FLAGS, -1, 0));
+  if (got === BigInt(address)) return;
+  const reason = got === MAP_FAILED ? `errno ${koffi.errno()}` : 'another address was given';
+  const kind = protection === PROT.all ? 'executable memory' : 'memory';
+  throw new Error(`no ${kind} at 0x${address.toString(16)}: ${reason}`);
+}
+
+/** Changes what may be done with mapped pages. Throws when the host refuses. */
+export function protectHostPages(address: number, bytes: number, protection: number): void {
+  const libc = koffi.load('libc.so.6');
+  const mprotect: (address: bigint, length: number, protection: number) => number = libc.func(
+    'int mprotect(uintptr_t address, size_t length, int prot)',
+  );
+  if (mprotect(BigInt(address), bytes, protection) !== 0)
+    throw new Error(`mprotect failed: errno ${koffi.errno()}`);
+}
+
+/** Mapped memory of the process. */
+export function hostMemory(address: number, bytes: number): ArrayBuffer {
+  return koffi.view(BigInt(address), bytes);
 }
 
 const SYS_MODIFY_LDT = 154;

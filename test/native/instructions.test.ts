@@ -8,7 +8,7 @@ import { type Encoding, OpcodeTable, operandBits } from '../../src/hypervisor/cp
 import { allInstructions } from '../../src/hypervisor/cpu/isa/index.ts';
 import { type Case, makeCase, memoryForms, operandSizes } from './cases.ts';
 import { Coverage, differsByVendor, reasonNotRun } from './coverage.ts';
-import { Differential } from './differential.ts';
+import { type Differential, makeDifferential } from './differential.ts';
 import { Random } from './random.ts';
 import { undefinedFlagsMask, undefinedResult } from './undefined-flags.ts';
 
@@ -20,13 +20,6 @@ const table = new OpcodeTable(allInstructions);
 const decoder = new Decoder(table);
 const coverage = new Coverage();
 
-function makeDifferential(): Differential | string {
-  try {
-    return new Differential();
-  } catch (error) {
-    return error instanceof Error ? error.message : String(error);
-  }
-}
 const made = makeDifferential();
 const skip = typeof made === 'string' ? made : false;
 

@@ -4,20 +4,13 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { OpcodeTable } from '../../src/hypervisor/cpu/decode/encoding.ts';
 import { allInstructions } from '../../src/hypervisor/cpu/isa/index.ts';
-import { Differential } from './differential.ts';
+import { type Differential, makeDifferential } from './differential.ts';
 import { Random } from './random.ts';
 import { SequenceMaker } from './sequences.ts';
 
 const seed = Number(process.env['TEREMOK_TEST_SEED'] ?? 1);
 const count = Number(process.env['TEREMOK_TEST_SEQUENCES'] ?? 2500);
 
-function makeDifferential(): Differential | string {
-  try {
-    return new Differential();
-  } catch (error) {
-    return error instanceof Error ? error.message : String(error);
-  }
-}
 const made = makeDifferential();
 
 describe('sequences against the host processor', { skip: typeof made === 'string' ? made : false }, () => {

@@ -1,10 +1,10 @@
 import { type Encoding, type OpcodeTable, operandBits } from '../../src/hypervisor/cpu/decode/encoding.ts';
 import { memoryForms, operandSizes } from './cases.ts';
-import { differsByVendor, isVectorState, runsOnHost } from './coverage.ts';
 import type { Program } from './differential.ts';
-import { encode, type MemoryChoice } from './encoder.ts';
+import type { MemoryChoice } from './encoder.ts';
 import { CODE_AREA, SCRATCH } from './places.ts';
 import type { Random } from './random.ts';
+import { encodeRandom, plainEncodings, vectorEncodings } from './random-instructions.ts';
 import { randomFx, randomUpper } from './vector-state.ts';
 
 const RBX = 3,
@@ -15,51 +15,10 @@ const RBX = 3,
 /** Registers that hold neither an address nor a count, by mode. */
 const FREE = { 64: [0, 1, 2, 5, 6, 7, 8, 9, 11, 13, 15], 32: [0, 1, 2, 5, 6] } as const;
 
-/** Instructions whose result is fully defined and that stay where they may, in a row. */
-const PLAIN =
-  /^(add|or|adc|sbb|and|sub|xor|cmp|test|not|neg|inc|dec|mov|mov-immediate|movzx|movsx|movsxd|lea|xchg|bswap|cbw|cwd|xadd|cmpxchg|set[a-z]+|cmov[a-z]+|clc|stc|cmc|lahf|sahf|rol|ror|nop|popcnt|mulx|pdep|pext|rorx|s[ah][lr]x|ad[co]x|movbe)$/;
-
-/** Vector instructions that address by a register of their own choice. */
-const IMPLICIT = /^(v?maskmov(q|dqu)|clflush|prefetch)/;
-
 /** Bytes, and how many of the chunks behind are to be jumped over. */
 interface Chunk {
   bytes: number[];
   skip?: { readonly over: number; readonly opcode: number };
-}
-
-/** Rows that may stand anywhere in a sequence of a mode. */
-export function plainEncodings(table: OpcodeTable, mode: 32 | 64): Encoding[] {
-  return table.encodings.filter(
-    (e) =>
-      PLAIN.test(e.instruction.name) &&
-      e.mode !== (mode === 64 ? 'i64' : 'o64') &&
-      !e.text.includes('O') &&
-      e.prefix !== 'none' &&
-      e.size64 === undefined &&
-      !/^8[CE]|^82|^0F 0D/.test(e.text),
-  );
-}
-
-/** MMX and SSE rows that may stand anywhere in a sequence of a mode. */
-function vectorEncodings(table: OpcodeTable, mode: 32 | 64): Encoding[] {
-  return table.encodings.filter((e) => {
-    const { name, unit } = e.instruction;
-    const anywhere =
-      unit !== undefined &&
-      unit !== 'x87' &&
-      !e.vsib &&
-      runsOnHost(e) &&
-      !differsByVendor(e, true) &&
-      !isVectorState(name) &&
-      !IMPLICIT.test(name);
-    return (
-      anywhere &&
-      e.mode !== (mode === 64 ? 'i64' : 'o64') &&
-      operandSizes(e, mode).length > 0 &&
-      memoryForms(e).length > 0
-    );
-  });
 }
 
 /**
@@ -180,24 +139,15 @@ export class SequenceMaker {
       const reg = pick();
       const rmRegister = pick();
       if (avoidCount && (reg === R10 || rmRegister === R10)) continue;
-      return [
-        ...encode(
-          e,
-          {
-            mode: this.#mode,
-            opsize,
-            addressOverride: false,
-            prefixes: [],
-            rex: this.#mode === 64 && narrow,
-            reg,
-            rm: rmRegister,
-            third: pick(),
-            memory: memory ? this.#memory() : undefined,
-            immediates: e.immediates.map(() => rng.value()),
-          },
-          0,
-        ).bytes,
-      ];
+      return encodeRandom(rng, e, {
+        mode: this.#mode,
+        opsize,
+        rex: this.#mode === 64 && narrow,
+        reg,
+        rm: rmRegister,
+        third: pick(),
+        memory: memory ? this.#memory() : undefined,
+      });
     }
   }
 
@@ -214,25 +164,15 @@ export class SequenceMaker {
       displacementBytes: 4,
       ripRelative: false,
     };
-    return [
-      ...encode(
-        e,
-        {
-          mode: this.#mode,
-          opsize,
-          addressOverride: false,
-          prefixes: [],
-          rex: false,
-          reg: this.#free(),
-          rm: this.#free(),
-          third: this.#free(),
-          fourth: this.#free(),
-          memory: rng.pick(memoryForms(e)) ? memory : undefined,
-          immediates: e.immediates.map(() => rng.value()),
-        },
-        0,
-      ).bytes,
-    ];
+    return encodeRandom(rng, e, {
+      mode: this.#mode,
+      opsize,
+      reg: this.#free(),
+      rm: this.#free(),
+      third: this.#free(),
+      fourth: this.#free(),
+      memory: rng.pick(memoryForms(e)) ? memory : undefined,
+    });
   }
 
   #branch(): Chunk {

@@ -6,11 +6,20 @@ import { addCore } from '../../src/hypervisor/cpu/interpret/core.ts';
 import { addSseRuntime } from '../../src/hypervisor/cpu/interpret/runtime/sse-runtime.ts';
 import type { Val } from '../../src/hypervisor/cpu/isa/builder.ts';
 import type { Instruction } from '../../src/hypervisor/cpu/isa/rows.ts';
-import { CS, gpr, RAM, RECORD, RECORDS, S, SEG, segment, TLB, xmm } from '../../src/hypervisor/cpu/layout.ts';
-import type { FunctionBuilder, FunctionRef } from '../../src/hypervisor/cpu/wasm/function.ts';
+import { CS, gpr, RAM, RECORD, RECORDS, S, SEG, segment, xmm } from '../../src/hypervisor/cpu/layout.ts';
+import type { FunctionBuilder } from '../../src/hypervisor/cpu/wasm/function.ts';
 import { ModuleBuilder } from '../../src/hypervisor/cpu/wasm/module.ts';
 import { I32, I64, type ValType } from '../../src/hypervisor/cpu/wasm/opcodes.ts';
 import { constant } from '../../src/hypervisor/cpu/wasm/value.ts';
+import {
+  decodeWhole,
+  importOutside,
+  LEAVE_FAULT,
+  loadStack,
+  mapPages,
+  NOTHING_OUTSIDE,
+  storeStack,
+} from './handler-bed.ts';
 import type { HostState } from './host-cpu.ts';
 
 /**
@@ -34,28 +43,8 @@ export interface TestbedResult extends HostState {
   fault?: { vector: number; errorCode: number | undefined };
 }
 
-const LEAVE_FAULT = 1;
 const LONG_KINDS: readonly FormKind[] = [FORM.register, FORM.base];
 const LEGACY_KINDS: readonly FormKind[] = [FORM.register, FORM.general];
-
-function importsOf(m: ModuleBuilder): Parameters<typeof addCore>[1] {
-  const imported = (name: string, params: number, results: number): FunctionRef =>
-    m.importFunction(
-      'env',
-      name,
-      new Array<typeof I32>(params).fill(I32),
-      new Array<typeof I32>(results).fill(I32),
-    );
-  return {
-    mmioRead: imported('mmioRead', 2, 0),
-    mmioWrite: imported('mmioWrite', 2, 0),
-    invalidate: imported('invalidate', 2, 0),
-    codePage: imported('codePage', 1, 1),
-    decode: imported('decode', 0, 1),
-    fault: imported('fault', 0, 1),
-    system: imported('system', 0, 1),
-  };
-}
 
 function generate(
   table: OpcodeTable,
@@ -63,7 +52,7 @@ function generate(
 ): { bytes: Uint8Array<ArrayBuffer>; stop: number } {
   const m = new ModuleBuilder();
   m.importMemory('env', 'memory', 1, 65536);
-  const core = addCore(m, importsOf(m));
+  const core = addCore(m, importOutside(m));
   const runtime = new Map(Object.entries(addSseRuntime(m)));
   const builder = (f: FunctionBuilder, form: Form): InterpreterBuilder =>
     immediate === undefined
@@ -121,11 +110,7 @@ function loadFx(view: DataView, fx: DataView): void {
   view.setUint32(S.fpuTop, top, true);
   view.setUint32(S.fpuEmpty, fx.getUint8(4) ^ 255, true);
   view.setUint32(S.mxcsr, fx.getUint32(24, true), true);
-  for (let i = 0; i < 8; i += 1) {
-    const at = S.fpr + ((top + i) & 7) * 16;
-    view.setBigUint64(at, fx.getBigUint64(32 + i * 16, true), true);
-    view.setUint16(at + 8, fx.getUint16(40 + i * 16, true), true);
-  }
+  loadStack(view, fx, top);
   for (let i = 0; i < 16; i += 1) {
     view.setBigUint64(xmm(i), fx.getBigUint64(160 + i * 16, true), true);
     view.setBigUint64(xmm(i) + 8, fx.getBigUint64(168 + i * 16, true), true);
@@ -138,11 +123,7 @@ function storeFx(view: DataView, fx: DataView): void {
   fx.setUint16(2, view.getUint32(S.fpuStatus, true) | (top << 11), true);
   fx.setUint8(4, view.getUint32(S.fpuEmpty, true) ^ 255);
   fx.setUint32(24, view.getUint32(S.mxcsr, true), true);
-  for (let i = 0; i < 8; i += 1) {
-    const at = S.fpr + ((top + i) & 7) * 16;
-    fx.setBigUint64(32 + i * 16, view.getBigUint64(at, true), true);
-    fx.setUint16(40 + i * 16, view.getUint16(at + 8, true), true);
-  }
+  storeStack(view, fx, top);
   for (let i = 0; i < 16; i += 1) {
     fx.setBigUint64(160 + i * 16, view.getBigUint64(xmm(i), true), true);
     fx.setBigUint64(168 + i * 16, view.getBigUint64(xmm(i) + 8, true), true);
@@ -166,17 +147,7 @@ export function createTestbed(
     maximum: RAM / 65536 + 16,
     shared: true,
   });
-  const ignore = (): number => 0;
-  const env = {
-    memory,
-    mmioRead: ignore,
-    mmioWrite: ignore,
-    invalidate: ignore,
-    codePage: ignore,
-    decode: ignore,
-    fault: ignore,
-    system: ignore,
-  };
+  const env = { memory, ...NOTHING_OUTSIDE };
   const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), { env });
   const functions = instance.exports['table'] as WebAssembly.Table;
   const view = new DataView(memory.buffer);
@@ -187,22 +158,11 @@ export function createTestbed(
   view.setUint32(S.cr4, (1 << 9) | (1 << 10) | (1 << 18), true);
   view.setUint32(S.cr0, 1, true);
   view.setUint32(S.xcr0, 3, true);
-  view.setUint32(S.tlbView, TLB.base, true);
   view.setUint32(segment(CS) + SEG.attributes, 0xa09b, true);
-  new Uint8Array(memory.buffer, TLB.base, TLB.entries * TLB.stride).fill(255);
-  for (let page = memoryAddress; page < memoryAddress + memoryBytes; page += 4096) {
-    const entry = TLB.base + ((page >>> 12) % TLB.entries) * TLB.stride;
-    view.setBigUint64(entry + TLB.readTag, BigInt(page), true);
-    view.setBigUint64(entry + TLB.writeTag, BigInt(page), true);
-    view.setInt32(entry + TLB.addend, RAM - memoryAddress, true);
-  }
+  mapPages(view, memoryAddress, memoryBytes, RAM - memoryAddress);
 
   const runIn = (mode: CodeMode, code: Uint8Array, before: HostState): TestbedResult => {
-    const decoded = decoder.decode(code, 0, code.length, mode);
-    if (decoded !== 'ok' || decoder.length !== code.length)
-      throw new Error(`${Buffer.from(code).toString('hex')} decodes as ${decoded}`);
-    const handler = decoder.handler(mode);
-    if (handler === 0) throw new Error(`no handler for ${decoder.encoding?.text}`);
+    const handler = decodeWhole(decoder, code, mode);
     decoder.write(view, record, 0, 0);
     view.setUint16(record + RECORD.handler, handler, true);
     view.setUint16(record + RECORDS.bytes + RECORD.handler, stop, true);

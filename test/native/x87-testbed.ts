@@ -11,10 +11,19 @@ import { InterpreterBuilder } from '../../src/hypervisor/cpu/interpret/builder.t
 import { addCore } from '../../src/hypervisor/cpu/interpret/core.ts';
 import { addX87Runtime } from '../../src/hypervisor/cpu/interpret/runtime/x87.ts';
 import { X87_INSTRUCTIONS } from '../../src/hypervisor/cpu/isa/x87.ts';
-import { CS, gpr, RAM, RECORD, RECORDS, S, SEG, segment, TLB } from '../../src/hypervisor/cpu/layout.ts';
+import { CS, gpr, RAM, RECORD, RECORDS, S, SEG, segment } from '../../src/hypervisor/cpu/layout.ts';
 import type { FunctionRef } from '../../src/hypervisor/cpu/wasm/function.ts';
 import { ModuleBuilder } from '../../src/hypervisor/cpu/wasm/module.ts';
 import { I32, I64 } from '../../src/hypervisor/cpu/wasm/opcodes.ts';
+import {
+  decodeWhole,
+  importOutside,
+  LEAVE_FAULT,
+  loadStack,
+  mapPages,
+  NOTHING_OUTSIDE,
+  storeStack,
+} from './handler-bed.ts';
 import type { HostState } from './host-cpu.ts';
 
 /**
@@ -32,27 +41,10 @@ export interface X87Testbed {
   repeat(code: Uint8Array, before: HostState, times: number): void;
 }
 
-const LEAVE_FAULT = 1;
-
 function generate(table: OpcodeTable): { bytes: Uint8Array<ArrayBuffer>; stop: number } {
   const m = new ModuleBuilder();
   m.importMemory('env', 'memory', 1, 65536);
-  const imported = (name: string, params: number, results: number): FunctionRef =>
-    m.importFunction(
-      'env',
-      name,
-      new Array<typeof I32>(params).fill(I32),
-      new Array<typeof I32>(results).fill(I32),
-    );
-  const core = addCore(m, {
-    mmioRead: imported('mmioRead', 2, 0),
-    mmioWrite: imported('mmioWrite', 2, 0),
-    invalidate: imported('invalidate', 2, 0),
-    codePage: imported('codePage', 1, 1),
-    decode: imported('decode', 0, 1),
-    fault: imported('fault', 0, 1),
-    system: imported('system', 0, 1),
-  });
+  const core = addCore(m, importOutside(m));
   // Guest memory is flat here: an address is translated by subtraction.
   const readable = m.fn('flatReadable', [I64, I32], [I32], (f) =>
     f.return(f.params[0]!.wrap().add(RAM - BASE)),
@@ -112,11 +104,7 @@ function loadFx(view: DataView, fx: DataView): void {
   view.setUint32(S.fpuOpcode, fx.getUint16(6, true), true);
   view.setBigUint64(S.fpuIp, fx.getBigUint64(8, true), true);
   view.setBigUint64(S.fpuDp, fx.getBigUint64(16, true), true);
-  for (let i = 0; i < 8; i++) {
-    const at = S.fpr + ((top + i) & 7) * 16;
-    view.setBigUint64(at, fx.getBigUint64(32 + i * 16, true), true);
-    view.setUint16(at + 8, fx.getUint16(40 + i * 16, true), true);
-  }
+  loadStack(view, fx, top);
 }
 
 function storeFx(view: DataView, fx: DataView): void {
@@ -127,11 +115,7 @@ function storeFx(view: DataView, fx: DataView): void {
   fx.setUint16(6, view.getUint32(S.fpuOpcode, true), true);
   fx.setBigUint64(8, view.getBigUint64(S.fpuIp, true), true);
   fx.setBigUint64(16, view.getBigUint64(S.fpuDp, true), true);
-  for (let i = 0; i < 8; i++) {
-    const at = S.fpr + ((top + i) & 7) * 16;
-    fx.setBigUint64(32 + i * 16, view.getBigUint64(at, true), true);
-    fx.setUint16(40 + i * 16, view.getUint16(at + 8, true), true);
-  }
+  storeStack(view, fx, top);
 }
 
 /** `memoryBytes` of guest memory appear at `memoryAddress`, the tested code at `codeAddress`. */
@@ -145,17 +129,7 @@ export function createX87Testbed(
   const { bytes, stop } = generate(table);
   const pages = (RAM + (memoryAddress - BASE) + memoryBytes) / 65536 + 1;
   const memory = new WebAssembly.Memory({ initial: pages, maximum: 65536, shared: true });
-  const nothing = (): number => 0;
-  const env = {
-    memory,
-    mmioRead: nothing,
-    mmioWrite: nothing,
-    invalidate: nothing,
-    codePage: nothing,
-    decode: nothing,
-    fault: nothing,
-    system: nothing,
-  };
+  const env = { memory, ...NOTHING_OUTSIDE };
   const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), { env });
   const functions = instance.exports['table'] as WebAssembly.Table;
   const view = new DataView(memory.buffer);
@@ -165,23 +139,12 @@ export function createX87Testbed(
 
   view.setUint32(S.codeMode, 2, true);
   view.setUint32(S.cr0, 0x23, true);
-  view.setUint32(S.tlbView, TLB.base, true);
   view.setUint32(segment(CS) + SEG.attributes, 0xa09b, true);
   view.setBigUint64(S.pageBase, BigInt(codeAddress), true);
-  new Uint8Array(memory.buffer, TLB.base, TLB.entries * TLB.stride).fill(255);
-  for (let page = memoryAddress; page < memoryAddress + memoryBytes; page += 4096) {
-    const entry = TLB.base + ((page >>> 12) % TLB.entries) * TLB.stride;
-    view.setBigUint64(entry + TLB.readTag, BigInt(page), true);
-    view.setBigUint64(entry + TLB.writeTag, BigInt(page), true);
-    view.setInt32(entry + TLB.addend, RAM - BASE, true);
-  }
+  mapPages(view, memoryAddress, memoryBytes, RAM - BASE);
 
   const prepare = (code: Uint8Array, before: HostState): ((record: number) => number) => {
-    const decoded = decoder.decode(code, 0, code.length, CODE64);
-    const name = Buffer.from(code).toString('hex');
-    if (decoded !== 'ok' || decoder.length !== code.length) throw new Error(`${name} decodes as ${decoded}`);
-    const handler = decoder.handler(CODE64);
-    if (handler === 0) throw new Error(`no handler for ${name}: ${decoder.encoding?.text}`);
+    const handler = decodeWhole(decoder, code, CODE64);
     codeBytes.set(code);
     decoder.write(view, record, 0, 0);
     view.setUint16(record + RECORD.handler, handler, true);

@@ -1,4 +1,3 @@
-import koffi from 'koffi';
 import {
   createHostCpu,
   createHostState,
@@ -7,6 +6,7 @@ import {
   type HostState,
   hostCpuUnavailable,
 } from '../native/host-cpu.ts';
+import { hostMemory, mapHostPages, PROT, protectHostPages } from '../native/host-pages.ts';
 import {
   CODE,
   CODE_BYTES,
@@ -18,37 +18,6 @@ import {
   RESERVE,
 } from './places.ts';
 import type { Program } from './program.ts';
-
-/** MAP_PRIVATE | MAP_ANONYMOUS, and MAP_FIXED_NOREPLACE (linux/mman.h). */
-const MAP_FLAGS = 0x02 | 0x20 | 0x100000;
-const PROT = { none: 0, read: 1, readWrite: 3, all: 7 } as const;
-
-interface Libc {
-  mmap(
-    address: bigint,
-    length: number,
-    protection: number,
-    flags: number,
-    fd: number,
-    offset: number,
-  ): bigint;
-  mprotect(address: bigint, length: number, protection: number): number;
-}
-
-function loadLibc(): Libc {
-  const libc = koffi.load('libc.so.6');
-  return {
-    mmap: libc.func(
-      'uintptr_t mmap(uintptr_t address, size_t length, int prot, int flags, int fd, int64_t offset)',
-    ),
-    mprotect: libc.func('int mprotect(uintptr_t address, size_t length, int prot)'),
-  };
-}
-
-function map(libc: Libc, address: number, bytes: number, protection: number): void {
-  const got = BigInt(libc.mmap(BigInt(address), bytes, protection, MAP_FLAGS, -1, 0));
-  if (got !== BigInt(address)) throw new Error(`no memory at 0x${address.toString(16)}`);
-}
 
 /** Runs whole programs on the host's own processor. One a process. */
 export class HostRunner {
@@ -62,16 +31,15 @@ export class HostRunner {
     const host = createHostCpu({ codeAddress: HOST_CODE, memoryAddress: HOST_SCRATCH, memoryBytes: 4096 });
     if (!host) throw new Error(hostCpuUnavailable() ?? 'the host processor is not available');
     this.#host = host;
-    const libc = loadLibc();
-    map(libc, CODE, CODE_BYTES, PROT.all);
-    this.#code = new Uint8Array(koffi.view(BigInt(CODE), CODE_BYTES));
-    map(libc, DATA - RESERVE, RESERVE * 2 + DATA_BYTES, PROT.none);
+    mapHostPages(CODE, CODE_BYTES, PROT.all);
+    this.#code = new Uint8Array(hostMemory(CODE, CODE_BYTES));
+    mapHostPages(DATA - RESERVE, RESERVE * 2 + DATA_BYTES, PROT.none);
     this.#areas = DATA_AREAS.map(({ offset, bytes, readOnly }) => {
-      const address = BigInt(DATA + offset);
-      if (libc.mprotect(address, bytes, PROT.readWrite) !== 0) throw new Error('mprotect failed');
-      const view = new Uint8Array(koffi.view(address, bytes));
+      const address = DATA + offset;
+      protectHostPages(address, bytes, PROT.readWrite);
+      const view = new Uint8Array(hostMemory(address, bytes));
       view.set(data.subarray(offset, offset + bytes));
-      if (readOnly && libc.mprotect(address, bytes, PROT.read) !== 0) throw new Error('mprotect failed');
+      if (readOnly) protectHostPages(address, bytes, PROT.read);
       return view;
     });
     // DS and ES as Linux gives them to 32-bit programs: mov ds, eax; mov es, eax.

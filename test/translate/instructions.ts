@@ -1,9 +1,8 @@
 import { type Encoding, type OpcodeTable, operandBits } from '../../src/hypervisor/cpu/decode/encoding.ts';
 import { memoryForms, operandSizes } from '../native/cases.ts';
-import { differsByVendor, isVectorState, runsOnHost } from '../native/coverage.ts';
-import { encode, type MemoryChoice } from '../native/encoder.ts';
+import type { MemoryChoice } from '../native/encoder.ts';
 import type { Random } from '../native/random.ts';
-import { plainEncodings } from '../native/sequences.ts';
+import { encodeRandom, inMode, plainEncodings, vectorEncodings } from '../native/random-instructions.ts';
 
 /** General registers that a program keeps for itself, by mode; random instructions write none of them. */
 export const ROLES = {
@@ -17,8 +16,6 @@ const HIGH_BYTES = [4, 5, 6];
 /** Rows with flags, or results, that the SDM leaves undefined. */
 const UNDEFINED_FLAGS =
   /^(shl|shr|sar|rcl|rcr|shld|shrd|mul|imul[23]?|bsf|bsr|lzcnt|tzcnt|bt|bts|btr|btc|andn|blsr|blsmsk|blsi|bextr|bzhi|crc32)$/;
-/** Rows that address by a register of their own choice. */
-const VECTOR_IMPLICIT = /^(v?maskmov(q|dqu)|clflush|prefetch)/;
 const SCALAR =
   /^(mov(ss|sd|aps|apd|ups|upd|dqa|dqu|d|q)|(add|sub|mul|div|min|max|sqrt)(ss|sd|ps|pd)|u?comis[sd]|cvt.*|(and|or|xor)p[sd]|pxor|padd[bwdq]|psub[bwdq]|pcmpeq[bwd]|punpckl.*|unpcklp[sd]|shufp[sd]|pshufd|cmps?[sp][sd])$/;
 
@@ -71,10 +68,6 @@ export class InstructionPicker {
     this.#tame = tame;
   }
 
-  #inMode(e: Encoding): boolean {
-    return e.mode !== (this.#mode === 64 ? 'i64' : 'o64');
-  }
-
   #plain(): readonly Encoding[] {
     return rows(this.#table, `plain${this.#mode}`, () => plainEncodings(this.#table, this.#mode));
   }
@@ -83,7 +76,7 @@ export class InstructionPicker {
       this.#table.encodings.filter(
         (e) =>
           UNDEFINED_FLAGS.test(e.instruction.name) &&
-          this.#inMode(e) &&
+          inMode(e, this.#mode) &&
           e.size64 === undefined &&
           // Bit strings in memory reach far.
           !(/^bt/.test(e.instruction.name) && e.operands.some((o) => o.what.kind === 'modrm-reg')),
@@ -91,23 +84,7 @@ export class InstructionPicker {
     );
   }
   #vectors(): readonly Encoding[] {
-    return rows(this.#table, `vectors${this.#mode}`, () =>
-      this.#table.encodings.filter((e) => {
-        const { name, unit } = e.instruction;
-        return (
-          unit !== undefined &&
-          unit !== 'x87' &&
-          !e.vsib &&
-          runsOnHost(e) &&
-          !differsByVendor(e, true) &&
-          !isVectorState(name) &&
-          !VECTOR_IMPLICIT.test(name) &&
-          this.#inMode(e) &&
-          operandSizes(e, this.#mode).length > 0 &&
-          memoryForms(e).length > 0
-        );
-      }),
-    );
+    return rows(this.#table, `vectors${this.#mode}`, () => vectorEncodings(this.#table, this.#mode));
   }
   #scalar(): readonly Encoding[] {
     return rows(this.#table, `scalar${this.#mode}`, () =>
@@ -226,24 +203,17 @@ export class InstructionPicker {
       return high && mode === 64 && n > 7 ? this.#low(reserved) : n;
     };
     const opcodeRegister = e.operands.some((o) => o.what.kind === 'opcode-reg');
-    return [
-      ...encode(
-        e,
-        {
-          mode,
-          opsize,
-          addressOverride: mode === 64 && memory !== undefined && e.vex === undefined && rng.chance(0.03),
-          prefixes: options.prefixes ?? [],
-          rex: mode === 64 && narrow && !high,
-          reg: register('modrm-reg'),
-          rm: register(opcodeRegister ? 'opcode-reg' : 'modrm-rm'),
-          third: this.free(reserved),
-          memory,
-          immediates: e.immediates.map(() => rng.value()),
-        },
-        0,
-      ).bytes,
-    ];
+    return encodeRandom(rng, e, {
+      mode,
+      opsize,
+      addressOverride: mode === 64 && memory !== undefined && e.vex === undefined && rng.chance(0.03),
+      prefixes: options.prefixes ?? [],
+      rex: mode === 64 && narrow && !high,
+      reg: register('modrm-reg'),
+      rm: register(opcodeRegister ? 'opcode-reg' : 'modrm-rm'),
+      third: this.free(reserved),
+      memory,
+    });
   }
 
   #low(reserved: readonly number[]): number {
@@ -258,27 +228,15 @@ export class InstructionPicker {
     while (reserved.includes(1) && /pcmp[ei]stri$/.test(e.instruction.name)) e = rng.pick(this.#scalar());
     const opsize = rng.pick(operandSizes(e, this.#mode));
     const free = (): number => this.free(reserved);
-    return [
-      ...encode(
-        e,
-        {
-          mode: this.#mode,
-          opsize,
-          addressOverride: false,
-          prefixes: [],
-          rex: false,
-          reg: free(),
-          rm: free(),
-          third: free(),
-          fourth: free(),
-          memory: rng.pick(memoryForms(e))
-            ? this.alignedMemory(UNCHECKED.test(e.instruction.name))
-            : undefined,
-          immediates: e.immediates.map(() => rng.value()),
-        },
-        0,
-      ).bytes,
-    ];
+    return encodeRandom(rng, e, {
+      mode: this.#mode,
+      opsize,
+      reg: free(),
+      rm: free(),
+      third: free(),
+      fourth: free(),
+      memory: rng.pick(memoryForms(e)) ? this.alignedMemory(UNCHECKED.test(e.instruction.name)) : undefined,
+    });
   }
 
   /** x87 instructions that leave the stack as it was, most of the time. */

@@ -10,32 +10,22 @@ import {
 } from '../../src/contracts/metrics.ts';
 import { HEARTBEAT_INTERVAL_MS, SWEEP_INTERVAL_MS } from '../../src/contracts/reconcile.ts';
 import type { Redis } from '../../src/infra/redis.ts';
-import type { Logger } from '../../src/lib/log.ts';
 import { isAlive } from '../../src/lib/process-identity.ts';
 import type { HostRow } from './host.ts';
 import { HostTraffic, sumOf } from './host-traffic.ts';
 import { ImageChecker } from './image-checker.ts';
 import { Semaphore } from './semaphore.ts';
 import { listVmDirectories, VmDirectory } from './vm-directory.ts';
-import { VmKeeper } from './vm-keeper.ts';
-import type { VmRecords } from './vm-records.ts';
+import { type KeeperDeps, VmKeeper } from './vm-keeper.ts';
 
 const METRICS_INTERVAL_MS = 5_000;
 const IMAGES_INTERVAL_MS = 1_000;
 const LAUNCHES_AT_ONCE = 4;
 
-export interface AgentDeps {
+/** What all keepers share, and what the host has besides. */
+export interface AgentDeps extends Omit<KeeperDeps, 'launches' | 'forget'> {
   readonly host: HostRow;
-  readonly records: VmRecords;
   readonly redis: Redis;
-  readonly runDir: string;
-  readonly imagesDir: string;
-  readonly firmwareDir: string;
-  readonly engine: string;
-  readonly orphanSeconds: number;
-  /** See VmProcessConfig. */
-  readonly cacheFolder: string;
-  readonly log: Logger;
 }
 
 /** All VMs of this host: looks at each when told to, and at all of them on a timer. */

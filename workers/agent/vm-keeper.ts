@@ -201,13 +201,7 @@ export class VmKeeper {
     await this.#deps.records.write(row, {
       data: {
         state: row.state === 'failed' && !newWish && !wasRunning ? 'failed' : 'stopped',
-        observedGeneration: row.generation,
-        observedBootEpoch: row.bootEpoch,
-        pid: null,
-        startedAt: null,
-        restartCount: 0,
-        nextRestartAt: null,
-        shutdownRequestedAt: null,
+        ...atRest(row),
       },
       onlyIfCurrent: true,
       reached: 'stopped',
@@ -246,13 +240,7 @@ export class VmKeeper {
       data: {
         state,
         desired: 'stopped',
-        observedGeneration: row.generation,
-        observedBootEpoch: row.bootEpoch,
-        pid: null,
-        startedAt: null,
-        restartCount: 0,
-        nextRestartAt: null,
-        shutdownRequestedAt: null,
+        ...atRest(row),
         ...(error === undefined ? {} : { lastError: { ...error } }),
       },
       onlyIfCurrent: true,
@@ -421,6 +409,19 @@ export class VmKeeper {
 function restartsBefore({ startedAt, restartCount }: Vm): number {
   const ranMs = startedAt === null ? 0 : Date.now() - startedAt.getTime();
   return ranMs >= RESTART_RESET_MS ? 0 : restartCount;
+}
+
+/** Fields of a row whose VM is at rest and has all that was asked for. */
+function atRest({ generation, bootEpoch }: Vm): Prisma.VmUpdateManyMutationInput {
+  return {
+    observedGeneration: generation,
+    observedBootEpoch: bootEpoch,
+    pid: null,
+    startedAt: null,
+    restartCount: 0,
+    nextRestartAt: null,
+    shutdownRequestedAt: null,
+  };
 }
 
 function restartAfter(before: number): { nextRestartAt: Date; restartCount: number } {

@@ -15,6 +15,7 @@ import {
   memoryMap,
   mib,
   PAGE,
+  protectedState,
 } from './memory-map.ts';
 
 /** Offsets of the setup header, Documentation/arch/x86/boot.rst. */
@@ -148,22 +149,16 @@ export function loadLinux(memory: GuestMemory, request: BootRequest): BootState 
   load(memory, BOOT_CMDLINE, cmdline);
   load(memory, BOOT_INFO, zeroPage(memory, request, header, address, initrd));
 
-  const mode = header.entry64 ? 'long' : 'protected';
-  const common = {
-    mode,
-    rsp: BOOT_STACK_TOP,
+  const registers = { rsp: BOOT_STACK_TOP, rsi: BOOT_INFO };
+  if (!header.entry64) return protectedState(memory, { ...registers, rip: address });
+  return {
+    ...registers,
+    mode: 'long',
+    rip: address + ENTRY_64,
     rax: 0,
     rbx: 0,
-    rsi: BOOT_INFO,
     rflags: 0x2,
-    ...flatSegments(memory, mode),
-  } as const;
-  if (mode === 'protected') {
-    return { ...common, rip: address, cr0: 0x11, cr3: 0, cr4: 0, efer: 0 };
-  }
-  return {
-    ...common,
-    rip: address + ENTRY_64,
+    ...flatSegments(memory, 'long'),
     cr0: 0x80000011,
     cr3: identityPageTables(memory),
     // PAE; LME and LMA.

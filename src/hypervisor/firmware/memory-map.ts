@@ -1,5 +1,5 @@
 import type { GuestMemory } from '../machine/memory.ts';
-import { BootError, type BootSegment } from './boot-state.ts';
+import { BootError, type BootSegment, type BootState } from './boot-state.ts';
 
 export const KIB = 1024;
 export const MIB = 1024 * KIB;
@@ -119,6 +119,27 @@ export function flatSegments(memory: GuestMemory, mode: 'long' | 'protected') {
     ds: flat(DATA_SELECTOR, DATA),
     tr: TASK,
     ldtr: UNUSABLE,
+  };
+}
+
+/** Flat 32-bit code, paging and interrupts off; registers that are not given are 0. Writes the GDT. */
+export function protectedState(
+  memory: GuestMemory,
+  registers: Pick<BootState, 'rip'> & Partial<Pick<BootState, 'rsp' | 'rax' | 'rbx' | 'rsi'>>,
+): BootState {
+  return {
+    mode: 'protected',
+    rsp: 0,
+    rax: 0,
+    rbx: 0,
+    rsi: 0,
+    ...registers,
+    rflags: 0x2,
+    cr0: 0x11,
+    cr3: 0,
+    cr4: 0,
+    efer: 0,
+    ...flatSegments(memory, 'protected'),
   };
 }
 

@@ -7,7 +7,6 @@ import {
   BOOT_CMDLINE_LIMIT,
   clear,
   commandLine,
-  flatSegments,
   HIGH_RAM_START,
   KIB,
   LOW_RAM_END,
@@ -15,6 +14,7 @@ import {
   memoryMap,
   mib,
   PAGE,
+  protectedState,
 } from './memory-map.ts';
 
 /** Multiboot Specification 0.6.96, 3.1. */
@@ -92,18 +92,7 @@ export function loadMultiboot(memory: GuestMemory, request: BootRequest): BootSt
   const { entry, end } = loadKernel(memory, request.kernel, header);
   const info = writeInfo(memory, request, Math.max(end, HIGH_RAM_START));
   return {
-    mode: 'protected',
-    rip: entry,
-    rsp: 0,
-    rax: LOADER_MAGIC,
-    rbx: info,
-    rsi: 0,
-    rflags: 0x2,
-    cr0: 0x11,
-    cr3: 0,
-    cr4: 0,
-    efer: 0,
-    ...flatSegments(memory, 'protected'),
+    ...protectedState(memory, { rip: entry, rax: LOADER_MAGIC, rbx: info }),
     idt: REAL_MODE_IDT,
     chipset: BIOS_CHIPSET,
   };

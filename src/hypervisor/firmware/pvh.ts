@@ -8,11 +8,11 @@ import {
   BOOT_INFO,
   BOOT_STACK_TOP,
   commandLine,
-  flatSegments,
   load,
   memoryMap,
   mib,
   PAGE,
+  protectedState,
 } from './memory-map.ts';
 
 /** XEN_ELFNOTE_PHYS32_ENTRY, xen/include/public/elfnote.h. */
@@ -68,20 +68,7 @@ export function loadPvh(memory: GuestMemory, request: BootRequest): BootState {
     load(memory, initrdAt, initrd);
   }
   writeStartInfo(memory, request, initrdAt);
-  return {
-    mode: 'protected',
-    rip: entry,
-    rsp: BOOT_STACK_TOP,
-    rax: 0,
-    rbx: BOOT_INFO,
-    rsi: 0,
-    rflags: 0x2,
-    cr0: 0x11,
-    cr3: 0,
-    cr4: 0,
-    efer: 0,
-    ...flatSegments(memory, 'protected'),
-  };
+  return protectedState(memory, { rip: entry, rsp: BOOT_STACK_TOP, rbx: BOOT_INFO });
 }
 
 /** struct hvm_start_info, version 1, with its module list and memory map. */

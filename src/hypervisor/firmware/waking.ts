@@ -1,6 +1,6 @@
 import type { GuestMemory } from '../machine/memory.ts';
 import type { BootState } from './boot-state.ts';
-import { flatSegments, HIGH_RAM_START } from './memory-map.ts';
+import { HIGH_RAM_START, protectedState } from './memory-map.ts';
 
 /** Where a processor goes on after a sleep with its context lost. */
 export type Waking =
@@ -24,26 +24,11 @@ const FACS = { signature: 0x5343_4146, vector: 12, wideVector: 24, version: 32 }
 export function findWaking(memory: GuestMemory, facs: number): Waking | undefined {
   if (memory.readU32(facs) !== FACS.signature) return undefined;
   const wide = memory.readU8(facs + FACS.version) >= 1 ? memory.readU64(facs + FACS.wideVector) : 0n;
-  if (wide !== 0n) return wide < BigInt(memory.size) ? flat(memory, Number(wide)) : undefined;
+  if (wide !== 0n) {
+    if (wide >= BigInt(memory.size)) return undefined;
+    return { mode: 'protected', state: protectedState(memory, { rip: Number(wide) }) };
+  }
   const vector = memory.readU32(facs + FACS.vector);
   if (vector === 0 || vector >= HIGH_RAM_START) return undefined;
   return { mode: 'real', segment: vector >>> 4, offset: vector & 15 };
-}
-
-function flat(memory: GuestMemory, entry: number): Waking {
-  const state: BootState = {
-    mode: 'protected',
-    rip: entry,
-    rsp: 0,
-    rax: 0,
-    rbx: 0,
-    rsi: 0,
-    rflags: 0x2,
-    cr0: 0x11,
-    cr3: 0,
-    cr4: 0,
-    efer: 0,
-    ...flatSegments(memory, 'protected'),
-  };
-  return { mode: 'protected', state };
 }

@@ -1,8 +1,7 @@
 import type { Bus } from '../../machine/bus.ts';
 import type { MappedRange, MemoryMapping } from '../../machine/mapping.ts';
 import { CODE64 } from '../decode/decoder.ts';
-import { BLOCKED, type CpuEngine, type InterruptSource, type SliceEnd } from '../engine.ts';
-import { IF, RF, TF } from '../flags.ts';
+import type { CpuEngine, InterruptSource, SliceEnd } from '../engine.ts';
 import {
   CODE_MASK,
   CS,
@@ -13,22 +12,18 @@ import {
   S,
   SCRATCH,
   SEG,
-  SS,
   segment,
   TLB,
   TLB_VIEW_BYTES,
-  WATCH,
   WATCH_VIEW,
 } from '../layout.ts';
-import { type CpuContext, type CpuPlatform, GuestFault, TripleFault, VECTOR } from '../system/context.ts';
-import { codeBreakpoints } from '../system/debug.ts';
-import { deliver, faultEvent } from '../system/delivery.ts';
+import type { CpuContext, CpuPlatform } from '../system/context.ts';
 import { systemRoutines } from '../system/index.ts';
 import { SystemInstruction, type SystemRoutine } from '../system/instruction.ts';
-import { initState } from '../system/reset.ts';
 import { CodeCache } from './code-cache.ts';
 import { makeContext } from './context.ts';
 import { LEAVE, WRITE_SCRATCH } from './core-parts.ts';
+import { Events } from './events.ts';
 import { bump, type InterpreterExports } from './exports.ts';
 import { Handlers } from './extensions.ts';
 import type { GeneratedInterpreter, Handler } from './generate.ts';
@@ -42,16 +37,8 @@ import type { Tier, TierHost } from './tier.ts';
 /** Codes by which an import ends `run`; those below are LEAVE's. */
 const END = { events: 16, triple: 17 } as const;
 
-const DR6_BS = 0x4000;
 /** So often code may be overwritten in a run of the module: each time costs as much as hundreds of instructions, and timers wait. */
 const REWRITES = 512;
-
-const routinesOf = (...names: string[]): ReadonlySet<SystemRoutine | undefined> =>
-  new Set(names.map((name) => systemRoutines[name]));
-/** Routines behind which no single-step trap follows (SDM vol. 3, 19.3.1.4). */
-const ENTERS = routinesOf('int', 'int3', 'int1', 'into');
-/** Routines behind which TF as they leave it decides: user code is trapped as if its SYSCALL had just ended. */
-const CROSSES = routinesOf('syscall', 'sysret');
 
 let generated:
   | { readonly interpreter: GeneratedInterpreter; readonly module: WebAssembly.Module }
@@ -82,8 +69,8 @@ export interface InterpreterOptions {
 }
 
 /**
- * The interpreter as an engine: slices, steps, events, and the module's
- * imports, which share the counts and flags of the slice that is under way.
+ * The interpreter as an engine: slices, steps, and the module's imports,
+ * which share the counts and flags of the slice that is under way.
  */
 export class Interpreter implements CpuEngine, MemoryMapping {
   readonly name: 'interpret' | 'translate';
@@ -99,6 +86,7 @@ export class Interpreter implements CpuEngine, MemoryMapping {
   readonly #cache: CodeCache;
   readonly #map: PhysicalMap;
   readonly #tier: Tier | undefined;
+  readonly #events: Events;
   /** A record and the stop behind it, for single steps. */
   readonly #stepRecord: number = RECORDS.base + RECORDS.bytes;
   #retired = 0;
@@ -112,9 +100,9 @@ export class Interpreter implements CpuEngine, MemoryMapping {
   #counted = false;
   #stopRequested = false;
   #running = false;
-  /** How often code was overwritten since the module was entered. */
   /** Routines of cpu/system that handlers asked for. */
   #routineCalls = 0;
+  /** How often code was overwritten since the module was entered. */
   #rewrites = 0;
   /** That was too often for one slice. */
   #slow = false;
@@ -128,14 +116,6 @@ export class Interpreter implements CpuEngine, MemoryMapping {
   #untilSample = 0;
   /** Instructions retired when it did last. */
   #sampledAt = 0;
-  /** Which TF decides whether a trap follows the instruction stepped: of before, of after, or none does. */
-  #trapRule: 'before' | 'after' | 'none' = 'before';
-  /** DR7 enables a breakpoint: every instruction is a step. */
-  #breakpoints = false;
-  /** The last step was an iteration of a string instruction that goes on. */
-  #repeating = false;
-  /** S.pendingDebug as it was before the instruction. */
-  #heldDebug = 0;
 
   constructor(options: InterpreterOptions) {
     this.#options = options;
@@ -200,6 +180,15 @@ export class Interpreter implements CpuEngine, MemoryMapping {
       platform: options.platform,
       ramBytes: options.ramBytes,
       modeChanged: () => this.#modeChanged(),
+    });
+    this.#events = new Events({
+      context: this.context,
+      wasm: this.#wasm,
+      interrupts: options.interrupts,
+      initialized: () => {
+        this.#stepNext = false;
+        this.stateChanged();
+      },
     });
     this.#decoder = new RunDecoder({
       view: this.view,
@@ -274,7 +263,7 @@ export class Interpreter implements CpuEngine, MemoryMapping {
     try {
       while (this.#retired < last && this.ticks < end) {
         const before = this.#retired;
-        if (this.view.getInt32(S.interruptPending, true) !== 0 && !this.#takeInterrupt())
+        if (this.view.getInt32(S.interruptPending, true) !== 0 && !this.#events.takeInterrupt())
           return 'triple-fault';
         if (this.view.getInt32(S.halted, true) !== 0) return 'halted';
         const code = this.#mustStep() ? this.#step() : turn(last - this.#retired);
@@ -293,17 +282,12 @@ export class Interpreter implements CpuEngine, MemoryMapping {
   }
 
   #mustStep(): boolean {
-    return (
-      this.#breakpoints ||
-      this.#stepNext ||
-      this.view.getInt32(S.shadow, true) !== 0 ||
-      (this.view.getUint32(S.eflags, true) & TF) !== 0
-    );
+    return this.#stepNext || this.#events.stepwise;
   }
 
   #slice(limit: number): number {
     const tier = this.#tier;
-    this.#repeating = false;
+    this.#events.repeating = false;
     if (!tier) return this.#runModule(limit);
     if (this.#untilSample <= 0) this.#untilSample = tier.sliceLimit();
     const before = this.#retired;
@@ -345,54 +329,25 @@ export class Interpreter implements CpuEngine, MemoryMapping {
 
   /** One instruction, for the trap flag, breakpoints and the interrupt shadow. */
   #step(): number {
-    const { view } = this;
-    const flags = view.getUint32(S.eflags, true);
-    const shadow = view.getInt32(S.shadow, true);
-    const before = this.#retired;
-    const rip = view.getBigInt64(S.rip, true);
-    // Breakpoints that the frame of an interrupt met.
-    if (shadow !== 2 && view.getInt32(S.pendingDebug, true) !== 0) {
+    const events = this.#events;
+    const instead = events.debugBefore();
+    if (instead) {
       this.#otherTicks += 1;
-      return this.#debugTrap(false) ? 0 : END.triple;
+      return events.deliver(instead) ? 0 : END.triple;
     }
-    if (this.#breakpoints && (flags & RF) === 0 && shadow !== 2 && !this.#repeating) {
-      const hits = codeBreakpoints(this, linearRip(this.view));
-      if (hits !== 0) {
-        this.#otherTicks += 1;
-        return this.#deliver({ vector: VECTOR.DB, kind: 'fault', dr6: hits }) ? 0 : END.triple;
-      }
-    }
-    if ((flags & RF) !== 0) view.setUint32(S.eflags, (flags & ~RF) >>> 0, true);
+    const before = this.#retired;
     this.#stepNext = false;
-    this.#trapRule = 'before';
-    this.#heldDebug = view.getInt32(S.pendingDebug, true);
+    events.stepBegins();
     const code = this.#stepOne(true);
-    this.#heldDebug = 0;
-    // A shadow lasts for one instruction, unless that one casts the other kind.
-    if (shadow !== 0 && view.getInt32(S.shadow, true) === shadow) view.setInt32(S.shadow, 0, true);
+    events.stepEnds();
     if (code === END.triple) return code;
-    const executed = this.#retired !== before;
-    const repeats = view.getUint8(this.#stepRecord + RECORD.rep) !== 0;
-    this.#repeating = executed && repeats && view.getBigInt64(S.rip, true) === rip;
-    const trapFlags =
-      this.#trapRule === 'before' ? flags : this.#trapRule === 'after' ? view.getUint32(S.eflags, true) : 0;
-    return this.#debugTrap(executed && (trapFlags & TF) !== 0) ? code : END.triple;
-  }
-
-  /** Delivers the #DB that an instruction leaves behind, if it does; false after a triple fault. */
-  #debugTrap(single: boolean): boolean {
-    const { view } = this;
-    // Behind MOV SS debug exceptions wait for the next instruction, and single-stepping is not done.
-    if (view.getInt32(S.shadow, true) === 2) return true;
-    const dr6 = view.getInt32(S.pendingDebug, true) | (single ? DR6_BS : 0);
-    if (dr6 === 0) return true;
-    view.setInt32(S.pendingDebug, 0, true);
-    return this.#deliver({ vector: VECTOR.DB, kind: 'trap', dr6, repeating: this.#repeating });
+    const repeats = this.view.getUint8(this.#stepRecord + RECORD.rep) !== 0;
+    return events.trapBehind(this.#retired !== before, repeats) ? code : END.triple;
   }
 
   /** One instruction as in a slice: string instructions go on until they give way. */
   #stepWhole(): number {
-    this.#repeating = false;
+    this.#events.repeating = false;
     return this.#stepOne(false);
   }
 
@@ -407,7 +362,7 @@ export class Interpreter implements CpuEngine, MemoryMapping {
     } catch (error) {
       this.#otherTicks += 1;
       this.#spent += 1;
-      return this.#raise(error);
+      return this.#events.thrown(error) ? 0 : END.triple;
     }
     const offset = Number(linear & 0xfffn);
     // A slot table of one entry: whatever the instruction branches to is not run any more, for the budget is used up.
@@ -424,7 +379,7 @@ export class Interpreter implements CpuEngine, MemoryMapping {
     await this.#tier?.dispose();
   }
 
-  // Events
+  // What others ask for while it runs
 
   requestStop(): void {
     this.#stopRequested = true;
@@ -462,74 +417,6 @@ export class Interpreter implements CpuEngine, MemoryMapping {
     if (view.getUint16(patched + RECORD.handler, true) === this.#slots.stop) {
       view.setUint16(patched + RECORD.handler, view.getUint32(S.patchedHandler, true), true);
     }
-  }
-
-  /** Delivers the most urgent interrupt if it may be; false after a triple fault. */
-  #takeInterrupt(): boolean {
-    const { view } = this;
-    const { interrupts } = this.#options;
-    const shadow = view.getInt32(S.shadow, true) !== 0;
-    const maskable = !shadow && (view.getUint32(S.eflags, true) & IF) !== 0;
-    const nmi = !shadow && view.getInt32(S.nmiBlocked, true) === 0;
-    const kind = interrupts.poll((maskable ? 0 : BLOCKED.maskable) | (nmi ? 0 : BLOCKED.nmi));
-    if (kind === 'none') {
-      if (interrupts.poll() === 'none') view.setInt32(S.interruptPending, 0, true);
-      return true;
-    }
-    const vector = interrupts.acknowledge(kind);
-    if (kind === 'init' || kind === 'sipi' || kind === 'smi') {
-      // The one processor is the bootstrap processor: INIT starts it at the reset vector, a SIPI means nothing to it.
-      // There is no system management mode to enter.
-      if (kind === 'init') this.#init();
-      return true;
-    }
-    if (kind === 'nmi') view.setInt32(S.nmiBlocked, 1, true);
-    return this.#deliver({
-      vector: kind === 'nmi' ? VECTOR.NMI : vector,
-      kind: 'external',
-      repeating: this.#repeating,
-    });
-  }
-
-  /** INIT (SDM vol. 3, 10.1.1): MSRs, the TSC, x87 and XMM registers stay. */
-  #init(): void {
-    initState(this.view);
-    this.#stepNext = false;
-    this.#repeating = false;
-    this.stateChanged();
-  }
-
-  #deliver(event: Parameters<typeof deliver>[1]): boolean {
-    if (this.#enterHandler(event)) return true;
-    try {
-      this.view.setInt32(S.halted, 0, true);
-      // What the processor pushes is not checked for alignment; delivery ends with a mode change, which sets this anew.
-      this.view.setInt32(S.watch, this.view.getInt32(S.watch, true) & ~WATCH.alignment, true);
-      deliver(this.context, event);
-      return true;
-    } catch (error) {
-      if (error instanceof TripleFault) return false;
-      throw error;
-    }
-  }
-
-  /** The short way into the handler of an interrupt or a fault; false when it is not that simple, and nothing is changed. */
-  #enterHandler(event: Parameters<typeof deliver>[1]): boolean {
-    const { vector, kind, errorCode, cr2 } = event;
-    if (event.nextRip !== undefined || vector === VECTOR.DB || (kind !== 'external' && kind !== 'fault'))
-      return false;
-    if (cr2 !== undefined) this.view.setBigUint64(S.cr2, BigInt.asUintN(64, cr2), true);
-    const setFlags = kind === 'fault' || event.repeating === true ? RF : 0;
-    return this.#wasm.enterHandler(vector, errorCode ?? 0, errorCode === undefined ? 0 : 1, setFlags) !== 0;
-  }
-
-  /** After a system routine threw: delivers its fault. Gives the code for `run`. */
-  #raise(error: unknown): number {
-    if (error instanceof TripleFault) return END.triple;
-    if (!(error instanceof GuestFault)) throw error;
-    // Of an instruction that did not complete no breakpoint is told.
-    this.view.setInt32(S.pendingDebug, this.#heldDebug, true);
-    return this.#deliver(faultEvent(error)) ? 0 : END.triple;
   }
 
   // Imports of the module
@@ -585,24 +472,15 @@ export class Interpreter implements CpuEngine, MemoryMapping {
     const { view } = this;
     this.#counted = true;
     const record = view.getUint32(S.record, true);
-    let vector = view.getInt32(S.faultVector, true);
+    let used = 1;
     if (record !== 0) {
       this.#setRip(record);
-      view.setInt32(S.budget, view.getInt32(S.budget, true) - view.getUint8(record + RECORD.ordinal), true);
-      if (vector === VECTOR.GP && view.getInt32(S.faultCanonical, true) !== 0) {
-        view.setInt32(S.faultCanonical, 0, true);
-        if (view.getUint8(record + RECORD.segment) === SS) vector = VECTOR.SS;
-      }
+      used += view.getUint8(record + RECORD.ordinal);
     }
-    view.setInt32(S.budget, view.getInt32(S.budget, true) - 1, true);
+    view.setInt32(S.budget, view.getInt32(S.budget, true) - used, true);
     this.#charged += 1;
     this.#unpatch();
-    view.setInt32(S.pendingDebug, this.#heldDebug, true);
-    const errorCode =
-      view.getInt32(S.faultHasCode, true) !== 0 ? view.getInt32(S.faultCode, true) : undefined;
-    const cr2 = vector === VECTOR.PF ? view.getBigUint64(S.faultAddress, true) : undefined;
-    const delivered = this.#deliver({ vector, errorCode, kind: 'fault', cr2 });
-    return delivered ? this.#afterEvent() : END.triple;
+    return this.#events.recorded(record) ? this.#afterEvent() : END.triple;
   }
 
   /** Whether the module may go on: not when an interrupt can be taken, the processor halts or must be stepped. */
@@ -641,39 +519,15 @@ export class Interpreter implements CpuEngine, MemoryMapping {
     this.#setRip(record);
     const ordinal = view.getUint8(record + RECORD.ordinal);
     view.setInt32(S.budget, view.getInt32(S.budget, true) - ordinal - 1, true);
-    if (ENTERS.has(routine)) this.#trapRule = 'none';
-    else if (CROSSES.has(routine)) this.#trapRule = 'after';
-    if (routine === systemRoutines['iret']) view.setInt32(S.nmiBlocked, 0, true);
-    if (routine === systemRoutines['int1']) this.#tellHeldBreakpoints();
+    this.#events.routineBegins(routine);
     try {
       routine(this.context, new SystemInstruction(this.context, record, handler.info));
-      if (!this.#afterRoutine(routine)) return END.triple;
+      if (!this.#events.routineEnded(routine)) return END.triple;
     } catch (error) {
       this.#charged += 1;
-      const code = this.#raise(error);
-      return code === 0 ? this.#afterEvent() : code;
+      return this.#events.thrown(error) ? this.#afterEvent() : END.triple;
     }
     return this.#afterEvent();
-  }
-
-  /** #DB by INT1 tells of the breakpoints that MOV SS held back as well. */
-  #tellHeldBreakpoints(): void {
-    const { view } = this;
-    const held = view.getInt32(S.pendingDebug, true);
-    if (held === 0) return;
-    const at = S.dr + 48;
-    view.setUint32(at, ((view.getUint32(at, true) & ~0xf) | held) >>> 0, true);
-    view.setInt32(S.pendingDebug, 0, true);
-  }
-
-  /** What a change of TF or RF asks for; false after a triple fault. */
-  #afterRoutine(routine: SystemRoutine): boolean {
-    const { view } = this;
-    const flags = view.getUint32(S.eflags, true);
-    // RF matters to instruction breakpoints alone, and would else have to be cleared behind the next instruction.
-    if ((flags & RF) !== 0 && !this.#breakpoints) view.setUint32(S.eflags, (flags & ~RF) >>> 0, true);
-    const traps = (flags & TF) !== 0 && CROSSES.has(routine) && view.getInt32(S.stepping, true) === 0;
-    return !traps || this.#deliver({ vector: VECTOR.DB, kind: 'trap', dr6: DR6_BS });
   }
 
   /** Decodes from S.rip on. */
@@ -738,6 +592,6 @@ export class Interpreter implements CpuEngine, MemoryMapping {
   }
 
   #modeChanged(): void {
-    this.#breakpoints = applyMode(this.view, this.#wasm);
+    this.#events.breakpoints = applyMode(this.view, this.#wasm);
   }
 }
