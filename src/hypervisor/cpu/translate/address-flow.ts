@@ -1,4 +1,4 @@
-import { type Access, Addresses, type Place, rootOf } from './addresses.ts';
+import { type Access, Addresses, isRootOf, type Place, rootOf } from './addresses.ts';
 import { type Block, type Region, targetsOf } from './blocks.ts';
 import { dominates } from './region-order.ts';
 
@@ -15,14 +15,12 @@ export interface PlacedAccess extends Access {
  * number, and one look at the TLB may answer for accesses of many blocks.
  */
 export class AddressFlow {
-  readonly #long: boolean;
   /** By block's order: the number of its beginning, which its instructions' follow; and the registers there. */
   readonly #beginnings: number[] = [];
   readonly #registers: (readonly Place[] | undefined)[];
   readonly #byRoot = new Map<number, PlacedAccess[]>();
 
-  constructor(region: Region, long: boolean) {
-    this.#long = long;
+  constructor(region: Region) {
     this.#registers = region.blocks.map(() => undefined);
     let next = 0;
     for (const block of region.blocks) {
@@ -40,7 +38,7 @@ export class AddressFlow {
 
   /** Where a block begins. */
   at(block: Block): Addresses {
-    return new Addresses(this.#long, this.#registers[block.order] ?? this.#unknown(block));
+    return new Addresses(this.#registers[block.order] ?? this.#unknown(block));
   }
 
   /** What may be accessed from a root, from an instruction on: in its block, and in those that it comes before on every way. */
@@ -77,15 +75,20 @@ export class AddressFlow {
   #bring(to: Block, end: Addresses): boolean {
     const before = this.#registers[to.order];
     const several = to.loop || to.forward > 1;
+    const beginning = this.#beginnings[to.order] ?? 0;
+    const after: Place[] = [];
     let changed = false;
-    this.#registers[to.order] = this.#unknown(to).map((own, n) => {
+    for (let n = 0; n < 16; n++) {
       const place = before?.[n];
       const other = end.register(n);
-      if (place?.root === other.root && place.offset === other.offset) return place;
-      if (several && place?.root === own.root) return place;
-      changed = true;
-      return several && place ? own : other;
-    });
+      const same = place?.root === other.root && place.offset === other.offset;
+      if (place && (same || (several && isRootOf(place, beginning, n)))) after.push(place);
+      else {
+        changed = true;
+        after.push(several && place ? rootOf(beginning, n) : other);
+      }
+    }
+    if (changed) this.#registers[to.order] = after;
     return changed;
   }
 

@@ -41,7 +41,7 @@ describe('addresses that hang together', () => {
 
   /** Where the last instruction's operand lies, as seen from RSP before the first. */
   function operandFrom(...code: number[]): number | undefined {
-    const addresses = new Addresses(true);
+    const addresses = new Addresses();
     const first = addresses.stack(0);
     const instructions = decode(...code);
     for (const [n, i] of instructions.slice(0, -1).entries()) addresses.step(i, n + 1);
@@ -84,7 +84,7 @@ describe('addresses that hang together', () => {
       };
       const region = findRegion(codeOf(code), 0, limits);
       assert.ok(region);
-      return { region, flow: new AddressFlow(region, true) };
+      return { region, flow: new AddressFlow(region) };
     }
     const blockAt = (region: Region, at: number): Block => {
       const block = region.blocks.find((other) => other.at === at);

@@ -1,7 +1,5 @@
-import { FORM, operandBits } from '../decode/encoding.ts';
-import { FLAT, FS } from '../layout.ts';
+import type { Base } from './address-effects.ts';
 import type { GuestInstruction } from './code.ts';
-import { registerAt } from './effects.ts';
 
 /** An address that is a number away from another one, whatever that is. */
 export interface Place {
@@ -16,13 +14,16 @@ export interface Access extends Place {
 }
 
 const RSP = 4;
-const RBP = 5;
 /** Of the page that the region was entered in: RIP-relative addresses hang off it. */
 const PAGE_ROOT = 0;
 
 /** What a register holds where a number stands for it that no other register has there, nor this one elsewhere. */
 export function rootOf(where: number, register: number): Place {
   return { root: PAGE_ROOT + 1 + where * 16 + register, offset: 0 };
+}
+
+export function isRootOf({ root }: Place, where: number, register: number): boolean {
+  return root === PAGE_ROOT + 1 + where * 16 + register;
 }
 
 /**
@@ -33,22 +34,10 @@ export function rootOf(where: number, register: number): Place {
  */
 export class Addresses {
   readonly #registers: Place[];
-  readonly #long: boolean;
 
-  /** Of 64-bit code or, with flat segments, of 32-bit code, with the registers' places; or a copy. */
-  constructor(from: boolean | Addresses, registers: readonly Place[] = ALL_UNKNOWN) {
-    this.#long = from instanceof Addresses ? from.#long : from;
-    this.#registers = [...(from instanceof Addresses ? from.#registers : registers)];
-  }
-
-  /** Nothing is known of any register from here on. */
-  forget(where: number): void {
-    for (let n = 0; n < 16; n++) this.#registers[n] = rootOf(where, n);
-  }
-
-  #moved(n: number, by: number): Place {
-    const { root, offset } = this.register(n);
-    return { root, offset: offset + by };
+  /** With the registers' places, or a copy; without, where nothing is known of any. */
+  constructor(from: Addresses | readonly Place[] = ALL_UNKNOWN) {
+    this.#registers = [...(from instanceof Addresses ? from.#registers : from)];
   }
 
   register(n: number): Place {
@@ -57,84 +46,44 @@ export class Addresses {
     return place;
   }
 
-  get #width(): 64 | 32 {
-    return this.#long ? 64 : 32;
+  #place({ base, by }: Base): Place {
+    if (base === 'page') return { root: PAGE_ROOT, offset: by };
+    const { root, offset } = this.register(base);
+    return { root, offset: offset + by };
   }
 
   stack(delta: number): Place {
-    return this.#moved(RSP, delta);
+    return this.#place({ base: RSP, by: delta });
   }
 
   /** Of the instruction's memory operand, when it is a register or RIP and a number. */
   operand(i: GuestInstruction): Place | undefined {
-    if (i.form === FORM.register || i.addressSize !== this.#width || i.index >= 0) return undefined;
-    if (i.segment !== FLAT && i.segment >= FS) return undefined;
-    if (i.ripRelative) return { root: PAGE_ROOT, offset: i.at + i.displacement };
-    return i.base >= 0 ? this.#moved(i.base, i.displacement) : undefined;
+    const { operand } = i.addressEffects;
+    return operand && this.#place(operand);
   }
 
   /** What the instruction will access, in no order. */
   accesses(i: GuestInstruction): Access[] {
-    const accesses: Access[] = [];
-    const add = (place: Place | undefined, bytes: number, write: boolean): void => {
-      if (place && bytes > 0) accesses.push({ ...place, bytes, write });
-    };
-    const { name } = i.encoding.instruction;
-    const operand = i.encoding.operands.find(({ what }) => what.kind === 'modrm-rm');
-    if (operand && i.form !== FORM.register && operand.width !== 'none' && name !== 'lea')
-      add(this.operand(i), operandBits(operand, i.opsize) / 8, operand.access !== 'r');
-    const bytes = i.opsize / 8;
-    if (PUSHES.has(name)) add(this.stack(-bytes), bytes, true);
-    else if (POPS.has(name)) add(this.stack(0), bytes, false);
-    else if (name === 'leave') add(this.#moved(RBP, 0), bytes, false);
-    return accesses;
+    return i.addressEffects.accesses.map((access) => ({
+      ...this.#place(access),
+      bytes: access.bytes,
+      write: access.write,
+    }));
   }
 
   /** Behind the instruction, which stands at `where`. */
   step(i: GuestInstruction, where: number): void {
-    if (i.effects.treatment !== 'native') return this.forget(where);
+    const registers = this.#registers;
+    if (i.effects.treatment !== 'native') {
+      for (let n = 0; n < 16; n++) registers[n] = rootOf(where, n);
+      return;
+    }
     if (i.gprWrites === 0) return;
-    const known = this.#known(i);
+    const { moves } = i.addressEffects;
+    const place = moves && this.#place(moves);
     for (let n = 0; n < 16; n++)
-      if ((i.gprWrites >> n) & 1) this.#registers[n] = known.get(n) ?? rootOf(where, n);
-  }
-
-  /** Whether the first operand is a whole register. */
-  #isWhole(i: GuestInstruction): boolean {
-    const [first] = i.encoding.operands;
-    return first !== undefined && operandBits(first, i.opsize) === this.#width;
-  }
-
-  /** The registers that the instruction leaves a known distance from others. */
-  #known(i: GuestInstruction): ReadonlyMap<number, Place> {
-    const known = new Map<number, Place>();
-    const { name } = i.encoding.instruction;
-    const bytes = i.opsize / 8;
-    const [to, from] = i.registers.map((address) => numberOf(address));
-    if (PUSHES.has(name)) known.set(RSP, this.stack(-bytes));
-    else if (POPS.has(name)) {
-      if (name !== 'pop' || to !== RSP) known.set(RSP, this.stack(bytes));
-    } else if (name === 'leave') known.set(RSP, this.#moved(RBP, bytes));
-    else if (to === undefined || !this.#isWhole(i)) return known;
-    else if (name === 'mov' && from !== undefined) known.set(to, this.#moved(from, 0));
-    else if (name === 'lea') {
-      const place = this.operand(i);
-      if (place) known.set(to, place);
-    } else if ((name === 'add' || name === 'sub') && i.form === FORM.register && from === undefined) {
-      const by = Number(i.immediates[0]);
-      known.set(to, this.#moved(to, name === 'add' ? by : -by));
-    } else if (name === 'inc' || name === 'dec') known.set(to, this.#moved(to, name === 'inc' ? 1 : -1));
-    return known;
+      if ((i.gprWrites >> n) & 1) registers[n] = place && n === moves.register ? place : rootOf(where, n);
   }
 }
-
-/** The general register whose state block entry lies at an address. */
-function numberOf(address: number | undefined): number | undefined {
-  const register = address === undefined ? undefined : registerAt(address);
-  return register?.file === 'gpr' && register.byte === 0 ? register.number : undefined;
-}
-
-const PUSHES = new Set(['push', 'push-immediate', 'call', 'call-indirect']);
-const POPS = new Set(['pop', 'ret']);
 
 const ALL_UNKNOWN = Array.from({ length: 16 }, (_, n) => rootOf(0, n));

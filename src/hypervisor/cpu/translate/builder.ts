@@ -114,7 +114,7 @@ export class RegionBuilder implements Builder {
     this.#addressFlow = addressFlow;
     this.#reaches = context.reach;
     this.#resolves = context.resolves;
-    this.environment = new Environment(this.long);
+    this.environment = new Environment();
   }
 
   /** Looks whether MXCSR is settled, where nothing is known of numbers in registers. */
@@ -752,12 +752,12 @@ export class RegionBuilder implements Builder {
     const arm =
       (body: (label: Label) => void) =>
       (label: Label): void => {
-        this.environment = new Environment(this.long, before);
+        this.environment = new Environment(before);
         body(label);
         arms.push(this.environment);
       };
     this.#f.if(condition, arm(then), otherwise ? arm(otherwise) : undefined);
-    if (!otherwise) arms.push(new Environment(this.long, before));
+    if (!otherwise) arms.push(new Environment(before));
     this.#depth -= 1;
     this.environment = this.#join(before, arms);
     if (this.#depth === 0) this.#closeConditional();
@@ -772,7 +772,7 @@ export class RegionBuilder implements Builder {
 
   #join(before: Environment, arms: readonly Environment[]): Environment {
     const alive = arms.filter((arm) => !arm.ended);
-    const joined = new Environment(this.long, before);
+    const joined = new Environment(before);
     if (alive.length === 0) joined.ended = true;
     for (const arm of alive) {
       joined.dirtyGprs |= arm.dirtyGprs;

@@ -1,6 +1,7 @@
 import { type CodeMode, Decoder, REGISTER_SLOTS } from '../decode/decoder.ts';
 import { type Encoding, FORM, type FormKind, type OpcodeTable } from '../decode/encoding.ts';
 import { RAM, RECORD, S } from '../layout.ts';
+import { type AddressEffects, addressEffectsOf } from './address-effects.ts';
 import { type Effects, effectsOf, registerAt } from './effects.ts';
 
 /** A decoded instruction of a region, with what the table says of it. */
@@ -31,6 +32,7 @@ export interface GuestInstruction {
   readonly gprWrites: number;
   readonly xmms: number;
   readonly xmmWrites: number;
+  readonly addressEffects: AddressEffects;
 }
 
 /** A page that a region may have code in. */
@@ -137,7 +139,7 @@ export class RegionCode {
       rep: decoder.rep,
       immediates: [view.getBigInt64(RECORD.imm, true), view.getInt32(RECORD.disp, true)] as const,
     };
-    return { ...known, ...touched(known) };
+    return { ...known, ...touched(known), addressEffects: addressEffectsOf(known, this.#mode === 2) };
   }
 
   #registers(encoding: Encoding, form: FormKind): (number | undefined)[] {

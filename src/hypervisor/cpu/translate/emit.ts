@@ -115,7 +115,7 @@ class RegionEmitter implements RegionFlow {
     this.#entryBudget = f.local(I32);
     this.#exitRetired = f.local(I32);
     this.#returnTo = region.blocks.some(isDispatch) ? f.local(I64) : undefined;
-    this.#addressFlow = context.reach !== 'access' ? new AddressFlow(region, context.long) : undefined;
+    this.#addressFlow = context.reach !== 'access' ? new AddressFlow(region) : undefined;
     this.#builder = new RegionBuilder(
       f,
       module,
@@ -144,7 +144,7 @@ class RegionEmitter implements RegionFlow {
     this.#context.sites?.entered(f);
     if (this.#context.count) f.set(this.#entryBudget, this.#budget);
     this.#builder.lookAtMxcsr();
-    this.#builder.environment = new Environment(this.#context.long);
+    this.#builder.environment = new Environment();
     f.block((exit) => {
       this.#exit = exit;
       this.#tree(entry);
@@ -274,7 +274,7 @@ class RegionEmitter implements RegionFlow {
       return this.#behind(block, dispatch);
     }
     this.#tellTarget(target);
-    const environment = new Environment(this.#context.long, this.#builder.environment);
+    const environment = new Environment(this.#builder.environment);
     environment.retired += 1;
     this.#count('indirect');
     this.#leaving('indirect');
@@ -319,7 +319,7 @@ class RegionEmitter implements RegionFlow {
     if (!target) throw new Error('a way back from nowhere');
     this.#instruction = undefined;
     this.#choose(target, block.cases, (one) => {
-      builder.nested(() => this.#edge(block, one, new Environment(this.#context.long, environment)));
+      builder.nested(() => this.#edge(block, one, new Environment(environment)));
       this.#block = block;
       this.#instruction = undefined;
     });
@@ -330,7 +330,7 @@ class RegionEmitter implements RegionFlow {
 
   /** Goes along an edge behind the current instruction, in the middle of its semantics. */
   #behind(block: Block, target: Target): void {
-    const environment = new Environment(this.#context.long, this.#builder.environment);
+    const environment = new Environment(this.#builder.environment);
     environment.retired += 1;
     const instruction = this.#instruction;
     const index = this.#index;
@@ -455,7 +455,7 @@ class RegionEmitter implements RegionFlow {
       this.#leaving('left');
       f.return(code);
     });
-    const behind = new Environment(this.#context.long);
+    const behind = new Environment();
     behind.retired = environment.retired;
     this.#builder.environment = behind;
     f.set(this.#view, f.load('i32.load', S.tlbView));
@@ -468,7 +468,7 @@ class RegionEmitter implements RegionFlow {
     }
     // It may have written over what comes next.
     f.unlikely(f.load('i32.load', S.codeInvalidations).ne(invalidations), () => {
-      const leaving = new Environment(this.#context.long, behind);
+      const leaving = new Environment(behind);
       leaving.retired += 1;
       this.#leaving('rewritten');
       this.#leaveRarely(leaving, i.at + i.length);
@@ -507,7 +507,7 @@ class RegionEmitter implements RegionFlow {
 
   /** What a block with several ways in finds. */
   #canonical(block: Block): Environment {
-    const environment = new Environment(this.#context.long, undefined, this.#addressFlow?.at(block));
+    const environment = new Environment(undefined, this.#addressFlow?.at(block));
     environment.windows = (block.dominator && this.#windows.get(block.dominator)) ?? [];
     environment.dirtyGprs = block.dirtyGprs;
     environment.dirtyXmms = block.dirtyXmms;

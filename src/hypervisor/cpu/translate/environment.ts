@@ -46,8 +46,8 @@ export class Environment {
   /** Nothing comes behind: control has left. */
   ended = false;
 
-  /** What code of 64 or 32 bits finds that nothing is known of, or a copy. */
-  constructor(long: boolean, from?: Environment, addresses?: Addresses) {
+  /** Where nothing is known but addresses, or a copy. */
+  constructor(from?: Environment, addresses?: Addresses) {
     this.gprs = from ? [...from.gprs] : new Array(16).fill(undefined);
     this.xmms = from ? [...from.xmms] : new Array(16).fill(undefined);
     this.dirtyGprs = from?.dirtyGprs ?? 0;
@@ -56,7 +56,7 @@ export class Environment {
     this.numbers = new KnownNumbers(from?.numbers);
     this.units = from?.units ?? 0;
     this.retired = from?.retired ?? 0;
-    this.addresses = addresses ?? new Addresses(from?.addresses ?? long);
+    this.addresses = addresses ?? new Addresses(from?.addresses);
     this.windows = from?.windows ?? [];
   }
 }
