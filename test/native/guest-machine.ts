@@ -1,24 +1,10 @@
 import { readRflags, writeRflags } from '../../src/hypervisor/cpu/flags.ts';
 import { Interpreter } from '../../src/hypervisor/cpu/interpret/engine.ts';
 import type { Tier, TierHost } from '../../src/hypervisor/cpu/interpret/tier.ts';
-import {
-  CS,
-  DS,
-  ES,
-  FLAT,
-  FS,
-  GS,
-  gpr,
-  RAM,
-  S,
-  SEG,
-  SS,
-  segment,
-  TR,
-  xmm,
-} from '../../src/hypervisor/cpu/layout.ts';
+import { CS, DS, ES, FLAT, FS, GS, gpr, RAM, S, SS, TR, xmm } from '../../src/hypervisor/cpu/layout.ts';
 import type { CpuPlatform } from '../../src/hypervisor/cpu/system/context.ts';
 import { CpuidTable } from '../../src/hypervisor/cpu/system/cpuid.ts';
+import { writeSegment } from '../../src/hypervisor/cpu/system/registers.ts';
 import { resetState } from '../../src/hypervisor/cpu/system/reset.ts';
 import type { AccessSize, Bus, BusDevice, BusRange } from '../../src/hypervisor/machine/bus.ts';
 import { type HostFault, type HostState, UPPER_BYTES } from './host-cpu.ts';
@@ -215,12 +201,7 @@ export class GuestMachine {
   }
 
   setSegment(index: number, selector: number, base: bigint, limit: number, attributes: number): void {
-    const at = segment(index);
-    this.state.setBigUint64(at + SEG.base, base, true);
-    this.state.setUint32(at + SEG.limit, limit, true);
-    this.state.setUint32(at + SEG.selector, selector, true);
-    this.state.setUint32(at + SEG.attributes, attributes, true);
-    this.state.setUint32(at + SEG.checked, 0, true);
+    writeSegment({ view: this.state }, index, { selector, base, limit, attributes });
   }
 
   #enterUser(mode: 32 | 64, gsBase: bigint, data?: DataSegment): void {
@@ -233,10 +214,8 @@ export class GuestMachine {
     else this.setSegment(CS, USER_CS32, 0n, 0xffff_ffff, 0xc0fb);
     for (const index of [ES, SS, DS, FLAT]) this.setSegment(index, USER_DS, 0n, 0xffff_ffff, 0xc0f3);
     if (data) {
-      for (const index of [DS, ES]) {
+      for (const index of [DS, ES])
         this.setSegment(index, data.selector, BigInt(data.base), data.limit, 0x40f3);
-        this.state.setUint32(segment(index) + SEG.checked, 1, true);
-      }
     }
     this.setSegment(FS, 0, 0n, 0xffff_ffff, 0xc0f3);
     this.setSegment(GS, 0, gsBase, 0xffff_ffff, 0xc0f3);

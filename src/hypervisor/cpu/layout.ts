@@ -103,6 +103,8 @@ export const S = {
   tlbGlobal: field(4),
   /** 1 when there may be fragments of pages of 1 GiB in the TLB. */
   tlbHuge: field(4),
+  /** By segment register, a byte: 0 where 32-bit code may take it to be flat; see isFlat in system/registers.ts. */
+  oddSegments: field(8, 8),
   /** Bytes of RAM, and how many of them lie above 1 MiB: what needs no look into MAP. */
   ramSize: field(4),
   highRam: field(4),

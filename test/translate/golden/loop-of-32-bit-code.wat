@@ -11,7 +11,7 @@
   (local.set 2 (i32.sub (i32.load $budget) (local.get 1)))
   (local.set 3 (i64.load $pageBase))
   (local.set 4 (i32.load $tlbView))
-  (if (i32.or (i64.ne (i64.or (i64.or (i64.or (i64.or (i64.or (i64.or (i64.or (i64.xor (i64.load32_u $segments+40) (i64.const 4294967295)) (i64.load $segments+32)) (i64.load $segments+96)) (i64.load $segments)) (i64.load $segments+64)) (i64.load32_u $segments+116)) (i64.load32_u $segments+20)) (i64.load32_u $segments+84)) (i64.const 0)) (i32.eqz (i32.and (i32.load $segments+80) (i32.const 16384))))
+  (if (i32.load $oddSegments)
     (return_call $resume (local.get 0) (…))
   )
   (local.set 5 (i64.load $rax))

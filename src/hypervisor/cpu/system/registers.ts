@@ -147,6 +147,19 @@ export function updateChecked(ctx: StateHolder, index: number): void {
       (attributes & (want | ATTR.code | ATTR.expandDown)) === want;
   }
   ctx.view.setUint32(at + SEG.checked, free ? 0 : 1, true);
+  if (index <= GS) ctx.view.setUint8(S.oddSegments + index, isFlat(ctx, index) ? 0 : 1);
+}
+
+/**
+ * Whether an offset in the segment is a linear address that needs no check but paging's, as translated 32-bit code takes
+ * it: base 0, limit 4 GiB - 1, and a stack of 32 bits. `checked` is up to date.
+ */
+function isFlat({ view }: StateHolder, index: number): boolean {
+  const at = segment(index);
+  if (view.getBigUint64(at + SEG.base, true) !== 0n) return false;
+  if (index === CS) return view.getUint32(at + SEG.limit, true) === 0xffff_ffff;
+  if (view.getUint32(at + SEG.checked, true) !== 0) return false;
+  return index !== SS || (view.getUint32(at + SEG.attributes, true) & ATTR.db) !== 0;
 }
 
 /**

@@ -21,6 +21,7 @@ function setSegment(
   view.setUint32(at + SEG.selector, selector, true);
   view.setUint32(at + SEG.attributes, attributes, true);
   view.setUint32(at + SEG.checked, checked, true);
+  if (index <= GS) view.setUint8(S.oddSegments + index, 1);
 }
 
 /**

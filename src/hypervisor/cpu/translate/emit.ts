@@ -1,6 +1,6 @@
 import { LEAVE } from '../interpret/core-parts.ts';
 import type { Val } from '../isa/builder.ts';
-import { CS, DS, ES, FETCH, gpr, RECORD, REGION_COUNTERS, S, SEG, SS, segment, xmm } from '../layout.ts';
+import { FETCH, gpr, RECORD, REGION_COUNTERS, S, xmm } from '../layout.ts';
 import type { FunctionBuilder, Label, Local } from '../wasm/function.ts';
 import { I32, I64, V128 } from '../wasm/opcodes.ts';
 import { i32, i64 } from '../wasm/value.ts';
@@ -198,11 +198,8 @@ class RegionEmitter implements RegionFlow {
   /** 32-bit code takes CS, DS, ES and SS to be flat; where they are not, the interpreter does it. */
   #guardFlat(): void {
     const f = this.#f;
-    let odd: Val = f.load('i64.load32_u', segment(CS) + SEG.limit).xor(0xffff_ffffn);
-    for (const index of [CS, DS, ES, SS]) odd = odd.or(f.load('i64.load', segment(index)));
-    for (const index of [DS, ES, SS]) odd = odd.or(f.load('i64.load32_u', segment(index) + SEG.checked));
-    const big = f.load('i32.load', segment(SS) + SEG.attributes).and(0x4000);
-    f.unlikely(odd.ne(0n).or(big.eqz()), () => {
+    // ES, CS, SS and DS are the first four.
+    f.unlikely(f.load('i32.load', S.oddSegments), () => {
       this.#leaving('interpreted', { why: 'a segment that is not flat' });
       f.returnCall(this.#module.core.resume, this.#record, i32(this.#context.entryHandler));
     });

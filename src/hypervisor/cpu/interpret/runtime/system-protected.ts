@@ -54,6 +54,7 @@ interface ProtectedEnv extends RuntimeEnv, OutsideEnv {
 const flatStack = (f: FunctionBuilder, selector: Value, level: Value): void => {
   emitSegment(f, SS, selector, i32(-1), i32(DATA_ATTRIBUTES).or(level.shl(5)));
   f.store('i32.store', segment(SS) + SEG.checked, i32(0));
+  f.store('i32.store8', S.oddSegments + SS, i32(0));
 };
 
 /** Not 32-bit code of plain protected mode. */
@@ -101,12 +102,14 @@ export function addProtectedEntries(
       .or(at.gtU(segment(GS)));
     f.if(mode.eqz().or(paragraphs).or(system), () => f.return(0));
     const free = f.let(mode.eq(2));
+    const odd = f.let(at.sub(S.segments).shrU(Math.log2(SEG.stride)).add(S.oddSegments));
     f.if(selector.and(0xfffc).eqz(), () => {
       f.store('i64.store', at, i64(0), SEG.base);
       f.store('i32.store', at, i32(0), SEG.limit);
       f.store('i32.store', at, selector, SEG.selector);
       f.store('i32.store', at, i32(0), SEG.attributes);
       f.store('i32.store', at, free.xor(1), SEG.checked);
+      f.store('i32.store8', odd, i32(1));
       f.return(1);
     });
     const index = f.let(selector.and(0xfff8));
@@ -131,6 +134,7 @@ export function addProtectedEntries(
     f.store('i32.store', at, high.shrU(8).and(0xf0ff), SEG.attributes);
     const flat = limit.eq(-1).and(high.and(0x200).ne(0));
     f.store('i32.store', at, free.or(flat).xor(1), SEG.checked);
+    f.store('i32.store8', odd, flat.and(base.eqz()).xor(1));
     f.return(1);
   });
 

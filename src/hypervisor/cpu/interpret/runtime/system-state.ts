@@ -38,7 +38,7 @@ export function emitSetRflags(f: FunctionBuilder, flags: Value): void {
   f.store('i32.store', S.eflags, flags.and(0x3f_7fd7 & ~ARITHMETIC).or(2));
 }
 
-/** A flat segment's register, its hidden part included. */
+/** A flat segment's register, its hidden part included but for S.oddSegments. */
 export function emitSegment(
   f: FunctionBuilder,
   index: number,
@@ -56,6 +56,7 @@ export function emitSegment(
 /** CS of flat code at a level (i32, 0 or 3) with SEG.attributes as of level 0, and CPL. */
 export function emitCode(f: FunctionBuilder, selector: Value, level: Value, attributes: number): void {
   emitSegment(f, CS, selector.and(0xfffc).or(level), i32(-1), i32(attributes).or(level.shl(5)));
+  f.store('i32.store8', S.oddSegments + CS, i32(0));
   f.store('i32.store', S.cpl, level);
 }
 
