@@ -356,8 +356,8 @@ test('the longer the last change has taken, the later the next one is wanted', a
   client.request(true);
   for (const [takes, wanted] of [
     [0.1, 8],
-    [3, 30],
-    [30, 100],
+    [3, 24],
+    [30, 50],
     [0, 8],
   ]) {
     bench.sendingTakes = takes;

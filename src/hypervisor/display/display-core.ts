@@ -12,7 +12,7 @@ import type { Wire } from './wire.ts';
  * encode, within limits. A guest that draws without a pause then pays a hundredth or two, for the pages whose first
  * write after a look is noticed and for the memory that is read beside it; on a busy host it pays no more.
  */
-const PACE = { costs: 10, least: 8, most: 100 } as const;
+const PACE = { costs: 8, least: 8, most: 50 } as const;
 /** Lines of log a second about viewers that were closed; what is more is only counted. */
 const LOGGED_PER_SECOND = 5;
 
