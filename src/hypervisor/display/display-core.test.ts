@@ -54,6 +54,8 @@ class Bench {
   readonly moves: PointerMove[] = [];
   readonly logged: unknown[] = [];
   now = 0;
+  /** Milliseconds that it takes to send something to a viewer. */
+  sendingTakes = 0;
   wanted: number | undefined;
   /** Looks at once when somebody has to see the screen as it is. */
   attentive = true;
@@ -91,7 +93,10 @@ class Bench {
       viewer.receive(Uint8Array.from(bytes));
       this.core.serve();
     });
-    const wire = new TestWire((bytes) => client.feed(bytes));
+    const wire = new TestWire((bytes) => {
+      this.now += this.sendingTakes;
+      client.feed(bytes);
+    });
     const viewer = this.core.attach(wire, viewOnly);
     return { client, wire, viewer };
   }
@@ -341,6 +346,27 @@ test('a viewer waits for the first look at the screen', async () => {
   bench.look();
   await shaken;
   assert.equal(client.width, 48);
+});
+
+test('the longer the last change has taken, the later the next one is wanted', async () => {
+  const bench = new Bench();
+  const { client } = await bench.open(ENC.raw);
+  client.request(false);
+  await client.update();
+  client.request(true);
+  for (const [takes, wanted] of [
+    [0.1, 8],
+    [3, 24],
+    [30, 50],
+    [0, 8],
+  ]) {
+    bench.sendingTakes = takes;
+    bench.screen.paint({ x: 10, y: 10, width: 100, height: 100 }, () => 1 + wanted);
+    bench.look();
+    await client.update();
+    client.request(true);
+    assert.equal(bench.wanted, wanted, `after ${takes} ms`);
+  }
 });
 
 test('the screen is wanted only while a viewer would be sent a change', async () => {

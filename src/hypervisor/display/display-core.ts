@@ -7,8 +7,12 @@ import { Viewer, type ViewerHost } from './viewer.ts';
 import type { PointerMove } from './viewer-pointer.ts';
 import type { Wire } from './wire.ts';
 
-/** Between two looks at the screen, in milliseconds: after a change of few tiles, and of more. */
-const PACE = { few: 8, more: 30, tiles: 64 } as const;
+/**
+ * Between two looks at the screen, in milliseconds: so many times as long as the last change took to compare and to
+ * encode, within limits. A guest that draws without a pause then pays a hundredth or two, for the pages whose first
+ * write after a look is noticed and for the memory that is read beside it; on a busy host it pays no more.
+ */
+const PACE = { costs: 8, least: 8, most: 50 } as const;
 /** Lines of log a second about viewers that were closed; what is more is only counted. */
 const LOGGED_PER_SECOND = 5;
 
@@ -42,7 +46,8 @@ export class DisplayCore {
   #leds: KeyboardLeds = { scroll: false, num: false, caps: false };
   #absolute = false;
   #jpeg: JpegEncoder | undefined;
-  #pace: number = PACE.few;
+  /** Milliseconds that the last change has taken so far. */
+  #cost = 0;
   #wanted = false;
   /** Looks that viewers have asked for, and those that `want` was told of. */
   #asks = 0;
@@ -87,10 +92,10 @@ export class DisplayCore {
    */
   change(change: ScreenChange, answers: number): void {
     this.#wanted = false;
+    const begun = this.#options.now();
     const difference = this.#shadow.absorb(change);
-    const tiles = difference.changed.size;
-    this.#pace = tiles > PACE.tiles ? PACE.more : PACE.few;
     for (const viewer of this.#viewers) viewer.changed(difference, answers);
+    this.#cost = this.#options.now() - begun;
     this.serve();
   }
 
@@ -108,12 +113,15 @@ export class DisplayCore {
 
   /** Sends what can be sent; to be called after anything was received. */
   serve(): void {
+    const begun = this.#options.now();
     for (const viewer of this.#viewers) viewer.serve();
+    this.#cost += this.#options.now() - begun;
     const wants = [...this.#viewers].some((viewer) => viewer.waiting);
     if (wants === this.#wanted && (!wants || this.#told === this.#asks)) return;
     this.#wanted = wants;
     this.#told = this.#asks;
-    this.#options.want(wants ? this.#pace : undefined, this.#asks);
+    const pace = Math.min(Math.max(PACE.costs * this.#cost, PACE.least), PACE.most);
+    this.#options.want(wants ? pace : undefined, this.#asks);
   }
 
   /** To be called several times a second while there are viewers. */

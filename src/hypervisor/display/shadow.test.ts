@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { Worker } from 'node:worker_threads';
 import { scribble, seeded } from '../../../test/support/rfb/drawing.ts';
 import { PaintedScreen } from '../../../test/support/rfb/painted-screen.ts';
 import { Shadow } from './shadow.ts';
@@ -74,5 +75,49 @@ test('a surface outside its memory is refused', () => {
   for (const wrong of [{ height: 18 }, { offset: 2 }, { stride: 0x1_0000 }, { width: 0 }]) {
     const change = { surface: { ...surface, ...wrong }, replaced: true, rects: whole };
     assert.throws(() => new Shadow().absorb(change), RangeError);
+  }
+});
+
+test('a guest that scrolls all the while: what is not told as changed is as it was', async () => {
+  const [width, height] = [256, 512];
+  const memory = new SharedArrayBuffer(4 * width * height);
+  // A band of many colours moves up; what goes out at the top comes back at the end.
+  const guest = new Worker(
+    `const { workerData: { memory, width } } = require('node:worker_threads');
+    const pixels = new Uint32Array(memory);
+    for (let i = 0; i < 64 * width; i++) pixels[i] = Math.imul(1 + i / width, 0x9e3779b1) >>> 8;
+    for (;;) {
+      const first = pixels.slice(0, width);
+      pixels.copyWithin(0, width);
+      pixels.set(first, pixels.length - width);
+    }`,
+    { eval: true, workerData: { memory, width } },
+  );
+  try {
+    const surface = { width, height, stride: 4 * width, memory, offset: 0 };
+    const whole = { x: 0, y: 0, width, height };
+    const shadow = new Shadow();
+    shadow.absorb({ surface, replaced: true, rects: [whole] });
+    // Viewers that take copies, and those that do not.
+    const [copying, plain] = [shadow.pixels.slice(), shadow.pixels.slice()];
+    let scrolls = 0;
+    for (const end = performance.now() + 20_000; scrolls < 20 && performance.now() < end; ) {
+      const { changed, scroll } = shadow.absorb({ surface, replaced: false, rects: [whole] });
+      if (scroll !== undefined) {
+        scrolls++;
+        const { to, dy } = scroll;
+        copying.copyWithin(to.y * width, (to.y + dy) * width, (to.y + dy + to.height) * width);
+      }
+      for (let i = 0; i < copying.length; i++) {
+        const [x, y] = [i % width, Math.floor(i / width)];
+        if ((scroll?.rest ?? changed).hasAt(x, y)) copying[i] = shadow.pixels[i];
+        if (changed.hasAt(x, y)) plain[i] = shadow.pixels[i];
+      }
+      assert.deepEqual(copying, shadow.pixels);
+      assert.deepEqual(plain, shadow.pixels);
+    }
+    assert.equal(scrolls, 20);
+  } finally {
+    await guest.terminate();
   }
 });

@@ -1,6 +1,6 @@
 import type { Rect, ScreenChange, Surface } from '../backends/screen.ts';
 import type { Picture } from './picture.ts';
-import { findScroll, type Scroll } from './scroll.ts';
+import { type Scroll, ScrollFinder, scrollBox } from './scroll.ts';
 import { TILE, TileSet } from './tile-set.ts';
 
 /** A surface's fourth byte means nothing. */
@@ -26,60 +26,94 @@ export class Shadow implements Picture {
   pixels = new Uint32Array(0);
   /** The same memory. */
   #bytes = Buffer.alloc(0);
+  /**
+   * The screen as it is now, where it may have changed: read once and in one go, for the guest goes on drawing. What
+   * it draws meanwhile is in the next change.
+   */
+  #now = new Uint32Array(0);
+  #nowBytes = Buffer.alloc(0);
+  readonly #scrolls = new ScrollFinder();
 
   /**
    * Brings the copy up to date.
    * @throws RangeError when the surface does not lie in its memory, or not at multiples of four bytes
    */
   absorb({ surface, replaced, rects }: ScreenChange): Difference {
+    check(surface);
     const { width, height } = surface;
     const resized = width !== this.width || height !== this.height;
-    if (resized) {
-      this.width = width;
-      this.height = height;
-      this.pixels = new Uint32Array(width * height);
-      this.#bytes = Buffer.from(this.pixels.buffer);
-    }
-    const source = sourceOf(surface);
+    if (resized) this.#resize(width, height);
     const whole = { x: 0, y: 0, width, height };
-    const areas = resized || replaced ? [whole] : rects.map((rect) => toTiles(rect, whole));
+    const written = resized || replaced ? [whole] : rects.map((rect) => toTiles(rect, whole));
+    const box = resized || replaced ? undefined : scrollBox(written);
+    const areas = box === undefined ? written : [box];
+    this.#read(surface, areas);
+    const now = { width, height, pixels: this.#now };
+    if (box === undefined) this.#scrolls.forget();
+    const scroll = box === undefined ? undefined : this.#scrolls.find(this, now, box);
     const changed = new TileSet(width, height);
-    const scroll = resized || replaced ? undefined : findScroll(this, source, areas);
-    this.#compare(source, areas, changed, scroll === undefined);
+    this.#compare(areas, changed, scroll === undefined);
     if (resized) changed.addRect(whole);
     if (scroll === undefined) return { resized, changed, scroll };
 
     this.#move(scroll);
     const rest = new TileSet(width, height);
-    this.#compare(source, [...areas, toTiles(scroll.to, whole)], rest, true);
+    this.#compare(areas, rest, true);
     return { resized, changed, scroll: { ...scroll, rest } };
   }
 
-  /** Marks the tiles with other pixels in `source`, and takes these over if `copy`. */
-  #compare(source: Source, areas: readonly Rect[], changed: TileSet, copy: boolean): void {
-    const pixels = this.pixels;
-    const { words, pitch } = source;
-    for (const { x: left, y: top, width, height } of areas) {
-      const right = left + width;
-      for (let y = top; y < top + height; y++) {
-        const ours = y * this.width;
-        const theirs = source.start + y * pitch;
-        if (this.#isRowSame(source, 4 * (theirs + left), 4 * (ours + left), 4 * width)) continue;
-        for (let x = left; ; ) {
-          while (x < right && ((words[theirs + x] ^ pixels[ours + x]) & COLOUR) === 0) x++;
-          if (x >= right) break;
-          changed.addAt(x, y);
-          const end = Math.min((x | (TILE - 1)) + 1, right);
-          if (copy) for (; x < end; x++) pixels[ours + x] = words[theirs + x] & COLOUR;
-          x = end;
-        }
+  #resize(width: number, height: number): void {
+    this.width = width;
+    this.height = height;
+    this.pixels = new Uint32Array(width * height);
+    this.#bytes = Buffer.from(this.pixels.buffer);
+    this.#now = new Uint32Array(width * height);
+    this.#nowBytes = Buffer.from(this.#now.buffer);
+  }
+
+  #read({ memory, offset, stride }: Surface, areas: readonly Rect[]): void {
+    const theirs = Buffer.from(memory);
+    const pitch = 4 * this.width;
+    for (const { x, y, width, height } of areas) {
+      // Rows that follow one another without gaps go in one piece.
+      const together = stride === pitch && width === this.width ? height : 1;
+      for (let row = y; row < y + height; row += together) {
+        const from = offset + row * stride + 4 * x;
+        theirs.copy(this.#nowBytes, row * pitch + 4 * x, from, from + 4 * width + (together - 1) * stride);
       }
     }
   }
 
-  /** Whether so many bytes are the same, the meaningless ones included: a quick answer for most rows. */
-  #isRowSame({ bytes }: Source, theirs: number, ours: number, length: number): boolean {
-    return bytes.compare(this.#bytes, ours, ours + length, theirs, theirs + length) === 0;
+  /** Marks the tiles with other pixels now, and takes these over if `copy`. */
+  #compare(areas: readonly Rect[], changed: TileSet, copy: boolean): void {
+    for (const { x, y: top, width, height } of areas) {
+      for (let y = top; y < top + height; y++) {
+        if (!this.#isSame(y * this.width + x, width)) this.#compareRow(x, x + width, y, changed, copy);
+      }
+    }
+  }
+
+  #compareRow(left: number, right: number, y: number, changed: TileSet, copy: boolean): void {
+    const { width } = this;
+    const pixels = this.pixels;
+    const now = this.#now;
+    for (let x = left; x < right; ) {
+      const tileEnd = Math.min((x | (TILE - 1)) + 1, right);
+      let at = y * width + x;
+      const end = y * width + tileEnd;
+      if (copy || !changed.hasAt(x, y)) {
+        while (at < end && ((now[at] ^ pixels[at]) & COLOUR) === 0) at++;
+        if (at < end) changed.addAt(x, y);
+        if (copy) for (; at < end; at++) pixels[at] = now[at] & COLOUR;
+      }
+      x = tileEnd;
+    }
+  }
+
+  /** Whether so many words are the same, the meaningless bytes included: a quick answer for most rows. */
+  #isSame(at: number, length: number): boolean {
+    const [from, to] = [4 * at, 4 * (at + length)];
+    return this.#nowBytes.compare(this.#bytes, from, to, from, to) === 0;
   }
 
   #move({ to, dy }: Scroll): void {
@@ -92,28 +126,11 @@ export class Shadow implements Picture {
   }
 }
 
-/** A surface's pixels as words. */
-export interface Source {
-  readonly words: Uint32Array;
-  /** The same memory. */
-  readonly bytes: Buffer;
-  /** Index of the first pixel. */
-  readonly start: number;
-  /** Words from a row to the next. */
-  readonly pitch: number;
-}
-
-function sourceOf({ memory, offset, stride, width, height }: Surface): Source {
+function check({ memory, offset, stride, width, height }: Surface): void {
   const end = offset + (height - 1) * stride + 4 * width;
   if (offset % 4 !== 0 || stride % 4 !== 0 || width < 1 || height < 1 || end > memory.byteLength) {
     throw new RangeError(`no surface of ${width}x${height} at ${offset}, stride ${stride}`);
   }
-  return {
-    words: new Uint32Array(memory, 0, memory.byteLength >>> 2),
-    bytes: Buffer.from(memory),
-    start: offset / 4,
-    pitch: stride / 4,
-  };
 }
 
 /** The tiles that a rectangle touches, cut to the picture. */

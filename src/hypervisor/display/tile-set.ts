@@ -35,6 +35,11 @@ export class TileSet {
     this.#marks[(y >> TILE_BITS) * this.#columns + (x >> TILE_BITS)] = 1;
   }
 
+  /** Whether the tile with the pixel `x`, `y` is in it. */
+  hasAt(x: number, y: number): boolean {
+    return this.#marks[(y >> TILE_BITS) * this.#columns + (x >> TILE_BITS)] === 1;
+  }
+
   /** Adds all tiles that have a pixel of the rectangle. */
   addRect(rect: Rect): void {
     this.#eachRow(rect, (from, to) => void this.#marks.fill(1, from, to));

@@ -9,6 +9,7 @@ const { base: frame, bytes } = FRAMES.video;
 function build() {
   const written = new Set<number>();
   const log: string[] = [];
+  let asked = 0;
   const mapping: MemoryMapping = {
     mapMemory: ({ base, length, frame: first }: MappedRange) => {
       assert.deepEqual([length, first], [bytes, frame]);
@@ -18,10 +19,13 @@ function build() {
       assert.equal(length, bytes);
       log.push(`unmap ${base.toString(16)}`);
     },
-    writtenPages: () => {
-      const pages = [...written];
-      written.clear();
-      return pages;
+    writtenPages: ({ base, length, frame: first }) => {
+      const from = (first - frame) / 4096;
+      assert.equal(base % bytes, first - frame);
+      const pages = [...written].filter((page) => page >= from && page < from + length / 4096);
+      for (const page of pages) written.delete(page);
+      asked += length / 4096;
+      return pages.sort((a, b) => a - b).map((page) => page - from);
     },
     forgetWrites: () => log.push('forget'),
   };
@@ -31,7 +35,13 @@ function build() {
     video.take(pages);
     return [...pages.entries()].filter(([, set]) => set === 1).map(([page]) => page);
   };
-  return { video, written, log, take };
+  /** Pages that the mapping was asked for since the last call. */
+  const takeAsked = (): number => {
+    const pages = asked;
+    asked = 0;
+    return pages;
+  };
+  return { video, written, log, take, takeAsked };
 }
 
 test('it is mapped where its BAR is, and nothing is followed until somebody looks', () => {
@@ -62,4 +72,49 @@ test('pages written since the last look; those of before count only while it is 
   video.place(0x9000_0000);
   video.enable(false);
   assert.equal(log.at(-1), 'forget');
+});
+
+test('what is written at every look is followed at some of them only; no write is lost', () => {
+  const { video, written, take, takeAsked } = build();
+  video.place(0x8000_0000);
+  video.enable(true);
+  const all = bytes / 4096;
+  const picture = Array.from({ length: 768 }, (_, i) => 10 + i);
+  takeAsked();
+  let asks = 0;
+  for (let look = 0; look < 32; look++) {
+    for (const page of picture) written.add(page);
+    if (look % 3 === 0) written.add(2).add(3000);
+    assert.deepEqual(take(), look % 3 === 0 ? [2, ...picture, 3000] : picture, `look ${look}`);
+    const pages = takeAsked();
+    assert.ok(pages === all || pages === all - picture.length);
+    if (pages === all) asks++;
+  }
+  assert.equal(asks, 8);
+  // Once the guest is done that is noticed, and then each page counts by itself.
+  let looks = 0;
+  while (take().length > 0) looks++;
+  assert.ok(looks <= 7, `${looks} looks`);
+  written.add(100);
+  assert.deepEqual(take(), [100]);
+  assert.deepEqual(take(), []);
+});
+
+test('a screen that was drawn once, and moved memory, are followed by the page', () => {
+  const { video, written, take } = build();
+  video.place(0x8000_0000);
+  video.enable(true);
+  const draw = (): void => {
+    for (let page = 0; page < 500; page++) written.add(page);
+  };
+  draw();
+  assert.equal(take().length, 500);
+  assert.deepEqual(take(), []);
+  draw();
+  take();
+  draw();
+  assert.equal(take().length, 500);
+  video.place(0x9000_0000);
+  written.clear();
+  assert.deepEqual(take(), []);
 });
