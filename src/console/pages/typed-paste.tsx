@@ -7,7 +7,13 @@ import { Dialog } from '../ui/dialog.tsx';
 import { SelectField } from '../ui/field.tsx';
 
 /** Types a text on a machine's keyboard. What could not be typed stays in its field. */
-export function TypedPaste({ vmId, onClose }: { readonly vmId: string; readonly onClose: () => void }) {
+export function TypedPaste(props: {
+  readonly vmId: string;
+  readonly onClose: () => void;
+  /** Puts the focus where one goes on. */
+  readonly focusAfter: () => void;
+}) {
+  const { vmId, onClose, focusAfter } = props;
   const [text, setText] = useState('');
   const [layout, setLayout] = useState(() => lastLayout(localStorage));
   const [refusal, setRefusal] = useState('');
@@ -39,7 +45,7 @@ export function TypedPaste({ vmId, onClose }: { readonly vmId: string; readonly 
     }
   };
   return (
-    <Dialog title="Type a text" onClose={onClose}>
+    <Dialog title="Type a text" onClose={onClose} focusAfter={focusAfter}>
       <form onSubmit={type} class="stack">
         <p class="muted">It is typed key by key, with the keys that the guest’s layout has for it.</p>
         <label class="field">
