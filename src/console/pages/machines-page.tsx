@@ -8,6 +8,7 @@ import { matches } from '../state/vm-filter.ts';
 import { mebibytes } from '../ui/format.ts';
 import { Icon } from '../ui/icon.tsx';
 import { Loading } from '../ui/loading.tsx';
+import { PageTitle } from '../ui/page-title.tsx';
 import { StateBadge } from '../ui/state-badge.tsx';
 import { useVisibleRows } from '../ui/use-visible-rows.ts';
 
@@ -39,14 +40,13 @@ export function MachinesPage() {
   const all = machines.value;
   return (
     <>
-      <header class="title">
-        <h1>Machines</h1>
+      <PageTitle title="Machines">
         {mayWrite() ? (
           <a class="button primary" href="#/new">
             <Icon name="plus" /> New machine
           </a>
         ) : null}
-      </header>
+      </PageTitle>
       <Filters />
       {all === null ? (
         <Loading error={loadError.value} what="machines" />
