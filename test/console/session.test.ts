@@ -48,7 +48,7 @@ describe('a session of the web console that ends', { timeout: 300_000 }, () => {
     const list = patient(await rig.openAs(key));
     const machine = patient(await rig.openAs(key));
     await go(machine, `/machines/${vm.id}`);
-    await machine.getByRole('button', { name: 'Both' }).or(machine.getByText('Both')).first().click();
+    await machine.getByRole('radio', { name: 'Both' }).check();
     for (const name of ['Screen', 'Serial console'])
       await machine.getByRole('region', { name, exact: true }).getByText('live', { exact: true }).waitFor();
     await Promise.all([list, machine].map(listen));
