@@ -8,7 +8,7 @@ import { describe } from '../api/api-error.ts';
 import { isOperator, mayWrite } from '../state/session.ts';
 import { useList, useObject } from '../state/use-loaded.ts';
 import { DeleteDialog } from '../ui/delete-dialog.tsx';
-import { Dialog } from '../ui/dialog.tsx';
+import { Dialog, DialogEnd } from '../ui/dialog.tsx';
 import { SelectField, TextField } from '../ui/field.tsx';
 import { bytes, mebibytes } from '../ui/format.ts';
 import { Icon } from '../ui/icon.tsx';
@@ -296,17 +296,12 @@ function Announce(props: {
             ['initrd', 'an initrd'],
           ]}
         />
-        <p class="problem" role="alert">
-          {refusal}
-        </p>
-        <footer>
-          <button type="button" onClick={props.onClose}>
-            Cancel
-          </button>
-          <button type="submit" class="primary" disabled={wrong !== undefined || busy || file.size === 0}>
-            Upload
-          </button>
-        </footer>
+        <DialogEnd
+          refusal={refusal}
+          onCancel={props.onClose}
+          submit="Upload"
+          disabled={wrong !== undefined || busy || file.size === 0}
+        />
       </form>
     </Dialog>
   );

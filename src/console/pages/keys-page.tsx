@@ -6,7 +6,7 @@ import { mayWrite } from '../state/session.ts';
 import { useList } from '../state/use-loaded.ts';
 import { copy } from '../ui/copy.ts';
 import { DeleteDialog } from '../ui/delete-dialog.tsx';
-import { Dialog } from '../ui/dialog.tsx';
+import { Dialog, DialogEnd } from '../ui/dialog.tsx';
 import { Choice, TextField } from '../ui/field.tsx';
 import { moment } from '../ui/format.ts';
 import { Icon } from '../ui/icon.tsx';
@@ -162,17 +162,7 @@ function Make(props: {
           onInput={setUntil}
           note="Empty: until it is revoked."
         />
-        <p class="problem" role="alert">
-          {refusal}
-        </p>
-        <footer>
-          <button type="button" onClick={props.onClose}>
-            Cancel
-          </button>
-          <button type="submit" class="primary">
-            Make it
-          </button>
-        </footer>
+        <DialogEnd refusal={refusal} onCancel={props.onClose} submit="Make it" />
       </form>
     </Dialog>
   );

@@ -41,11 +41,7 @@ export function MachinesPage() {
   return (
     <>
       <PageTitle title="Machines">
-        {mayWrite() ? (
-          <a class="button primary" href="#/new">
-            <Icon name="plus" /> New machine
-          </a>
-        ) : null}
+        <NewMachine />
       </PageTitle>
       <Filters />
       {all === null ? (
@@ -54,11 +50,7 @@ export function MachinesPage() {
         <div class="empty">
           <h2>No machines yet</h2>
           <p>One is made in a minute: it comes to a shell in your browser.</p>
-          {mayWrite() ? (
-            <a class="button primary" href="#/new">
-              <Icon name="plus" /> New machine
-            </a>
-          ) : null}
+          <NewMachine />
         </div>
       ) : (
         <Table shown={shown.value} />
@@ -161,6 +153,15 @@ function useRowFocus(body: { readonly current: HTMLElement | null }, shown: read
       setFocused(next.id);
     },
   };
+}
+
+function NewMachine() {
+  if (!mayWrite()) return null;
+  return (
+    <a class="button primary" href="#/new">
+      <Icon name="plus" /> New machine
+    </a>
+  );
 }
 
 function Head({ shown, picked }: { readonly shown: readonly Machine[]; readonly picked: number }) {

@@ -6,7 +6,7 @@ import { nameProblem, numberProblem } from '../state/create-form.ts';
 import { mayWrite } from '../state/session.ts';
 import { useList } from '../state/use-loaded.ts';
 import { DeleteDialog } from '../ui/delete-dialog.tsx';
-import { Dialog } from '../ui/dialog.tsx';
+import { Dialog, DialogEnd } from '../ui/dialog.tsx';
 import { TextField } from '../ui/field.tsx';
 import { mebibytes } from '../ui/format.ts';
 import { Icon } from '../ui/icon.tsx';
@@ -153,17 +153,12 @@ function Edit(props: {
             />
           ))}
         </div>
-        <p class="problem" role="alert">
-          {refusal}
-        </p>
-        <footer>
-          <button type="button" onClick={props.onClose}>
-            Cancel
-          </button>
-          <button type="submit" class="primary" disabled={wrong}>
-            {tenant === undefined ? 'Make it' : 'Save'}
-          </button>
-        </footer>
+        <DialogEnd
+          refusal={refusal}
+          onCancel={props.onClose}
+          submit={tenant === undefined ? 'Make it' : 'Save'}
+          disabled={wrong}
+        />
       </form>
     </Dialog>
   );

@@ -3,7 +3,7 @@ import { LAYOUTS } from '../../lib/keyboard-layouts.ts';
 import { request } from '../api/api.ts';
 import { describe } from '../api/api-error.ts';
 import { firstPiece, keepLayout, lastLayout } from '../state/typing.ts';
-import { Dialog } from '../ui/dialog.tsx';
+import { Dialog, DialogEnd } from '../ui/dialog.tsx';
 import { SelectField } from '../ui/field.tsx';
 
 /** Types a text on a machine's keyboard. What could not be typed stays in its field. */
@@ -68,18 +68,14 @@ export function TypedPaste(props: {
           disabled={typed !== null}
           options={LAYOUTS}
         />
-        <p class="problem" role="alert">
-          {refusal}
-        </p>
-        <footer>
+        <DialogEnd
+          refusal={refusal}
+          onCancel={onClose}
+          submit={typed === null ? 'Type' : 'Typing…'}
+          disabled={text === '' || typed !== null}
+        >
           {typed === null ? null : <progress max={typed.of} value={typed.done} aria-label="Typed" />}
-          <button type="button" onClick={onClose}>
-            Cancel
-          </button>
-          <button type="submit" class="primary" disabled={text === '' || typed !== null}>
-            {typed === null ? 'Type' : 'Typing…'}
-          </button>
-        </footer>
+        </DialogEnd>
       </form>
     </Dialog>
   );

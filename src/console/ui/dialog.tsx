@@ -48,3 +48,33 @@ export function Dialog({ title, wide = false, onClose, focusAfter, children }: D
     </dialog>
   );
 }
+
+/** The end of a form in a dialog: why it was refused, if it was, and the two ways out. */
+export function DialogEnd(props: {
+  readonly refusal: string;
+  readonly cancel?: string;
+  readonly onCancel: () => void;
+  readonly submit: string;
+  readonly danger?: boolean;
+  readonly disabled?: boolean;
+  /** What stands before the buttons. */
+  readonly children?: ComponentChildren;
+}) {
+  const { refusal, cancel = 'Cancel', onCancel, submit, danger = false, disabled = false, children } = props;
+  return (
+    <>
+      <p class="problem" role="alert">
+        {refusal}
+      </p>
+      <footer>
+        {children}
+        <button type="button" onClick={onCancel}>
+          {cancel}
+        </button>
+        <button type="submit" class={danger ? 'danger' : 'primary'} disabled={disabled}>
+          {submit}
+        </button>
+      </footer>
+    </>
+  );
+}
