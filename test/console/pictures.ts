@@ -181,7 +181,11 @@ try {
   for (const scheme of ['light', 'dark'] as const) {
     for (const [size, viewport] of Object.entries(SIZES)) {
       if (!sizes.includes(size)) continue;
-      const context = await browser.newContext({ viewport, colorScheme: scheme });
+      const context = await browser.newContext({
+        viewport,
+        colorScheme: scheme,
+        isMobile: size === 'phone',
+      });
       await pagesOf(context, `${size}-${scheme}`, first, rescue.id);
       await context.close();
     }

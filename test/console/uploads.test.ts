@@ -136,8 +136,8 @@ describe('uploads that go wrong in the web console', { timeout: 300_000 }, () =>
     const { imageMiB = 0, diskMiB = 0 } = usage;
     assert.ok(imageMiB > 0 && diskMiB > 0);
     const quota = page.getByRole('region', { name: 'Quota' });
-    await quota.getByText(`Images and uploads: ${QUOTAS.imageMiB - imageMiB} MiB left`).waitFor();
-    await quota.getByText(`Disks of machines: ${QUOTAS.diskMiB - diskMiB} MiB left`).waitFor();
+    await quota.getByText(`${QUOTAS.imageMiB - imageMiB} MiB left of 512 MiB`).waitFor();
+    await quota.getByText(`${QUOTAS.diskMiB - diskMiB} MiB left of 800 MiB`).waitFor();
     await page.getByRole('button', { name: 'Delete good' }).click();
     await page.getByRole('dialog').getByRole('textbox').fill('good');
     await page

@@ -2,7 +2,7 @@ import { Fragment } from 'preact';
 import type { Image } from '../../contracts/images.ts';
 import { isOperator, mayWrite } from '../state/session.ts';
 import { copy } from '../ui/copy.ts';
-import { bytes, moment } from '../ui/format.ts';
+import { bytes, day, moment } from '../ui/format.ts';
 import { Icon } from '../ui/icon.tsx';
 
 /** As many machines are named of those that use an image. */
@@ -28,7 +28,7 @@ export function ImageRow({ image, onRemove }: { readonly image: Image; readonly 
           <small class="problem">{image.problem ?? 'it cannot be used'}</small>
         ) : null}
       </td>
-      <td>
+      <td class="nowrap">
         {KINDS[image.kind]}
         {image.format === null ? '' : ` (${image.format})`}
       </td>
@@ -64,7 +64,11 @@ export function ImageRow({ image, onRemove }: { readonly image: Image; readonly 
         ))}
         {image.users > named.length ? `and ${image.users - named.length} more` : null}
       </td>
-      <td class="optional nowrap">{moment(image.createdAt)}</td>
+      <td class="optional nowrap">
+        <time dateTime={image.createdAt} title={moment(image.createdAt)}>
+          {day(image.createdAt)}
+        </time>
+      </td>
       <td class="do">
         {mayRemove ? (
           <button

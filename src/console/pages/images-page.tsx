@@ -174,10 +174,13 @@ function Left({ tenant }: { readonly tenant: Tenant | undefined }) {
         return (
           <Share
             key={field}
-            label={tenant === undefined ? text : `${text}: ${mebibytes(Math.max(0, of - used))} left`}
+            label={text}
             used={used}
             of={of}
-            format={(value) => (tenant === undefined ? '…' : mebibytes(value))}
+            format={mebibytes}
+            text={
+              tenant === undefined ? '…' : `${mebibytes(Math.max(0, of - used))} left of ${mebibytes(of)}`
+            }
           />
         );
       })}

@@ -64,7 +64,7 @@ export function SettingsCard({ vm }: { readonly vm: Vm }) {
     setBusy(false);
   };
   return (
-    <section class="card" aria-labelledby="settings-title">
+    <section class="card settings" aria-labelledby="settings-title">
       <h2 id="settings-title">Settings</h2>
       <form class="stack" onSubmit={save} noValidate>
         <TextField label="Name" value={form.name} problem={problems.name} onInput={(name) => set({ name })} />
