@@ -178,6 +178,9 @@ try {
   ]) {
     await call('POST', `vms/${id}/expect`, token, { on, pattern, timeoutSeconds: BOOT_SECONDS });
   }
+  // A key holds GRUB in its menu.
+  for (const keys of [['down'], ['up']])
+    await call('POST', `vms/${rescue.id}/input`, token, { type: 'keys', keys });
   for (const scheme of ['light', 'dark'] as const) {
     for (const [size, viewport] of Object.entries(SIZES)) {
       if (!sizes.includes(size)) continue;
