@@ -226,7 +226,7 @@ describe('screen and serial line in the web console', { timeout: 600_000 }, () =
     assert.equal(await seen.getByRole('button', { name: /^Type a text|^Give the mouse/ }).count(), 0);
     const { id: keyId } = made as { id: string };
     await rig.call('DELETE', `tenants/${tenant?.id}/keys/${keyId}`, operator);
-    await reader.getByText('Your session is over. Sign in again.').waitFor();
+    await reader.getByText('The key was revoked or has expired. Sign in again.').waitFor();
     assert.equal(await seen.count(), 0);
     await reader.context().close();
   });
