@@ -68,29 +68,6 @@ describe('uploads that go wrong in the web console', { timeout: 300_000 }, () =>
     assert.equal(items[0]?.sha256, createHash('sha256').update(bytes).digest('hex'));
   });
 
-  it('takes a file that is dropped on the page', async () => {
-    const dropped = await page.evaluateHandle(`(() => {
-      const transfer = new DataTransfer();
-      transfer.items.add(new File(['0707'.repeat(100)], 'small.initrd.img'));
-      return transfer;
-    })()`);
-    const place = page.locator('.drop');
-    await place.dispatchEvent('dragover', { dataTransfer: dropped });
-    await page.locator('.drop.over').waitFor();
-    await place.dispatchEvent('drop', { dataTransfer: dropped });
-    const dialog = page.getByRole('dialog');
-    await dialog.getByText('small.initrd.img, 400 B').waitFor();
-    assert.equal(await page.locator('.drop.over').count(), 0);
-    await dialog.getByLabel('Name', { exact: true }).fill('dropped');
-    await dialog.getByLabel('It is').selectOption('initrd');
-    await dialog.getByRole('button', { name: 'Upload', exact: true }).click();
-    await row('dropped').getByText('initrd', { exact: true }).waitFor();
-    const { items } = (await rig.call('GET', 'images?name=dropped', key)) as {
-      items: { sizeBytes: number }[];
-    };
-    assert.equal(items[0]?.sizeBytes, 400);
-  });
-
   it('says that a file was changed while it was sent', async () => {
     const path = await fileOf('changing.img', Buffer.alloc(2 * PART_BYTES, 'x'));
     await page.route('**/v1/uploads/*', async (route: Route) => {
