@@ -35,6 +35,7 @@ import { createTicketsService } from './modules/tickets/tickets.service.ts';
 import { createVmMetricsService } from './modules/vms/vm-metrics.service.ts';
 import { vmRoutes } from './modules/vms/vms.routes.ts';
 import { createVmsService, type VmsService } from './modules/vms/vms.service.ts';
+import { createWaiting } from './modules/waiting.ts';
 import { registerAuth } from './plugins/auth.ts';
 import { registerBodies } from './plugins/bodies.ts';
 import { isConsolePage, registerConsole, sendPage } from './plugins/console.ts';
@@ -119,11 +120,12 @@ async function registerV1(v1: App, deps: AppDeps, limits: RateLimits): Promise<v
   registerIdempotency(v1, { db });
   sessionRoutes(v1, { access, sessions, ...limits });
   const seats = createSeats();
+  const waiting = createWaiting({ seats, watch });
   const store = createImageStore(deps.config.imagesDir);
   const uploads = createUploadsService({ db, store, maxImageMiB: deps.config.maxImageMiB });
   const images = createImagesService({ db, store, uploads });
-  vmRoutes(v1, { vms: createVms(deps), metrics: createVmMetricsService({ redis }), tickets, seats });
-  operationRoutes(v1, createOperationsService({ db, hub, closing }), seats);
+  vmRoutes(v1, { vms: createVms(deps), metrics: createVmMetricsService({ redis }), tickets, waiting });
+  operationRoutes(v1, createOperationsService({ db, hub, closing }), waiting);
   eventRoutes(v1, { events: createEventsService({ db, hub, closing }), seats, watch });
   const tenants = createTenantsService({ db, store, watch });
   tenantRoutes(v1, tenants);
@@ -133,7 +135,7 @@ async function registerV1(v1: App, deps: AppDeps, limits: RateLimits): Promise<v
   await v1.register(async (scope) => imageRoutes(scope.withTypeProvider<TypeBoxTypeProvider>(), images));
   await v1.register(async (scope) => uploadRoutes(scope.withTypeProvider<TypeBoxTypeProvider>(), uploads));
   await v1.register((scope) =>
-    registerGateway(scope.withTypeProvider<TypeBoxTypeProvider>(), { database: db, seats, watch }),
+    registerGateway(scope.withTypeProvider<TypeBoxTypeProvider>(), { database: db, waiting, watch }),
   );
 }
 

@@ -105,12 +105,18 @@ export const Image = Type.Object(
     format: Nullable(DiskFormat),
     sizeBytes: Type.Integer({ description: 'Of its files.' }),
     diskBytes: Nullable(Type.Integer({ description: 'Of a `disk`: what a guest sees, once that is known.' })),
-    sha256: Sha256,
+    sha256: Type.String({ ...Sha256, description: 'Of its files, one after the other.' }),
     state: ImageState,
     problem: Nullable(Type.String({ description: 'Why it is `unusable`.' })),
-    usedBy: Type.Array(Type.Object({ id: Type.String(), name: Type.String() }), {
-      description: 'Virtual machines of yours that have it, at most ten.',
-    }),
+    users: Type.Integer({ description: 'How many virtual machines of yours have it.' }),
+    usedBy: Type.Array(
+      Type.Object({
+        id: Type.String(),
+        name: Type.String(),
+        disks: Type.Integer({ description: 'How many of its disks are made of it.' }),
+      }),
+      { description: 'The first ten of them.' },
+    ),
     packages: Nullable(Type.Unknown({ description: 'What it was made of, for a built-in image.' })),
     createdAt: Timestamp,
   },

@@ -8,7 +8,7 @@ import type { AccessWatch } from '../modules/access/access-watch.ts';
 import { isReadOnly, ownedBy } from '../modules/access/principal.ts';
 import type { App } from '../modules/http.ts';
 import { clientLeft, principalOf, problems, scopeOf } from '../modules/http.ts';
-import type { Seats } from '../modules/seats.ts';
+import type { Waiting } from '../modules/waiting.ts';
 import type { Attachment } from './attachment.ts';
 import { ConsoleOpener } from './console-opener.ts';
 import { ConsoleSession } from './console-session.ts';
@@ -18,7 +18,7 @@ import { screenRoutes } from './screen-tools.ts';
 
 export interface GatewayDeps {
   readonly database: Database;
-  readonly seats: Seats;
+  readonly waiting: Waiting;
   readonly watch: Pick<AccessWatch, 'watch'>;
 }
 
@@ -28,7 +28,7 @@ export interface GatewayDeps {
  * where requests have been authenticated and @fastify/websocket is registered
  * (app.ts).
  */
-export async function registerGateway(app: App, { database, seats, watch }: GatewayDeps): Promise<void> {
+export async function registerGateway(app: App, { database, waiting, watch }: GatewayDeps): Promise<void> {
   const opener = new ConsoleOpener(database);
   const sessions = new Set<ViewerSession>();
   /** Keeps a viewer's session with those that are closed with the service, or with the viewer's key, while it is served. */
@@ -57,7 +57,7 @@ export async function registerGateway(app: App, { database, seats, watch }: Gate
   };
 
   displayRoute(app, { database, opener, attend, findVm });
-  screenRoutes(app, { opener, seats, findVm });
+  screenRoutes(app, { opener, waiting, findVm });
 
   app.route({
     method: 'GET',

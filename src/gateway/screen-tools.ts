@@ -6,8 +6,8 @@ import { IdParams, NoQuery } from '../contracts/common.ts';
 import { Expect, Expected, InputDone, ScreenText, VmInput } from '../contracts/screen.ts';
 import type { Vm } from '../infra/prisma.ts';
 import { Problem } from '../lib/errors.ts';
-import { type App, clientGone, principalOf, problems } from '../modules/http.ts';
-import type { Seats } from '../modules/seats.ts';
+import { type App, problems } from '../modules/http.ts';
+import type { Waiting } from '../modules/waiting.ts';
 import type { ToolAnswer } from './attachment.ts';
 import { problemOf } from './channel-problems.ts';
 import type { ConsoleOpener } from './console-opener.ts';
@@ -21,7 +21,7 @@ type VmRequest = FastifyRequest<{ Params: { id: string } }>;
 
 export interface ScreenDeps {
   readonly opener: ConsoleOpener;
-  readonly seats: Seats;
+  readonly waiting: Waiting;
   readonly findVm: (request: VmRequest) => Promise<Vm>;
 }
 
@@ -30,7 +30,7 @@ const tags = ['vms'];
 const PNG = Type.Unsafe<Buffer>(Type.String({ contentMediaType: 'image/png' }));
 
 /** Enough to drive an installer without anything of ours in the guest: look, type, wait for what is said. */
-export function screenRoutes(app: App, { opener, seats, findVm }: ScreenDeps): void {
+export function screenRoutes(app: App, { opener, waiting, findVm }: ScreenDeps): void {
   const use = async (
     request: VmRequest,
     reply: FastifyReply,
@@ -39,12 +39,13 @@ export function screenRoutes(app: App, { opener, seats, findVm }: ScreenDeps): v
     startMs = START_MS,
   ): Promise<ToolAnswer> => {
     const vm = await findVm(request);
-    const leave = seats.take(principalOf(request).owner);
-    const gone = clientGone(reply);
     try {
-      const attachment = await opener.openSoon(vm, { purpose: 'tool' }, {}, gone, startMs);
-      gone.addEventListener('abort', () => attachment.close());
-      return await attachment.useTool(operation, args, MOST_BYTES);
+      return await waiting.run(request, reply, async (ended) => {
+        const attachment = await opener.openSoon(vm, { purpose: 'tool' }, {}, ended, startMs);
+        if (ended.aborted) attachment.close();
+        ended.addEventListener('abort', () => attachment.close());
+        return attachment.useTool(operation, args, MOST_BYTES);
+      });
     } catch (error) {
       if (error instanceof Problem) throw error;
       if (error instanceof ChannelError) throw problemOf(error, vm);
@@ -52,8 +53,6 @@ export function screenRoutes(app: App, { opener, seats, findVm }: ScreenDeps): v
         hint: 'try again',
         cause: error,
       });
-    } finally {
-      leave();
     }
   };
 
@@ -118,7 +117,8 @@ export function screenRoutes(app: App, { opener, seats, findVm }: ScreenDeps): v
         summary: 'Waits until the guest says something, on its serial line or its screen',
         description:
           'What is there already counts. On the serial line that is the backlog (64 KiB): give the `position` of one ' +
-          'answer as `after` of the next to go on from there. 408 when the pattern does not come in time.',
+          'answer as `after` of the next to go on from there. 408 when the pattern does not come in time, 401 within ' +
+          'two seconds when the key or session that asked ends meanwhile.',
         params,
         querystring: NoQuery,
         body: Expect,

@@ -1,37 +1,26 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { after, before, describe, it } from 'node:test';
+import { before, describe, it } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { WebSocket } from 'ws';
 import { CONSOLE_CLOSE } from '../../src/contracts/console.ts';
 import {
+  type Answer,
   addHost,
   addSystemImage,
   assertProblem,
   type Client,
-  clientOf,
   makeTenant,
-  type Servers,
-  startApi,
-  startServers,
-  type TestApi,
+  withApi,
 } from './support.ts';
 
 /** Of consoles and screens, which need a worker: test/worker/screen.test.ts. */
 describe('an event stream ends with what opened it', () => {
-  let servers: Servers;
-  let api: TestApi;
-  let operator: Client;
+  const { api, operator, anonymous } = withApi();
   let origin: string;
 
   before(async () => {
-    servers = await startServers();
-    api = await startApi(servers);
-    operator = clientOf(api.app, api.operatorKey);
     origin = await api.app.listen({ port: 0, host: '127.0.0.1' });
-  });
-  after(async () => {
-    await api?.close();
-    await servers?.stop();
   });
 
   const open = async (headers: Record<string, string>): Promise<WebSocket> => {
@@ -41,11 +30,11 @@ describe('an event stream ends with what opened it', () => {
   };
   const withKey = (key: string) => open({ authorization: `Bearer ${key}` });
   const signIn = async (key: string) => {
-    const answer = await clientOf(api.app, null)('POST', '/v1/session', { key });
+    const answer = await anonymous('POST', '/v1/session', { key });
     assert.equal(answer.status, 201, answer.text);
     const cookie = String(answer.headers['set-cookie']).split(';')[0] ?? '';
     const headers = { cookie, 'x-csrf-token': answer.body.csrfToken as string };
-    const signOut = () => clientOf(api.app, null)('DELETE', '/v1/session', undefined, headers);
+    const signOut = () => anonymous('DELETE', '/v1/session', undefined, headers);
     return { headers, signOut, stream: () => open({ cookie, origin }) };
   };
   const closeOf = async (socket: WebSocket): Promise<[number, string]> => {
@@ -124,14 +113,95 @@ describe('an event stream ends with what opened it', () => {
     const url = `/v1/vms/${made.body.vm.id}`;
     const browser = await signIn(tenant.key);
     const asPage = (method: 'POST', path: string, body: object) =>
-      clientOf(api.app, null)(method, path, body, browser.headers);
+      anonymous(method, path, body, browser.headers);
     const ofSession = await asPage('POST', `${url}/tickets`, { for: 'serial' });
     const ofKey = await tenant.call('POST', `${url}/tickets`, { for: 'serial' });
-    const redeem = (ticket: string) => clientOf(api.app, null)('GET', `${url}/serial?ticket=${ticket}`);
+    const redeem = (ticket: string) => anonymous('GET', `${url}/serial?ticket=${ticket}`);
     await browser.signOut();
     assertProblem(await redeem(ofSession.body.ticket), 401, 'invalid_ticket');
     const { id } = await api.db.apiKey.findFirstOrThrow({ where: { tenantId: tenant.id } });
     await operator('DELETE', `/v1/tenants/${tenant.id}/keys/${id}`);
     assertProblem(await redeem(ofKey.body.ticket), 401, 'invalid_ticket');
+  });
+});
+
+/** How soon a wait may end at the latest: what a look takes, on a busy machine. Milliseconds. */
+const SOON_MS = 10_000;
+/** What requests are given to be let in. Milliseconds. */
+const LET_IN_MS = 2_000;
+
+/** With a guest that says nothing: test/worker/screen.test.ts. */
+describe('a request that waits ends with what it came by', () => {
+  const { api, operator, anonymous } = withApi();
+
+  before(async () => {
+    await addHost(api.db, 100_000);
+    await addSystemImage(api);
+  });
+
+  /** A tenant whose VM no worker starts: whatever is waited for does not come. */
+  const waiter = async () => {
+    const tenant = await makeTenant(api);
+    const made = await tenant.call('POST', '/v1/vms', { name: 'a', memoryMiB: 64, image: 'tiny' });
+    assert.equal(made.status, 202, made.text);
+    const keys = await operator('GET', `/v1/tenants/${tenant.id}/keys`);
+    const keyId: string = keys.body.items[0].id;
+    const vm = `/v1/vms/${made.body.vm.id}`;
+    const waits = (call: Client, headers?: Record<string, string>) => [
+      call('GET', `/v1/operations/${made.body.operation.id}/wait?timeout=300`, undefined, headers),
+      call('GET', `${vm}/wait?state=running&timeout=300`, undefined, headers),
+      call('POST', `${vm}/expect`, { on: 'serial', pattern: 'never', timeoutSeconds: 300 }, headers),
+    ];
+    return { ...tenant, keyId, keyPath: `/v1/tenants/${tenant.id}/keys/${keyId}`, waits };
+  };
+  /** Sees to it that all were let in and none has an answer. One that came late is refused in other words. */
+  const settle = async (waits: readonly Promise<Answer>[]) => {
+    const first = await Promise.race([...waits, delay(LET_IN_MS, 'waiting')]);
+    assert.equal(first, 'waiting');
+  };
+  const refused = async (waits: readonly Promise<Answer>[], why: RegExp) => {
+    const began = performance.now();
+    for (const answer of await Promise.all(waits)) {
+      assertProblem(answer, 401, 'unauthenticated');
+      assert.match(answer.body.detail, why);
+    }
+    const took = performance.now() - began;
+    assert.ok(took < SOON_MS, `they waited for another ${took} ms`);
+  };
+
+  it('when the key is revoked, and others’ waits go on', async () => {
+    const [one, other] = [await waiter(), await waiter()];
+    const [waits, others] = [one.waits(one.call), other.waits(other.call)];
+    await settle([...waits, ...others]);
+    assert.equal((await operator('DELETE', one.keyPath)).status, 204);
+    await refused(waits, /^the key was revoked or has expired while this request waited$/);
+    await settle(others);
+    await operator('DELETE', other.keyPath);
+    await refused(others, /^the key was revoked or has expired while/);
+  });
+
+  it('when another process revokes the key, or its time is over', async () => {
+    for (const change of [{ revokedAt: new Date() }, { expiresAt: new Date() }]) {
+      const one = await waiter();
+      const waits = one.waits(one.call);
+      await settle(waits);
+      await api.db.apiKey.update({ where: { id: one.keyId }, data: change });
+      await refused(waits, /^the key was revoked or has expired while/);
+    }
+  });
+
+  it('when the browser signs out', async () => {
+    const one = await waiter();
+    const signedIn = await anonymous('POST', '/v1/session', { key: one.key });
+    const cookie = String(signedIn.headers['set-cookie']).split(';')[0] ?? '';
+    const headers = { cookie, 'x-csrf-token': signedIn.body.csrfToken as string };
+    const waits = one.waits(anonymous, headers);
+    const byKey = one.waits(one.call);
+    await settle([...waits, ...byKey]);
+    assert.equal((await anonymous('DELETE', '/v1/session', undefined, headers)).status, 204);
+    await refused(waits, /^the session is over while this request waited$/);
+    await settle(byKey);
+    await operator('DELETE', one.keyPath);
+    await refused(byKey, /^the key was revoked or has expired while/);
   });
 });

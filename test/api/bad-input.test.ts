@@ -1,21 +1,18 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { connect } from 'node:net';
-import { after, before, describe, it } from 'node:test';
+import { before, describe, it } from 'node:test';
 import { makeApiKey } from '../../src/lib/api-keys.ts';
 import { newId } from '../../src/lib/ids.ts';
 import {
   addHost,
   addSystemImage,
   assertProblem,
-  type Client,
   clientOf,
   makeTenant,
   OCTETS,
-  type Servers,
-  startApi,
-  startServers,
   type TestApi,
+  withApi,
 } from './support.ts';
 
 interface Operation {
@@ -80,24 +77,13 @@ const CONTRACT = [
 ];
 
 describe('bad input', () => {
-  let servers: Servers;
-  let api: TestApi;
-  let call: Client;
-  let operator: Client;
+  const { api, call, operator, anonymous } = withApi();
   let endpoints: Endpoint[];
 
   before(async () => {
-    servers = await startServers();
-    api = await startApi(servers);
-    call = clientOf(api.app, api.tenantKey);
-    operator = clientOf(api.app, api.operatorKey);
     await addHost(api.db, 100_000);
     await addSystemImage(api);
     endpoints = await describedEndpoints(api);
-  });
-  after(async () => {
-    await api?.close();
-    await servers?.stop();
   });
 
   const v1 = () => endpoints.filter(({ path }) => path.startsWith('/v1/'));
@@ -135,7 +121,7 @@ describe('bad input', () => {
     const wrong = `${api.tenantKey.slice(0, -1)}${api.tenantKey.endsWith('0') ? '1' : '0'}`;
     for (const endpoint of closed()) {
       const url = urlOf(endpoint);
-      assertProblem(await clientOf(api.app, null)(endpoint.method, url), 401, 'unauthenticated');
+      assertProblem(await anonymous(endpoint.method, url), 401, 'unauthenticated');
       for (const key of [stranger, wrong])
         assertProblem(await clientOf(api.app, key)(endpoint.method, url), 401, 'unauthenticated');
     }
@@ -149,7 +135,7 @@ describe('bad input', () => {
       '\u00ff',
     ]) {
       assertProblem(
-        await clientOf(api.app, null)('GET', '/v1/vms', undefined, { authorization: header }),
+        await anonymous('GET', '/v1/vms', undefined, { authorization: header }),
         401,
         'unauthenticated',
       );

@@ -1,33 +1,12 @@
 import assert from 'node:assert/strict';
-import { after, afterEach, before, describe, it } from 'node:test';
-import {
-  addHost,
-  addSystemImage,
-  assertProblem,
-  type Client,
-  clientOf,
-  makeTenant,
-  type Servers,
-  startApi,
-  startServers,
-  type TestApi,
-  workerReaches,
-} from './support.ts';
+import { afterEach, before, describe, it } from 'node:test';
+import { addHost, addSystemImage, assertProblem, makeTenant, withApi, workerReaches } from './support.ts';
 
 describe('capacity', () => {
-  let servers: Servers;
-  let api: TestApi;
-  let call: Client;
+  const { api, call, operator } = withApi();
 
   before(async () => {
-    servers = await startServers();
-    api = await startApi(servers);
-    call = clientOf(api.app, api.tenantKey);
     await addSystemImage(api);
-  });
-  after(async () => {
-    await api?.close();
-    await servers?.stop();
   });
   afterEach(async () => {
     await api.db.vm.deleteMany();
@@ -92,7 +71,7 @@ describe('capacity', () => {
     await addHost(api.db, 1000, 10, ['kvm']);
     assertProblem(await create(16, { engine: 'interpret' }), 409, 'no_capacity');
     assert.equal((await create(16, { engine: 'kvm' })).status, 202);
-    const hosts = await clientOf(api.app, api.operatorKey)('GET', '/v1/hosts');
+    const hosts = await operator('GET', '/v1/hosts');
     assert.deepEqual(hosts.body.items.map((host: { state: string }) => host.state).sort(), [
       'down',
       'draining',

@@ -1,45 +1,31 @@
 import assert from 'node:assert/strict';
-import { after, before, describe, it } from 'node:test';
+import { before, describe, it } from 'node:test';
 import { newId } from '../../src/lib/ids.ts';
 import {
   addHost,
   addSystemImage,
   assertProblem,
-  type Client,
-  clientOf,
   makeTenant,
   OCTETS,
-  type Servers,
-  startApi,
-  startServers,
-  type TestApi,
+  withApi,
   workerReaches,
 } from './support.ts';
 
 const MIB = 1024 * 1024;
 
 describe('disks and discs of virtual machines', () => {
-  let servers: Servers;
-  let api: TestApi;
-  let call: Client;
+  const { api, call } = withApi();
   let hostId: string;
   let disk: string;
   let disc: string;
 
   before(async () => {
-    servers = await startServers();
-    api = await startApi(servers);
-    call = clientOf(api.app, api.tenantKey);
     hostId = await addHost(api.db, 10_000);
     await addSystemImage(api);
     disk = await upload('disk1', 'disk', MIB);
     disc = await upload('disc1', 'iso', 100);
     await upload('disc2', 'iso', 100);
     await lookedInto();
-  });
-  after(async () => {
-    await api?.close();
-    await servers?.stop();
   });
 
   const upload = async (name: string, kind: string, bytes: number, by = call): Promise<string> => {
@@ -167,6 +153,28 @@ describe('disks and discs of virtual machines', () => {
       assertProblem(refused, 409, 'image_in_use');
       assert.ok(refused.body.detail.includes(`user (${vm.id})`), refused.body.detail);
     }
+  });
+
+  it('tells how many VMs have an image, and how many of their disks are made of it', async () => {
+    const { body: image } = await call('GET', `/v1/images/${await upload('shared', 'disk', MIB)}`);
+    assert.deepEqual([image.users, image.usedBy], [0, []]);
+    await lookedInto();
+    const two = [{ image: 'shared' }, { image: 'shared', readonly: true }];
+    const ids: string[] = [];
+    for (let n = 0; n < 12; n++) {
+      const disks = n === 0 ? two : [{ image: 'shared', mode: 'throw-away' }, { sizeMiB: 1 }];
+      ids.push((await created({ name: `u${n}`, disks, start: false })).id);
+    }
+    const used = (await call('GET', '/v1/images?name=shared')).body.items[0];
+    assert.equal(used.users, 12);
+    assert.deepEqual(
+      used.usedBy,
+      ids.slice(0, 10).map((id, n) => ({ id, name: `u${n}`, disks: n === 0 ? 2 : 1 })),
+    );
+    const one = (await call('GET', `/v1/images/${disc}`)).body;
+    const drives = one.usedBy.map((user: { disks: number }) => user.disks);
+    assert.deepEqual(drives, Array(one.users).fill(0));
+    await api.db.vm.deleteMany({ where: { id: { in: ids } } });
   });
 
   it('changes the disc, at once when the VM rests and by its worker when it runs', async () => {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { after, before, describe, it } from 'node:test';
+import { before, describe, it } from 'node:test';
 import { WebSocket } from 'ws';
 import { eventChannel } from '../../src/contracts/events.ts';
 import { newId } from '../../src/lib/ids.ts';
@@ -8,13 +8,9 @@ import {
   addHost,
   addSystemImage,
   assertProblem,
-  type Client,
-  clientOf,
   makeTenant,
-  type Servers,
   startApi,
-  startServers,
-  type TestApi,
+  withApi,
   workerReaches,
 } from './support.ts';
 
@@ -26,22 +22,13 @@ interface SeenEvent {
 }
 
 describe('events and tickets', () => {
-  let servers: Servers;
-  let api: TestApi;
-  let call: Client;
+  const { servers, api, call, anonymous } = withApi();
   let address: string;
 
   before(async () => {
-    servers = await startServers();
-    api = await startApi(servers);
-    call = clientOf(api.app, api.tenantKey);
     await addHost(api.db, 100_000);
     await addSystemImage(api);
     address = (await api.app.listen({ host: '127.0.0.1', port: 0 })).replace('http', 'ws');
-  });
-  after(async () => {
-    await api?.close();
-    await servers?.stop();
   });
 
   const open = async (url: string, key: string | null = api.tenantKey) => {
@@ -169,11 +156,7 @@ describe('events and tickets', () => {
       const [status] = await refusal(`/v1/vms/${one}/serial?ticket=${bad}`, null);
       assert.ok(status === 401 || status === 400, bad);
     }
-    assertProblem(
-      await clientOf(api.app, null)('GET', `/v1/vms/${one}?ticket=${await issue()}`),
-      401,
-      'unauthenticated',
-    );
+    assertProblem(await anonymous('GET', `/v1/vms/${one}?ticket=${await issue()}`), 401, 'unauthenticated');
   });
 
   it('says good-bye when the service goes', async () => {

@@ -1,38 +1,14 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
-import { after, before, describe, it } from 'node:test';
-import {
-  addHost,
-  addSystemImage,
-  assertProblem,
-  type Client,
-  clientOf,
-  elfKernel,
-  makeTenant,
-  OCTETS,
-  type Servers,
-  startApi,
-  startServers,
-  type TestApi,
-} from './support.ts';
+import { before, describe, it } from 'node:test';
+import { addHost, addSystemImage, assertProblem, elfKernel, makeTenant, OCTETS, withApi } from './support.ts';
 
 describe('Idempotency-Key', () => {
-  let servers: Servers;
-  let api: TestApi;
-  let call: Client;
-  let operator: Client;
+  const { api, call, operator } = withApi();
 
   before(async () => {
-    servers = await startServers();
-    api = await startApi(servers);
-    call = clientOf(api.app, api.tenantKey);
-    operator = clientOf(api.app, api.operatorKey);
     await addHost(api.db, 100_000);
     await addSystemImage(api);
-  });
-  after(async () => {
-    await api?.close();
-    await servers?.stop();
   });
 
   const body = { name: 'a', image: 'tiny', memoryMiB: 64 };

@@ -3,40 +3,17 @@ import { createHash } from 'node:crypto';
 import { mkdir, readdir, utimes, writeFile } from 'node:fs/promises';
 import { request } from 'node:http';
 import path from 'node:path';
-import { after, before, describe, it } from 'node:test';
+import { before, describe, it } from 'node:test';
 import { createDatabase } from '../../src/infra/prisma.ts';
 import { createLogger } from '../../src/lib/log.ts';
 import { bootstrap } from '../../src/modules/bootstrap/bootstrap.ts';
-import {
-  addHost,
-  assertProblem,
-  type Client,
-  clientOf,
-  elfKernel,
-  makeTenant,
-  OCTETS,
-  type Servers,
-  startApi,
-  startServers,
-  type TestApi,
-} from './support.ts';
+import { addHost, assertProblem, elfKernel, makeTenant, OCTETS, withApi } from './support.ts';
 
 describe('images', () => {
-  let servers: Servers;
-  let api: TestApi;
-  let call: Client;
-  let operator: Client;
+  const { servers, api, call, operator } = withApi({ maxImageMiB: 1 });
 
   before(async () => {
-    servers = await startServers();
-    api = await startApi(servers, { maxImageMiB: 1 });
-    call = clientOf(api.app, api.tenantKey);
-    operator = clientOf(api.app, api.operatorKey);
     await addHost(api.db, 100_000);
-  });
-  after(async () => {
-    await api?.close();
-    await servers?.stop();
   });
 
   const upload = (name: string, kind = 'kernel', body: Buffer = elfKernel(name), query = '') =>

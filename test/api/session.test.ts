@@ -13,10 +13,8 @@ import {
   type Client,
   clientOf,
   makeTenant,
-  type Servers,
   startApi,
-  startServers,
-  type TestApi,
+  withApi,
 } from './support.ts';
 
 interface Browser {
@@ -27,20 +25,11 @@ interface Browser {
 }
 
 describe('sessions', () => {
-  let servers: Servers;
-  let api: TestApi;
-  let anonymous: Client;
+  const { servers, api, anonymous, operator } = withApi();
   let origin: string;
 
   before(async () => {
-    servers = await startServers();
-    api = await startApi(servers);
-    anonymous = clientOf(api.app, null);
     origin = await api.app.listen({ port: 0, host: '127.0.0.1' });
-  });
-  after(async () => {
-    await api?.close();
-    await servers?.stop();
   });
 
   const signIn = async (key: string): Promise<Browser> => {
@@ -120,7 +109,6 @@ describe('sessions', () => {
     assertProblem(await first.call('GET', '/v1/vms'), 401, 'unauthenticated');
     assert.equal((await second.call('GET', '/v1/vms')).status, 200);
 
-    const operator = clientOf(api.app, api.operatorKey);
     const keys = await operator('GET', `/v1/tenants/${tenant.id}/keys`);
     await operator('DELETE', `/v1/tenants/${tenant.id}/keys/${keys.body.items[0].id}`);
     assertProblem(await second.call('GET', '/v1/vms'), 401, 'unauthenticated');
@@ -186,7 +174,6 @@ describe('sessions', () => {
 
   it('of a key that may only read change nothing', async () => {
     const tenant = await makeTenant(api);
-    const operator = clientOf(api.app, api.operatorKey);
     const key = await operator('POST', `/v1/tenants/${tenant.id}/keys`, { scopes: ['read'] });
     const reader = await signIn(key.body.key);
     const session = await reader.call('GET', '/v1/session');
@@ -200,23 +187,15 @@ describe('sessions', () => {
 });
 
 describe('what the web console asks for', () => {
-  let servers: Servers;
-  let api: TestApi;
+  const { api, operator } = withApi();
 
   before(async () => {
-    servers = await startServers();
-    api = await startApi(servers);
     await addHost(api.db, 4096);
     await addSystemImage(api);
-  });
-  after(async () => {
-    await api?.close();
-    await servers?.stop();
   });
 
   it('usage against quotas, what uses an image, and what has happened', async () => {
     const tenant = await makeTenant(api);
-    const operator = clientOf(api.app, api.operatorKey);
     const made = await tenant.call('POST', '/v1/vms', { name: 'a', memoryMiB: 64, image: 'tiny' });
     assert.equal(made.status, 202, made.text);
     const vmId: string = made.body.vm.id;
@@ -228,10 +207,11 @@ describe('what the web console asks for', () => {
     assertProblem(await operator('GET', '/v1/usage'), 400, 'invalid_request');
 
     const images = await tenant.call('GET', '/v1/images?name=tiny');
-    assert.deepEqual(images.body.items[0].usedBy, [{ id: vmId, name: 'a' }]);
+    assert.deepEqual(images.body.items[0].usedBy, [{ id: vmId, name: 'a', disks: 0 }]);
+    assert.equal(images.body.items[0].users, 1);
     const other = await makeTenant(api);
     const theirs = await other.call('GET', `/v1/images/${images.body.items[0].id}`);
-    assert.deepEqual(theirs.body.usedBy, []);
+    assert.deepEqual([theirs.body.users, theirs.body.usedBy], [0, []]);
 
     const first = await tenant.call('GET', `/v1/events/history?vmId=${vmId}&limit=1`);
     const rest = await tenant.call('GET', `/v1/events/history?limit=100&cursor=${first.body.nextCursor}`);
@@ -270,25 +250,17 @@ describe('what the web console asks for', () => {
 });
 
 describe('the web console’s files', () => {
-  let servers: Servers;
   let folder: string;
-  let api: TestApi;
-  let call: Client;
-
-  before(async () => {
-    servers = await startServers();
+  const { servers, anonymous: call } = withApi(async () => {
     folder = await mkdtemp(path.join(tmpdir(), 'teremok-console-'));
     await mkdir(path.join(folder, 'assets'));
     await writeFile(path.join(folder, 'index.html'), '<!doctype html><title>Teremok</title>');
     await writeFile(path.join(folder, 'icon.svg'), '<svg/>');
     await writeFile(path.join(folder, 'assets/index-abc.js'), 'plain');
     await writeFile(path.join(folder, 'assets/index-abc.js.br'), 'brotli');
-    api = await startApi(servers, { consoleDir: folder });
-    call = clientOf(api.app, null);
+    return { consoleDir: folder };
   });
   after(async () => {
-    await api?.close();
-    await servers?.stop();
     await rm(folder, { recursive: true, force: true });
   });
 

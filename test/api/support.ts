@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { mkdir, readFile, rm } from 'node:fs/promises';
 import path from 'node:path';
+import { after, before } from 'node:test';
 import pg from 'pg';
 import { buildApp } from '../../src/app.ts';
 import { cacheDirectory } from '../../src/cli/setup/bootstrap.js';
@@ -177,6 +178,49 @@ export function clientOf(app: App, key: string | null): Client {
       text: answer.payload,
       body: isJson ? answer.json() : null,
     };
+  };
+}
+
+/** What the tests of a suite share: the servers and the API over them, and who speaks to it. */
+export interface SuiteApi {
+  readonly servers: Servers;
+  readonly api: TestApi;
+  /** With the key of the tenant `default`. */
+  readonly call: Client;
+  readonly operator: Client;
+  readonly anonymous: Client;
+}
+
+/**
+ * Starts the API before the tests of the suite that this is called in, and ends it after them. What it gives is there
+ * from the suite's own `before` on.
+ */
+export function withApi(options: TestApiOptions | (() => Promise<TestApiOptions>) = {}): SuiteApi {
+  // Filled below, before anybody looks into them.
+  const servers = {} as Servers;
+  const api = {} as TestApi;
+  let stop: (() => Promise<void>) | undefined;
+  let close: (() => Promise<void>) | undefined;
+  before(async () => {
+    Object.assign(servers, await startServers());
+    stop = servers.stop;
+    Object.assign(api, await startApi(servers, typeof options === 'function' ? await options() : options));
+    close = api.close;
+  });
+  after(async () => {
+    await close?.();
+    await stop?.();
+  });
+  const speaker =
+    (key: () => string | null): Client =>
+    (...request) =>
+      clientOf(api.app, key())(...request);
+  return {
+    servers,
+    api,
+    call: speaker(() => api.tenantKey),
+    operator: speaker(() => api.operatorKey),
+    anonymous: speaker(() => null),
   };
 }
 

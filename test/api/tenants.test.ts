@@ -1,35 +1,21 @@
 import assert from 'node:assert/strict';
 import { readFile, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
-import { after, before, describe, it } from 'node:test';
+import { describe, it } from 'node:test';
 import { createLogger } from '../../src/lib/log.ts';
 import { bootstrap } from '../../src/modules/bootstrap/bootstrap.ts';
 import {
   addSystemImage,
   assertProblem,
-  type Client,
   clientOf,
   makeTenant,
-  type Servers,
   startApi,
   startServers,
-  type TestApi,
+  withApi,
 } from './support.ts';
 
 describe('tenants and keys', () => {
-  let servers: Servers;
-  let api: TestApi;
-  let operator: Client;
-
-  before(async () => {
-    servers = await startServers();
-    api = await startApi(servers);
-    operator = clientOf(api.app, api.operatorKey);
-  });
-  after(async () => {
-    await api?.close();
-    await servers?.stop();
-  });
+  const { api, operator } = withApi();
 
   it('makes, shows, changes and deletes a tenant', async () => {
     const made = await operator('POST', '/v1/tenants', { name: 'red', quotas: { vms: 3 } });

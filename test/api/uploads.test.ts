@@ -5,43 +5,20 @@ import { readdir, readFile, rm, stat } from 'node:fs/promises';
 import { type IncomingMessage, request } from 'node:http';
 import path from 'node:path';
 import { Readable } from 'node:stream';
-import { after, before, describe, it } from 'node:test';
+import { describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { temporaryHome } from '../../src/cli/setup/temporary-home.ts';
 import { createImageStore } from '../../src/infra/image-store.ts';
 import { newId } from '../../src/lib/ids.ts';
 import { createUploadsService } from '../../src/modules/images/uploads.service.ts';
 import { startApiProcess } from './api-process.ts';
-import {
-  type Answer,
-  assertProblem,
-  type Client,
-  clientOf,
-  makeTenant,
-  OCTETS,
-  type Servers,
-  startApi,
-  startServers,
-  type TestApi,
-} from './support.ts';
+import { type Answer, assertProblem, makeTenant, OCTETS, withApi } from './support.ts';
 
 const MIB = 1024 * 1024;
 const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 
 describe('uploads', () => {
-  let servers: Servers;
-  let api: TestApi;
-  let call: Client;
-
-  before(async () => {
-    servers = await startServers();
-    api = await startApi(servers);
-    call = clientOf(api.app, api.tenantKey);
-  });
-  after(async () => {
-    await api?.close();
-    await servers?.stop();
-  });
+  const { servers, api, call, operator } = withApi();
 
   const files = () => readdir(path.join(api.home, 'images', 'files')).catch(() => []);
   const begin = async (body: object, by = call): Promise<string> => {
@@ -276,7 +253,6 @@ describe('uploads', () => {
       429,
       'too_many_uploads',
     );
-    const operator = clientOf(api.app, api.operatorKey);
     assert.equal((await operator('DELETE', `/v1/tenants/${tenant.id}`)).status, 204);
   });
 

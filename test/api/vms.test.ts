@@ -1,40 +1,19 @@
 import assert from 'node:assert/strict';
-import { after, before, describe, it } from 'node:test';
+import { before, describe, it } from 'node:test';
 import { Queue } from 'bullmq';
 import { hostQueueName } from '../../src/contracts/reconcile.ts';
 import { createRedis } from '../../src/infra/redis.ts';
 import { createLogger } from '../../src/lib/log.ts';
 import { failOverdue } from '../../src/modules/housekeeping.ts';
-import {
-  addHost,
-  addSystemImage,
-  assertProblem,
-  type Client,
-  clientOf,
-  makeTenant,
-  type Servers,
-  startApi,
-  startServers,
-  type TestApi,
-  workerReaches,
-} from './support.ts';
+import { addHost, addSystemImage, assertProblem, makeTenant, withApi, workerReaches } from './support.ts';
 
 describe('virtual machines', () => {
-  let servers: Servers;
-  let api: TestApi;
-  let call: Client;
+  const { servers, api, call, operator } = withApi();
   let hostId: string;
 
   before(async () => {
-    servers = await startServers();
-    api = await startApi(servers);
-    call = clientOf(api.app, api.tenantKey);
     hostId = await addHost(api.db, 100_000, 1000, ['interpret', 'translate']);
     await addSystemImage(api);
-  });
-  after(async () => {
-    await api?.close();
-    await servers?.stop();
   });
 
   const create = async (body: object = {}) => {
@@ -286,7 +265,6 @@ describe('virtual machines', () => {
       memoryMiB: 64,
       start: false,
     });
-    const operator = clientOf(api.app, api.operatorKey);
     assert.equal((await operator('GET', `/v1/vms/${made.body.vm.id}`)).status, 200);
     const narrowed = await operator('GET', '/v1/vms', undefined, { 'teremok-tenant': tenant.id });
     assert.equal(narrowed.body.items.length, 1);

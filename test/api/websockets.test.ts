@@ -2,40 +2,23 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
-import { after, before, describe, it } from 'node:test';
+import { before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { WebSocket } from 'ws';
 import { MAX_CONSOLE_MESSAGE_BYTES } from '../../src/contracts/console.ts';
 import { newId } from '../../src/lib/ids.ts';
-import {
-  type Client,
-  clientOf,
-  makeTenant,
-  type Servers,
-  startApi,
-  startServers,
-  type TestApi,
-} from './support.ts';
+import { makeTenant, withApi } from './support.ts';
 
 /** How long a viewer may take for what waits for it: modules/events/events.service.ts. */
 const STALL_MS = 10_000;
 
 /** What a WebSocket's client can do wrong; of consoles and screens: test/cli/client.test.ts, test/worker/screen.test.ts. */
 describe('bad WebSocket clients', () => {
-  let servers: Servers;
-  let api: TestApi;
-  let call: Client;
+  const { api, call } = withApi();
   let url: URL;
 
   before(async () => {
-    servers = await startServers();
-    api = await startApi(servers);
-    call = clientOf(api.app, api.tenantKey);
     url = new URL(await api.app.listen({ host: '127.0.0.1', port: 0 }));
-  });
-  after(async () => {
-    await api?.close();
-    await servers?.stop();
   });
 
   const open = async (key: string): Promise<{ socket: WebSocket; seen: number }> => {

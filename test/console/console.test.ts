@@ -123,6 +123,10 @@ describe('the web console', { timeout: 600_000 }, () => {
     const dialog = operator.getByRole('dialog');
     await go(operator, '/tenants');
     await operator.getByRole('button', { name: 'New tenant' }).click();
+    await operator.keyboard.press('Escape');
+    await dialog.waitFor({ state: 'detached' });
+    assert.equal(await operator.evaluate('document.activeElement.textContent.trim()'), 'New tenant');
+    await operator.keyboard.press('Enter');
     await dialog.getByLabel('Name', { exact: true }).fill('guild');
     await dialog.getByLabel('Machines, at most').fill('7');
     await dialog.getByRole('button', { name: 'Make it' }).click();

@@ -12,6 +12,8 @@ import { ConsoleRig, go } from './console-rig.ts';
 const PATIENCE_MS = 60_000;
 /** What the page sends in one request: upload/uploads.ts. */
 const PART_BYTES = 4 * 1024 * 1024;
+/** Of the tenant, in the end. */
+const QUOTAS = { imageMiB: 512, diskMiB: 800 };
 
 describe('uploads that go wrong in the web console', { timeout: 300_000 }, () => {
   let rig: ConsoleRig;
@@ -95,7 +97,7 @@ describe('uploads that go wrong in the web console', { timeout: 300_000 }, () =>
       .getByText('that are left of the tenant’s quota', { exact: false })
       .waitFor();
     await page.getByRole('dialog').getByRole('button', { name: 'Cancel' }).click();
-    await rig.call('PATCH', `tenants/${tenant?.id}`, operator, { quotas: { imageMiB: 1024 } });
+    await rig.call('PATCH', `tenants/${tenant?.id}`, operator, { quotas: QUOTAS });
   });
 
   it('shows what is wrong with a disc that is cut off, and what uses one that is whole', async () => {
@@ -110,11 +112,32 @@ describe('uploads that go wrong in the web console', { timeout: 300_000 }, () =>
     await choose(await fileOf('good.iso', disc));
     await row('good').getByText('disc', { exact: true }).waitFor();
     await row('good').getByText('being looked into…').waitFor({ state: 'detached' });
-    const body = { name: 'user', memoryMiB: 32, cdrom: { image: 'good' }, start: false };
+    const body = {
+      name: 'user',
+      memoryMiB: 32,
+      cdrom: { image: 'good' },
+      disks: [{ image: 'whole' }, { image: 'whole', mode: 'throw-away' }],
+      start: false,
+    };
     await rig.call('POST', 'vms', key, body);
     await go(page, '/machines');
     await go(page, '/images');
     await row('good').getByRole('link', { name: 'user' }).waitFor();
+    assert.equal(await row('good').locator('.used').textContent(), 'user');
+    assert.equal(await row('whole').locator('.used').textContent(), 'user (2 disks)');
+    await row('cut').getByText('no machine').waitFor();
+    const digest = createHash('sha256').update(disc).digest('hex');
+    assert.equal(await row('good').locator('code').textContent(), digest);
+    await page.context().grantPermissions(['clipboard-read', 'clipboard-write']);
+    await page.getByRole('button', { name: 'Copy the checksum of good' }).click();
+    assert.equal(await page.evaluate('navigator.clipboard.readText()'), digest);
+    // What the page says is left is what the service counts.
+    const { usage } = (await rig.call('GET', 'usage', key)) as { usage: Record<string, number> };
+    const { imageMiB = 0, diskMiB = 0 } = usage;
+    assert.ok(imageMiB > 0 && diskMiB > 0);
+    const quota = page.getByRole('region', { name: 'Quota' });
+    await quota.getByText(`${QUOTAS.imageMiB - imageMiB} MiB left of 512 MiB`).waitFor();
+    await quota.getByText(`${QUOTAS.diskMiB - diskMiB} MiB left of 800 MiB`).waitFor();
     await page.getByRole('button', { name: 'Delete good' }).click();
     await page.getByRole('dialog').getByRole('textbox').fill('good');
     await page

@@ -4,6 +4,7 @@ import { existsSync } from 'node:fs';
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { WebSocket } from 'ws';
 import { cacheDirectory } from '../../src/cli/setup/bootstrap.js';
 import { FIRMWARE, provideDebianFiles, RESCUE_DISCS } from '../../src/cli/setup/guest/debian-files.ts';
@@ -13,6 +14,9 @@ import { until, WorkerRig } from './worker-rig.ts';
 
 /** From the reset vector to what is to be seen, with others on the machine. Seconds. */
 const BOOT_SECONDS = 120;
+
+/** What a request that waits is given to be let in. Milliseconds. */
+const LET_IN_MS = 2_000;
 
 /** Firmware takes its time on a machine that has others to do. */
 const PATIENT = { timeout: 400_000 };
@@ -298,11 +302,21 @@ test('consoles and screens are closed with the key, or its ticket’s, that open
   const closed = Promise.all(
     [screen.socket, byTicket.socket, console].map((socket) => once(socket, 'close')),
   );
+  // Nor does a tool wait on.
+  const waits = fetch(`${url}/v1/vms/${id}/expect`, {
+    method: 'POST',
+    headers: { ...bearer, 'content-type': 'application/json' },
+    body: JSON.stringify({ on: 'screen', pattern: 'from the disc:y$', timeoutSeconds: 300 }),
+  });
+  await delay(LET_IN_MS);
   const revoked = await fetch(`${keys}/${second.id}`, { method: 'DELETE', headers });
   assert.equal(revoked.status, 204);
   for (const [code, reason] of await closed) {
     assert.deepEqual([code, String(reason)], [4003, 'the key was revoked or has expired']);
   }
+  const answer = await waits;
+  assert.equal(answer.status, 401);
+  assert.match(await answer.text(), /the key was revoked or has expired while this request waited/);
   screen.press(0x78);
   await mine.picture(size);
   mine.press(0x79);

@@ -1,5 +1,6 @@
 // `npm run console`: builds the web console into dist/console. With --dev it serves it from its source instead, before
-// a service on PORT; with --pictures it makes the pictures of docs/pictures.
+// a service on PORT; with --pictures it makes the pictures of docs/pictures, in the sizes
+// that are named: wide and phone, or huge.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
@@ -19,7 +20,8 @@ await runProgram(async () => {
   }
   await provideConsole({ force: !args.includes('--pictures') });
   if (!args.includes('--pictures')) return;
-  const child = spawn(process.execPath, [join(projectRoot, 'test/console/pictures.ts')], {
+  const sizes = args.filter((arg) => !arg.startsWith('--'));
+  const child = spawn(process.execPath, [join(projectRoot, 'test/console/pictures.ts'), ...sizes], {
     stdio: 'inherit',
     cwd: projectRoot,
   });

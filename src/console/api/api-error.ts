@@ -50,12 +50,14 @@ export function isPassing(error: unknown): boolean {
   );
 }
 
+/** What the service says, as a sentence. */
+export function sentence(text: string): string {
+  const shown = text.charAt(0).toUpperCase() + text.slice(1);
+  return /[.!?]$/.test(shown) ? shown : `${shown}.`;
+}
+
 /** What to tell a person, one sentence, with what to do about it where that is known. */
 export function describe(error: unknown): string {
-  const sentence = (text: string) => {
-    const shown = text.charAt(0).toUpperCase() + text.slice(1);
-    return /[.!?]$/.test(shown) ? shown : `${shown}.`;
-  };
   if (error instanceof ApiError)
     return [error.message, error.hint ?? ''].filter(Boolean).map(sentence).join(' ');
   return sentence(error instanceof Error ? error.message : String(error));

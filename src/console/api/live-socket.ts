@@ -1,6 +1,8 @@
+import { CONSOLE_CLOSE } from '../../contracts/console.ts';
 import { BackOff } from './back-off.ts';
 
-export type SocketState = 'connecting' | 'open' | 'lost' | 'ended';
+/** `refused`: cut off because the key or session is over. It tries again all the same, as somebody may have signed in. */
+export type SocketState = 'connecting' | 'open' | 'lost' | 'refused' | 'ended';
 
 export interface LiveSocketOptions {
   /** Asked before each try, so that it can say where to go on. */
@@ -70,7 +72,7 @@ export class LiveSocket {
         this.#options.onState('ended', reason);
         return;
       }
-      this.#options.onState('lost', reason);
+      this.#options.onState(code === CONSOLE_CLOSE.unauthorized ? 'refused' : 'lost', reason);
       this.#timer = setTimeout(() => this.#connect(), this.#backOff.next());
     };
   }

@@ -9,11 +9,12 @@ import { type CreateForm, emptyForm, problemsOf, toCreateVm, toCurl } from '../s
 import { machines, take, tellFailureOf } from '../state/machines.ts';
 import { go } from '../state/router.ts';
 import { isOperator, mayWrite } from '../state/session.ts';
-import { type Loaded, useList } from '../state/use-list.ts';
+import { type LoadedList, useList } from '../state/use-loaded.ts';
 import { copy } from '../ui/copy.ts';
 import { CheckField, Choice, More, SelectField, TextField } from '../ui/field.tsx';
 import { bytes } from '../ui/format.ts';
 import { Icon } from '../ui/icon.tsx';
+import { PageTitle } from '../ui/page-title.tsx';
 
 const SOURCES = [
   ['image', 'Image'],
@@ -90,9 +91,7 @@ export function CreatePage() {
   if (!mayWrite()) return <p class="empty">This key may look, and not make machines.</p>;
   return (
     <>
-      <header class="title">
-        <h1>New machine</h1>
-      </header>
+      <PageTitle title="New machine" />
       <div class="create">
         <form onSubmit={create} class="stack card" noValidate>
           <TextField
@@ -146,7 +145,7 @@ export function CreatePage() {
   );
 }
 
-function Source({ form, set, shown, images }: PartProps & { readonly images: Loaded<Image> }) {
+function Source({ form, set, shown, images }: PartProps & { readonly images: LoadedList<Image> }) {
   const of = (kind: Image['kind']) =>
     (images.items ?? [])
       .filter((image) => image.kind === kind)

@@ -1,8 +1,9 @@
 import { useEffect } from 'preact/hooks';
 import type { Host } from '../../contracts/tenants.ts';
-import { useList } from '../state/use-list.ts';
+import { useList } from '../state/use-loaded.ts';
 import { lasting, mebibytes } from '../ui/format.ts';
 import { Loading } from '../ui/loading.tsx';
+import { PageTitle } from '../ui/page-title.tsx';
 import { Share } from '../ui/share.tsx';
 
 /** Hosts tell of themselves by heartbeats, not by events. Milliseconds. */
@@ -18,9 +19,7 @@ export function HostsPage() {
   }, [reload]);
   return (
     <>
-      <header class="title">
-        <h1>Hosts</h1>
-      </header>
+      <PageTitle title="Hosts" />
       {items === undefined ? (
         <Loading error={error} what="hosts" />
       ) : items.length === 0 ? (

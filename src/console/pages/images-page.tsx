@@ -1,21 +1,25 @@
-import { Fragment } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import type { Image } from '../../contracts/images.ts';
+import type { Tenant } from '../../contracts/tenants.ts';
 import type { Upload } from '../../contracts/uploads.ts';
 import { imageNameOf, kindOfFile } from '../../lib/image-file-name.ts';
 import { request } from '../api/api.ts';
 import { describe } from '../api/api-error.ts';
 import { isOperator, mayWrite } from '../state/session.ts';
-import { useList } from '../state/use-list.ts';
+import { useList, useObject } from '../state/use-loaded.ts';
 import { DeleteDialog } from '../ui/delete-dialog.tsx';
-import { Dialog } from '../ui/dialog.tsx';
+import { Dialog, DialogEnd } from '../ui/dialog.tsx';
 import { SelectField, TextField } from '../ui/field.tsx';
-import { bytes, moment } from '../ui/format.ts';
+import { bytes, mebibytes } from '../ui/format.ts';
 import { Icon } from '../ui/icon.tsx';
+import { ListTable } from '../ui/list-table.tsx';
 import { Loading } from '../ui/loading.tsx';
+import { PageTitle } from '../ui/page-title.tsx';
+import { Share } from '../ui/share.tsx';
 import { toast } from '../ui/toast.tsx';
 import { recall, uploadOf } from '../upload/resume.ts';
 import { beginUpload, drop, type FileUpload, send, sending } from '../upload/uploads.ts';
+import { ImageRow } from './image-row.tsx';
 
 /** How often an image that is looked into is asked about. Milliseconds. */
 const CHECK_MS = 1000;
@@ -23,6 +27,8 @@ const CHECK_MS = 1000;
 export function ImagesPage() {
   const images = useList<Image>('images');
   const uploads = useList<Upload>('uploads');
+  // An operator's images are everybody's, and count against nobody.
+  const usage = useObject<Tenant>(isOperator() ? null : 'usage');
   const [announced, setAnnounced] = useState<File | null>(null);
   const [over, setOver] = useState(false);
   const [removing, setRemoving] = useState<Image | null>(null);
@@ -41,6 +47,11 @@ export function ImagesPage() {
     void reload();
     void uploads.reload();
   };
+  // What is stored or announced counts.
+  const stored = images.items?.length;
+  const announcedUploads = sending.value.length + (uploads.items?.length ?? 0);
+  const reloadUsage = usage.reload;
+  useEffect(() => void reloadUsage(), [reloadUsage, stored, announcedUploads]);
   const receive = async (files: FileList | null | undefined) => {
     const file = files?.[0];
     if (file === undefined) return;
@@ -56,24 +67,20 @@ export function ImagesPage() {
   const writes = mayWrite();
   return (
     <>
-      <header class="title">
-        <h1>Images</h1>
-        {writes ? (
-          <button type="button" class="primary" onClick={() => picker.current?.click()}>
-            <Icon name="upload" /> Upload
-          </button>
-        ) : null}
-        <input
-          ref={picker}
-          type="file"
-          hidden
-          aria-label="File to upload"
-          onChange={(event) => {
-            void receive(event.currentTarget.files);
-            event.currentTarget.value = '';
-          }}
-        />
-      </header>
+      <PageTitle
+        title="Images"
+        action={{ icon: 'upload', text: 'Upload', onClick: () => picker.current?.click() }}
+      />
+      <input
+        ref={picker}
+        type="file"
+        hidden
+        aria-label="File to upload"
+        onChange={(event) => {
+          void receive(event.currentTarget.files);
+          event.currentTarget.value = '';
+        }}
+      />
       {writes ? (
         // biome-ignore lint/a11y/noStaticElementInteractions: dropping is for the mouse; the button above is for all
         <div
@@ -109,30 +116,15 @@ export function ImagesPage() {
           ))}
         </section>
       ) : null}
+      {isOperator() ? null : <Left tenant={usage.value} />}
       {images.items === undefined ? (
         <Loading error={images.error} what="images" />
       ) : (
-        <div class="table-scroll">
-          <table class="list">
-            <thead>
-              <tr>
-                <th>Name</th>
-                <th>Kind</th>
-                <th class="number">Size</th>
-                <th>Used by</th>
-                <th class="optional">Since</th>
-                <th>
-                  <span class="visually-hidden">Actions</span>
-                </th>
-              </tr>
-            </thead>
-            <tbody>
-              {images.items.map((image) => (
-                <ImageRow key={image.id} image={image} onRemove={() => setRemoving(image)} />
-              ))}
-            </tbody>
-          </table>
-        </div>
+        <ListTable label="Images" columns={COLUMNS}>
+          {images.items.map((image) => (
+            <ImageRow key={image.id} image={image} onRemove={() => setRemoving(image)} />
+          ))}
+        </ListTable>
       )}
       {announced === null ? null : (
         <Announce
@@ -158,63 +150,41 @@ export function ImagesPage() {
   );
 }
 
-/** As many machines are named of those that use an image. */
-const MOST_USERS = 6;
+const COLUMNS = [
+  { title: 'Name' },
+  { title: 'Kind' },
+  { title: 'Size', kind: 'number' },
+  { title: 'SHA-256' },
+  { title: 'Used by' },
+  { title: 'Since', kind: 'optional' },
+] as const;
 
-const KINDS = { system: 'system', iso: 'disc', disk: 'disk', kernel: 'kernel', initrd: 'initrd' } as const;
+const QUOTAS = [
+  ['imageMiB', 'Images and uploads'],
+  ['diskMiB', 'Disks of machines'],
+] as const;
 
-function ImageRow({ image, onRemove }: { readonly image: Image; readonly onRemove: () => void }) {
-  const mayRemove = mayWrite() && !image.builtin && (!image.shared || isOperator());
+/** What the tenant's quota has left for images, and for the disks that are made of them. */
+function Left({ tenant }: { readonly tenant: Tenant | undefined }) {
   return (
-    <tr>
-      <td>
-        <strong>{image.name}</strong>
-        {image.builtin ? (
-          <span class="label">built in</span>
-        ) : image.shared ? (
-          <span class="label">everybody’s</span>
-        ) : null}
-        {image.state === 'checking' ? <small>being looked into…</small> : null}
-        {image.state === 'unusable' ? (
-          <small class="problem">{image.problem ?? 'it cannot be used'}</small>
-        ) : null}
-      </td>
-      <td>
-        {KINDS[image.kind]}
-        {image.format === null ? '' : ` (${image.format})`}
-      </td>
-      <td class="number">
-        {bytes(image.sizeBytes)}
-        {image.diskBytes === null || image.diskBytes === image.sizeBytes ? null : (
-          <small>{bytes(image.diskBytes)} inside</small>
-        )}
-      </td>
-      <td data-label="used by">
-        {image.usedBy.length === 0 ? 'no machine' : null}
-        {image.usedBy.slice(0, MOST_USERS).map(({ id, name }) => (
-          <Fragment key={id}>
-            <a class="used" href={`#/machines/${id}`}>
-              {name}
-            </a>{' '}
-          </Fragment>
-        ))}
-        {image.usedBy.length > MOST_USERS ? `and ${image.usedBy.length - MOST_USERS} more` : null}
-      </td>
-      <td class="optional nowrap">{moment(image.createdAt)}</td>
-      <td class="do">
-        {mayRemove ? (
-          <button
-            type="button"
-            class="quiet icon"
-            aria-label={`Delete ${image.name}`}
-            title="Delete"
-            onClick={onRemove}
-          >
-            <Icon name="trash" />
-          </button>
-        ) : null}
-      </td>
-    </tr>
+    <section class="quota" aria-label="Quota">
+      {QUOTAS.map(([field, text]) => {
+        const used = tenant?.usage[field] ?? 0;
+        const of = tenant?.quotas[field] ?? 0;
+        return (
+          <Share
+            key={field}
+            label={text}
+            used={used}
+            of={of}
+            format={mebibytes}
+            text={
+              tenant === undefined ? '…' : `${mebibytes(Math.max(0, of - used))} left of ${mebibytes(of)}`
+            }
+          />
+        );
+      })}
+    </section>
   );
 }
 
@@ -329,17 +299,12 @@ function Announce(props: {
             ['initrd', 'an initrd'],
           ]}
         />
-        <p class="problem" role="alert">
-          {refusal}
-        </p>
-        <footer>
-          <button type="button" onClick={props.onClose}>
-            Cancel
-          </button>
-          <button type="submit" class="primary" disabled={wrong !== undefined || busy || file.size === 0}>
-            Upload
-          </button>
-        </footer>
+        <DialogEnd
+          refusal={refusal}
+          onCancel={props.onClose}
+          submit="Upload"
+          disabled={wrong !== undefined || busy || file.size === 0}
+        />
       </form>
     </Dialog>
   );

@@ -3,14 +3,23 @@ import type { Key, NewKey, Tenant } from '../../contracts/tenants.ts';
 import { request } from '../api/api.ts';
 import { describe } from '../api/api-error.ts';
 import { mayWrite } from '../state/session.ts';
-import { useList } from '../state/use-list.ts';
+import { useList } from '../state/use-loaded.ts';
 import { copy } from '../ui/copy.ts';
 import { DeleteDialog } from '../ui/delete-dialog.tsx';
-import { Dialog } from '../ui/dialog.tsx';
+import { Dialog, DialogEnd } from '../ui/dialog.tsx';
 import { Choice, TextField } from '../ui/field.tsx';
 import { moment } from '../ui/format.ts';
 import { Icon } from '../ui/icon.tsx';
+import { ListTable } from '../ui/list-table.tsx';
 import { Loading } from '../ui/loading.tsx';
+import { PageTitle } from '../ui/page-title.tsx';
+
+const COLUMNS = [
+  { title: 'Name' },
+  { title: 'May' },
+  { title: 'Made', kind: 'optional' },
+  { title: 'Ends' },
+] as const;
 
 /** Keys of one tenant or, without one, of operators. */
 export function KeysPage({ tenantId }: { readonly tenantId: string | null }) {
@@ -24,67 +33,44 @@ export function KeysPage({ tenantId }: { readonly tenantId: string | null }) {
   const writes = mayWrite();
   return (
     <>
-      <header class="title">
-        {tenantId === null ? null : (
-          <a class="button quiet icon" href="#/tenants" aria-label="To the tenants">
-            <Icon name="back" />
-          </a>
-        )}
-        <h1>{tenantId === null ? 'Operators’ keys' : `Keys of ${owner ?? '…'}`}</h1>
-        {writes ? (
-          <button type="button" class="primary" onClick={() => setMaking(true)}>
-            <Icon name="plus" /> New key
-          </button>
-        ) : null}
-      </header>
+      <PageTitle
+        title={tenantId === null ? 'Operators’ keys' : `Keys of ${owner ?? '…'}`}
+        back={tenantId === null ? undefined : { to: 'tenants', label: 'To the tenants' }}
+        action={{ icon: 'plus', text: 'New key', onClick: () => setMaking(true) }}
+      />
       {keys.items === undefined ? (
         <Loading error={keys.error} what="keys" />
       ) : (
-        <div class="table-scroll">
-          <table class="list">
-            <thead>
-              <tr>
-                <th>Name</th>
-                <th>May</th>
-                <th class="optional">Made</th>
-                <th>Ends</th>
-                <th>
-                  <span class="visually-hidden">Actions</span>
-                </th>
-              </tr>
-            </thead>
-            <tbody>
-              {keys.items.map((key) => (
-                <tr key={key.id} class={key.revokedAt === null ? '' : 'over'}>
-                  <td>
-                    <strong>{key.name}</strong>
-                  </td>
-                  <td data-label="may">{key.scopes.includes('write') ? 'do all' : 'look'}</td>
-                  <td class="optional nowrap">{moment(key.createdAt)}</td>
-                  <td data-label={key.revokedAt === null ? 'ends' : undefined} class="nowrap">
-                    {key.revokedAt === null
-                      ? key.expiresAt === null
-                        ? 'never'
-                        : moment(key.expiresAt)
-                      : 'revoked'}
-                  </td>
-                  <td class="do">
-                    {writes && key.revokedAt === null ? (
-                      <button
-                        type="button"
-                        class="quiet"
-                        aria-label={`Revoke ${key.name}`}
-                        onClick={() => setRevoking(key)}
-                      >
-                        Revoke
-                      </button>
-                    ) : null}
-                  </td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
+        <ListTable label="Keys" columns={COLUMNS}>
+          {keys.items.map((key) => (
+            <tr key={key.id} class={key.revokedAt === null ? '' : 'over'}>
+              <td>
+                <strong>{key.name}</strong>
+              </td>
+              <td data-label="may">{key.scopes.includes('write') ? 'do all' : 'look'}</td>
+              <td class="optional nowrap">{moment(key.createdAt)}</td>
+              <td data-label={key.revokedAt === null ? 'ends' : undefined} class="nowrap">
+                {key.revokedAt === null
+                  ? key.expiresAt === null
+                    ? 'never'
+                    : moment(key.expiresAt)
+                  : 'revoked'}
+              </td>
+              <td class="do">
+                {writes && key.revokedAt === null ? (
+                  <button
+                    type="button"
+                    class="quiet"
+                    aria-label={`Revoke ${key.name}`}
+                    onClick={() => setRevoking(key)}
+                  >
+                    Revoke
+                  </button>
+                ) : null}
+              </td>
+            </tr>
+          ))}
+        </ListTable>
       )}
       {making ? (
         <Make
@@ -176,17 +162,7 @@ function Make(props: {
           onInput={setUntil}
           note="Empty: until it is revoked."
         />
-        <p class="problem" role="alert">
-          {refusal}
-        </p>
-        <footer>
-          <button type="button" onClick={props.onClose}>
-            Cancel
-          </button>
-          <button type="submit" class="primary">
-            Make it
-          </button>
-        </footer>
+        <DialogEnd refusal={refusal} onCancel={props.onClose} submit="Make it" />
       </form>
     </Dialog>
   );

@@ -171,8 +171,8 @@ function Consoles({ vm }: { readonly vm: Vm }) {
           />
         ) : null}
         <small class="muted way-out">Ctrl + Shift + F6 leads out of a console</small>
-        <button type="button" class="quiet" onClick={full}>
-          <Icon name="expand" /> Full screen
+        <button type="button" class="quiet" aria-label="Full screen" onClick={full}>
+          <Icon name="expand" /> <span>Full screen</span>
         </button>
       </div>
       <div class="panels">

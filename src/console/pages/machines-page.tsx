@@ -8,6 +8,7 @@ import { matches } from '../state/vm-filter.ts';
 import { mebibytes } from '../ui/format.ts';
 import { Icon } from '../ui/icon.tsx';
 import { Loading } from '../ui/loading.tsx';
+import { PageTitle } from '../ui/page-title.tsx';
 import { StateBadge } from '../ui/state-badge.tsx';
 import { useVisibleRows } from '../ui/use-visible-rows.ts';
 
@@ -39,14 +40,9 @@ export function MachinesPage() {
   const all = machines.value;
   return (
     <>
-      <header class="title">
-        <h1>Machines</h1>
-        {mayWrite() ? (
-          <a class="button primary" href="#/new">
-            <Icon name="plus" /> New machine
-          </a>
-        ) : null}
-      </header>
+      <PageTitle title="Machines">
+        <NewMachine />
+      </PageTitle>
       <Filters />
       {all === null ? (
         <Loading error={loadError.value} what="machines" />
@@ -54,11 +50,7 @@ export function MachinesPage() {
         <div class="empty">
           <h2>No machines yet</h2>
           <p>One is made in a minute: it comes to a shell in your browser.</p>
-          {mayWrite() ? (
-            <a class="button primary" href="#/new">
-              <Icon name="plus" /> New machine
-            </a>
-          ) : null}
+          <NewMachine />
         </div>
       ) : (
         <Table shown={shown.value} />
@@ -161,6 +153,15 @@ function useRowFocus(body: { readonly current: HTMLElement | null }, shown: read
       setFocused(next.id);
     },
   };
+}
+
+function NewMachine() {
+  if (!mayWrite()) return null;
+  return (
+    <a class="button primary" href="#/new">
+      <Icon name="plus" /> New machine
+    </a>
+  );
 }
 
 function Head({ shown, picked }: { readonly shown: readonly Machine[]; readonly picked: number }) {

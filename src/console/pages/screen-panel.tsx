@@ -1,4 +1,5 @@
 import { useEffect, useRef, useState } from 'preact/hooks';
+import { CONSOLE_CLOSE } from '../../contracts/console.ts';
 import type { VmInput } from '../../contracts/screen.ts';
 import type { Vm } from '../../contracts/vms.ts';
 import { request, requestBlob, socketUrl } from '../api/api.ts';
@@ -10,7 +11,7 @@ import { Icon } from '../ui/icon.tsx';
 import type { RemoteScreen } from '../ui/remote-screen.ts';
 import { toast } from '../ui/toast.tsx';
 import { TypedPaste } from './typed-paste.tsx';
-import { hasProcess } from './vm-facts.ts';
+import { hasProcess, REFUSED } from './vm-facts.ts';
 
 const COMBINATIONS: readonly (readonly [text: string, keys: readonly string[]])[] = [
   ['Ctrl + Alt + Delete', ['ctrl', 'alt', 'delete']],
@@ -32,7 +33,7 @@ const CAN_CAPTURE = 'requestPointerLock' in Element.prototype;
 export function ScreenPanel({ vm }: { readonly vm: Vm }) {
   const place = useRef<HTMLDivElement>(null);
   const screen = useRef<RemoteScreen>(undefined);
-  const [state, setState] = useState<'connecting' | 'open' | 'lost'>('connecting');
+  const [state, setState] = useState<'connecting' | 'open' | 'lost' | 'refused'>('connecting');
   const [scaled, setScaled] = useState(true);
   const [pasting, setPasting] = useState(false);
   const [captured, setCaptured] = useState(false);
@@ -46,9 +47,9 @@ export function ScreenPanel({ vm }: { readonly vm: Vm }) {
     const backOff = new BackOff();
     let timer: ReturnType<typeof setTimeout>;
     let gone = false;
-    const again = () => {
+    const again = (code?: number) => {
       if (gone) return;
-      setState('lost');
+      setState(code === CONSOLE_CLOSE.unauthorized ? 'refused' : 'lost');
       timer = setTimeout(() => void connect(), backOff.next());
     };
     const connect = async () => {
@@ -112,7 +113,12 @@ export function ScreenPanel({ vm }: { readonly vm: Vm }) {
         <span class="link-state" role="status">
           {!runs
             ? 'not running'
-            : { connecting: 'connecting…', open: 'live', lost: 'cut off; connecting again…' }[state]}
+            : {
+                connecting: 'connecting…',
+                open: 'live',
+                lost: 'cut off; connecting again…',
+                refused: REFUSED,
+              }[state]}
         </span>
         <div class="tools" role="toolbar" aria-label="Of the screen">
           {writes ? (
@@ -179,13 +185,7 @@ export function ScreenPanel({ vm }: { readonly vm: Vm }) {
         {captured ? 'The mouse is the machine’s now. Esc takes it back.' : ''}
       </p>
       {pasting ? (
-        <TypedPaste
-          vmId={id}
-          onClose={() => {
-            setPasting(false);
-            screen.current?.focus();
-          }}
-        />
+        <TypedPaste vmId={id} onClose={() => setPasting(false)} focusAfter={() => screen.current?.focus()} />
       ) : null}
     </section>
   );

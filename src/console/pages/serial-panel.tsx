@@ -1,4 +1,5 @@
 import { useEffect, useRef, useState } from 'preact/hooks';
+import { CONSOLE_CLOSE } from '../../contracts/console.ts';
 import type { Vm } from '../../contracts/vms.ts';
 import { requestBlob, socketUrl } from '../api/api.ts';
 import { describe } from '../api/api-error.ts';
@@ -8,10 +9,14 @@ import { copy, download } from '../ui/copy.ts';
 import { Icon } from '../ui/icon.tsx';
 import { readsAloud, setReadsAloud } from '../ui/read-aloud.ts';
 import type { SerialTerminal } from '../ui/terminal.ts';
-import { hasProcess } from './vm-facts.ts';
+import { hasProcess, REFUSED } from './vm-facts.ts';
 
-/** Closes that are the end of what a console shows: CONSOLE_CLOSE of contracts/console.ts. */
-const ENDS = new Set([4001, 4002, 4004]);
+/** Closes that are the end of what a console shows. */
+const ENDS: ReadonlySet<number> = new Set([
+  CONSOLE_CLOSE.stopped,
+  CONSOLE_CLOSE.failed,
+  CONSOLE_CLOSE.deleted,
+]);
 const FONT = { least: 9, most: 24, first: 14 } as const;
 
 /** The serial console: what the machine says, and what is typed to it. */
@@ -243,6 +248,7 @@ function serialState(state: SocketState, runs: boolean): string {
     connecting: 'connecting…',
     open: 'live',
     lost: 'cut off; connecting again…',
+    refused: REFUSED,
     ended: 'the machine has ended',
   }[state];
 }

@@ -7,7 +7,7 @@ import { describe } from '../api/api-error.ts';
 import { LIMITS, nameProblem, numberProblem, parseLabels } from '../state/create-form.ts';
 import { take, tellFailureOf } from '../state/machines.ts';
 import { go } from '../state/router.ts';
-import { useList } from '../state/use-list.ts';
+import { useList } from '../state/use-loaded.ts';
 import { DeleteDialog } from '../ui/delete-dialog.tsx';
 import { CheckField, SelectField, TextField } from '../ui/field.tsx';
 import { Icon } from '../ui/icon.tsx';
@@ -64,7 +64,7 @@ export function SettingsCard({ vm }: { readonly vm: Vm }) {
     setBusy(false);
   };
   return (
-    <section class="card" aria-labelledby="settings-title">
+    <section class="card settings" aria-labelledby="settings-title">
       <h2 id="settings-title">Settings</h2>
       <form class="stack" onSubmit={save} noValidate>
         <TextField label="Name" value={form.name} problem={problems.name} onInput={(name) => set({ name })} />

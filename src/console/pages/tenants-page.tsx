@@ -4,13 +4,14 @@ import { request } from '../api/api.ts';
 import { describe } from '../api/api-error.ts';
 import { nameProblem, numberProblem } from '../state/create-form.ts';
 import { mayWrite } from '../state/session.ts';
-import { useList } from '../state/use-list.ts';
+import { useList } from '../state/use-loaded.ts';
 import { DeleteDialog } from '../ui/delete-dialog.tsx';
-import { Dialog } from '../ui/dialog.tsx';
+import { Dialog, DialogEnd } from '../ui/dialog.tsx';
 import { TextField } from '../ui/field.tsx';
 import { mebibytes } from '../ui/format.ts';
 import { Icon } from '../ui/icon.tsx';
 import { Loading } from '../ui/loading.tsx';
+import { PageTitle } from '../ui/page-title.tsx';
 import { Share } from '../ui/share.tsx';
 
 const QUOTAS = [
@@ -27,14 +28,10 @@ export function TenantsPage() {
   const writes = mayWrite();
   return (
     <>
-      <header class="title">
-        <h1>Tenants</h1>
-        {writes ? (
-          <button type="button" class="primary" onClick={() => setEditing('new')}>
-            <Icon name="plus" /> New tenant
-          </button>
-        ) : null}
-      </header>
+      <PageTitle
+        title="Tenants"
+        action={{ icon: 'plus', text: 'New tenant', onClick: () => setEditing('new') }}
+      />
       {tenants.items === undefined ? (
         <Loading error={tenants.error} what="tenants" />
       ) : (
@@ -156,17 +153,12 @@ function Edit(props: {
             />
           ))}
         </div>
-        <p class="problem" role="alert">
-          {refusal}
-        </p>
-        <footer>
-          <button type="button" onClick={props.onClose}>
-            Cancel
-          </button>
-          <button type="submit" class="primary" disabled={wrong}>
-            {tenant === undefined ? 'Make it' : 'Save'}
-          </button>
-        </footer>
+        <DialogEnd
+          refusal={refusal}
+          onCancel={props.onClose}
+          submit={tenant === undefined ? 'Make it' : 'Save'}
+          disabled={wrong}
+        />
       </form>
     </Dialog>
   );

@@ -3,11 +3,17 @@ import { LAYOUTS } from '../../lib/keyboard-layouts.ts';
 import { request } from '../api/api.ts';
 import { describe } from '../api/api-error.ts';
 import { firstPiece, keepLayout, lastLayout } from '../state/typing.ts';
-import { Dialog } from '../ui/dialog.tsx';
+import { Dialog, DialogEnd } from '../ui/dialog.tsx';
 import { SelectField } from '../ui/field.tsx';
 
 /** Types a text on a machine's keyboard. What could not be typed stays in its field. */
-export function TypedPaste({ vmId, onClose }: { readonly vmId: string; readonly onClose: () => void }) {
+export function TypedPaste(props: {
+  readonly vmId: string;
+  readonly onClose: () => void;
+  /** Puts the focus where one goes on. */
+  readonly focusAfter: () => void;
+}) {
+  const { vmId, onClose, focusAfter } = props;
   const [text, setText] = useState('');
   const [layout, setLayout] = useState(() => lastLayout(localStorage));
   const [refusal, setRefusal] = useState('');
@@ -39,7 +45,7 @@ export function TypedPaste({ vmId, onClose }: { readonly vmId: string; readonly 
     }
   };
   return (
-    <Dialog title="Type a text" onClose={onClose}>
+    <Dialog title="Type a text" onClose={onClose} focusAfter={focusAfter}>
       <form onSubmit={type} class="stack">
         <p class="muted">It is typed key by key, with the keys that the guest’s layout has for it.</p>
         <label class="field">
@@ -62,18 +68,14 @@ export function TypedPaste({ vmId, onClose }: { readonly vmId: string; readonly 
           disabled={typed !== null}
           options={LAYOUTS}
         />
-        <p class="problem" role="alert">
-          {refusal}
-        </p>
-        <footer>
+        <DialogEnd
+          refusal={refusal}
+          onCancel={onClose}
+          submit={typed === null ? 'Type' : 'Typing…'}
+          disabled={text === '' || typed !== null}
+        >
           {typed === null ? null : <progress max={typed.of} value={typed.done} aria-label="Typed" />}
-          <button type="button" onClick={onClose}>
-            Cancel
-          </button>
-          <button type="submit" class="primary" disabled={text === '' || typed !== null}>
-            {typed === null ? 'Type' : 'Typing…'}
-          </button>
-        </footer>
+        </DialogEnd>
       </form>
     </Dialog>
   );

@@ -4,7 +4,7 @@ import type { Operation } from '../../contracts/operations.ts';
 import type { VmState } from '../../contracts/states.ts';
 import type { Vm } from '../../contracts/vms.ts';
 import { listAll, socketUrl } from '../api/api.ts';
-import { ApiError } from '../api/api-error.ts';
+import { ApiError, sentence } from '../api/api-error.ts';
 import { LiveSocket } from '../api/live-socket.ts';
 import { toast } from '../ui/toast.tsx';
 import { FrameQueue, nextFrame } from './frame-queue.ts';
@@ -24,6 +24,8 @@ export interface Machine {
 export type LinkState = 'connecting' | 'live' | 'lost';
 
 const KEPT_EVENTS = 50;
+/** A break that is over sooner is not shown. Milliseconds. */
+const QUIET_MS = 1000;
 
 const byId = new Map<string, Machine>();
 const names = new Intl.Collator(undefined, { numeric: true, sensitivity: 'base' });
@@ -55,22 +57,43 @@ const queue = new FrameQueue<EventMessage>(applyAll, nextFrame);
 export function follow(): void {
   socket ??= new LiveSocket({
     url: () => socketUrl(lastSeq === 0n ? 'events' : `events?since=${lastSeq}`),
-    onState: (state) => {
+    onState: (state, reason) => {
       if (state === 'open') return;
       queue.hold();
-      if (state === 'lost') {
-        link.value = 'lost';
-        // A socket does not say why it was refused: this does, and leads to the door when the session is over.
-        restoreSession().catch(() => {});
-      } else if (link.value !== 'lost') link.value = 'connecting';
+      if (link.value !== 'lost') link.value = 'connecting';
+      if (state === 'refused') missed(`${sentence(reason)} Sign in again.`);
+      else if (state === 'lost') missed();
     },
     onOpen: () => void load(),
     onMessage: (data) => receive(data),
   });
 }
 
+let breakTimer: ReturnType<typeof setTimeout> | undefined;
+
+/**
+ * The events do not come any more. A socket that cannot be opened does not say why: asking for the session does, and
+ * leads to the door when that is over. Only a server that is away, or stays without events, is called lost.
+ */
+function missed(because?: string): void {
+  const current = socket;
+  const lose = () => {
+    if (socket === current && link.value === 'connecting') link.value = 'lost';
+  };
+  breakTimer ??= setTimeout(lose, QUIET_MS);
+  restoreSession(because).catch(lose);
+}
+
+function restored(): void {
+  clearTimeout(breakTimer);
+  breakTimer = undefined;
+  link.value = 'live';
+}
+
 /** Forgets everything. */
 export function unfollow(): void {
+  clearTimeout(breakTimer);
+  breakTimer = undefined;
   socket?.close();
   socket = undefined;
   lastSeq = 0n;
@@ -100,7 +123,7 @@ async function load(): Promise<void> {
       for (const vm of vms) put(afterEvent(byId.get(vm.id)?.vm.value, { vm }) ?? vm);
       arrange();
       loadError.value = undefined;
-      link.value = 'live';
+      restored();
     });
   } catch (error) {
     if (error instanceof ApiError && error.status === 401) return;

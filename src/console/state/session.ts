@@ -17,13 +17,17 @@ export const signedOutBecause = signal('');
 export const mayWrite = () => principal.value?.readOnly === false;
 export const isOperator = () => principal.value?.role === 'operator';
 
-/** Finds out who is signed in. @throws {Unreachable} */
-export async function restoreSession(): Promise<void> {
+/**
+ * Finds out who is signed in.
+ * @param because what is told at the door when it is nobody any more
+ * @throws {Unreachable}
+ */
+export async function restoreSession(because = OVER): Promise<void> {
   try {
     accept(await request<Session>('GET', 'session'));
   } catch (error) {
     if (!(error instanceof ApiError) || error.status !== 401) throw error;
-    if (principal.value) leave(OVER);
+    if (principal.value) leave(because);
     else principal.value = null;
   }
 }
@@ -41,7 +45,8 @@ export async function signOut(): Promise<void> {
 function accept({ principal: who, csrfToken }: Session): void {
   setSession(csrfToken, () => leave(OVER));
   signedOutBecause.value = '';
-  principal.value = who;
+  // The same one again changes nothing for what follows it.
+  if (JSON.stringify(who) !== JSON.stringify(principal.value)) principal.value = who;
 }
 
 function leave(why: string): void {

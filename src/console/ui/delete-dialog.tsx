@@ -1,7 +1,7 @@
 import { useState } from 'preact/hooks';
 import { request } from '../api/api.ts';
 import { describe } from '../api/api-error.ts';
-import { Dialog } from './dialog.tsx';
+import { Dialog, DialogEnd } from './dialog.tsx';
 import { TextField } from './field.tsx';
 import { toast } from './toast.tsx';
 
@@ -44,17 +44,14 @@ export function DeleteDialog<T = undefined>(props: DeleteDialogProps<T>) {
       <form onSubmit={remove} class="stack">
         <p>{warning}</p>
         <TextField label={`Type ${name} to go on`} value={typed} onInput={setTyped} autofocus mono />
-        <p class="problem" role="alert">
-          {problem}
-        </p>
-        <footer>
-          <button type="button" onClick={onClose}>
-            Keep it
-          </button>
-          <button type="submit" class="danger" disabled={typed !== name || busy}>
-            {verb} it
-          </button>
-        </footer>
+        <DialogEnd
+          refusal={problem}
+          cancel="Keep it"
+          onCancel={onClose}
+          submit={`${verb} it`}
+          danger
+          disabled={typed !== name || busy}
+        />
       </form>
     </Dialog>
   );

@@ -23,8 +23,10 @@ export function lasting(milliseconds: number): string {
   return hours < 48 ? `${hours} h ${minutes % 60} min` : `${Math.floor(hours / 24)} d ${hours % 24} h`;
 }
 
-const moments = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'medium' });
+const moments = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'short' });
+const days = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium' });
 const clocks = new Intl.DateTimeFormat(undefined, { timeStyle: 'medium' });
 
 export const moment = (iso: string | null): string => (iso === null ? '–' : moments.format(new Date(iso)));
+export const day = (iso: string): string => days.format(new Date(iso));
 export const clock = (iso: string): string => clocks.format(new Date(iso));

@@ -16,14 +16,21 @@ export interface RemoteScreenOptions {
   readonly viewOnly: boolean;
   readonly scaled: boolean;
   readonly onOpen: () => void;
-  readonly onClose: () => void;
+  /** @param code of the WebSocket's close (RFC 6455 § 7.4) */
+  readonly onClose: (code: number) => void;
   /** The mouse is the screen’s alone, or not any more. */
   readonly onPointerLock: (locked: boolean) => void;
 }
 
 /** Puts a machine's screen into an element: one connection, which does not come back by itself. */
 export function openScreen(element: HTMLElement, options: RemoteScreenOptions): RemoteScreen {
-  const rfb = new RelativeRfb(element, options.url, { shared: true });
+  const socket = new WebSocket(options.url);
+  let code = 0;
+  // noVNC does not tell it; it listens after this.
+  socket.addEventListener('close', (event) => {
+    code = event.code;
+  });
+  const rfb = new RelativeRfb(element, socket, { shared: true });
   rfb.background = 'transparent';
   rfb.viewOnly = options.viewOnly;
   rfb.showDotCursor = true;
@@ -40,7 +47,7 @@ export function openScreen(element: HTMLElement, options: RemoteScreenOptions): 
   rfb.addEventListener('connect', () => options.onOpen());
   rfb.addEventListener('disconnect', () => {
     pointer.dispose();
-    if (!closed) options.onClose();
+    if (!closed) options.onClose(code);
     closed = true;
   });
   return {

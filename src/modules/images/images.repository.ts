@@ -1,4 +1,4 @@
-import type { ImageKind } from '../../contracts/images.ts';
+import type { ImageKind, Image as ImageView } from '../../contracts/images.ts';
 import type { ImageStore } from '../../infra/image-store.ts';
 import { type Image, Prisma, type Transaction } from '../../infra/prisma.ts';
 import { Problem } from '../../lib/errors.ts';
@@ -94,31 +94,46 @@ export async function usersOf(tx: Transaction, scope: TenantScope, imageId: stri
   return vms.length > SHOWN_USERS ? [...shown, 'others'] : shown;
 }
 
-interface User {
+/** What of a scope has an image. */
+export type Usage = Pick<ImageView, 'users' | 'usedBy'>;
+
+export const UNUSED: Usage = { users: 0, usedBy: [] };
+
+interface UserRow {
+  readonly image: string;
   readonly id: string;
   readonly name: string;
+  readonly disks: bigint;
+  readonly users: bigint;
 }
 
-/** The virtual machines of a scope that have images, a few of each, in one query. */
+/** The virtual machines of a scope that have images: how many, and a few of each, in one query. */
 export async function usersOfAll(
   tx: Transaction,
   scope: TenantScope,
   imageIds: readonly string[],
-): Promise<(imageId: string) => User[]> {
+): Promise<(imageId: string) => Usage> {
   const owned = scope.tenantId === null ? Prisma.empty : Prisma.sql`AND v.tenant_id = ${scope.tenantId}`;
   const rows =
     imageIds.length === 0
       ? []
-      : await tx.$queryRaw<(User & { readonly image: string })[]>`
-          SELECT i.id AS image, u.id, u.name FROM images i, LATERAL (
-            SELECT v.id, v.name FROM vms v WHERE (i.id IN
-              (v.image_id, v.kernel_image_id, v.initrd_image_id, v.cdrom_image_id)
-              OR EXISTS (SELECT 1 FROM vm_disks d WHERE d.vm_id = v.id AND d.image_id = i.id)) ${owned}
+      : await tx.$queryRaw<UserRow[]>`
+          SELECT i.id AS image, u.* FROM images i, LATERAL (
+            SELECT v.id, v.name, d.count AS disks, count(*) OVER () AS users FROM vms v,
+              LATERAL (SELECT count(*) FROM vm_disks WHERE vm_id = v.id AND image_id = i.id) d
+            WHERE (i.id IN (v.image_id, v.kernel_image_id, v.initrd_image_id, v.cdrom_image_id) OR d.count > 0)
+              ${owned}
             ORDER BY v.id LIMIT ${SHOWN_USERS}
           ) u
           WHERE i.id IN (${Prisma.join([...imageIds])}) ORDER BY u.id`;
-  const users = Map.groupBy(rows, ({ image }) => image);
-  return (imageId) => (users.get(imageId) ?? []).map(({ id, name }) => ({ id, name }));
+  const found = Map.groupBy(rows, ({ image }) => image);
+  return (imageId) => {
+    const users = found.get(imageId) ?? [];
+    return {
+      users: Number(users[0]?.users ?? 0),
+      usedBy: users.map(({ id, name, disks }) => ({ id, name, disks: Number(disks) })),
+    };
+  };
 }
 
 /**

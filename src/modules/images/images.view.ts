@@ -1,9 +1,10 @@
 import type { Image as ImageView } from '../../contracts/images.ts';
 import type { Image } from '../../infra/prisma.ts';
 import { Problem } from '../../lib/errors.ts';
+import { UNUSED, type Usage } from './images.repository.ts';
 
 /** The row as clients see it. One that was just made is used by nobody. */
-export function toImage(row: Image, usedBy: ImageView['usedBy'] = []): ImageView {
+export function toImage(row: Image, { users, usedBy }: Usage = UNUSED): ImageView {
   return {
     id: row.id,
     name: row.name,
@@ -19,6 +20,7 @@ export function toImage(row: Image, usedBy: ImageView['usedBy'] = []): ImageView
     diskBytes: row.diskBytes === null ? null : Number(row.diskBytes),
     sha256: row.sha256,
     problem: row.problem,
+    users,
     usedBy,
     packages: row.packages,
     createdAt: row.createdAt.toISOString(),

@@ -1,14 +1,14 @@
 import Type from 'typebox';
 import { IdParams, Page, pageQuery, WaitTimeout } from '../../contracts/common.ts';
 import { Operation } from '../../contracts/operations.ts';
-import { type App, clientGone, decodeCursor, principalOf, problems, scopeOf } from '../http.ts';
-import type { Seats } from '../seats.ts';
+import { type App, decodeCursor, problems, scopeOf } from '../http.ts';
+import type { Waiting } from '../waiting.ts';
 import type { OperationsService } from './operations.service.ts';
 
 const params = IdParams('op');
 const tags = ['operations'];
 
-export function operationRoutes(app: App, service: OperationsService, seats: Seats): void {
+export function operationRoutes(app: App, service: OperationsService, waiting: Waiting): void {
   app.get(
     '/operations',
     {
@@ -46,15 +46,17 @@ export function operationRoutes(app: App, service: OperationsService, seats: Sea
       schema: {
         tags,
         summary: 'Waits until the operation has ended, well or not',
+        description: 'Answers 401 within two seconds when the key or session that asked ends meanwhile.',
         params,
         querystring: Type.Object({ timeout: WaitTimeout }, { additionalProperties: false }),
         response: { 200: Operation, ...problems(400, 401, 404, 408) },
       },
     },
     async (request, reply) => {
-      const leave = seats.take(principalOf(request).owner);
       const timeoutMs = (request.query.timeout ?? 60) * 1000;
-      return service.wait(scopeOf(request), request.params.id, timeoutMs, clientGone(reply)).finally(leave);
+      return waiting.run(request, reply, (ended) =>
+        service.wait(scopeOf(request), request.params.id, timeoutMs, ended),
+      );
     },
   );
 }

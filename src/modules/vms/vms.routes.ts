@@ -14,9 +14,9 @@ import {
   WaitVmQuery,
 } from '../../contracts/vms.ts';
 import { Problem } from '../../lib/errors.ts';
-import { type App, clientGone, principalOf, problems, refuseBody, scopeOf, sealOf } from '../http.ts';
-import type { Seats } from '../seats.ts';
+import { type App, principalOf, problems, refuseBody, scopeOf, sealOf } from '../http.ts';
 import type { TicketsService } from '../tickets/tickets.service.ts';
+import type { Waiting } from '../waiting.ts';
 import type { VmMetricsService } from './vm-metrics.service.ts';
 import { operationPath, type VmsService } from './vms.service.ts';
 import type { VmAction } from './vms.transitions.ts';
@@ -37,12 +37,12 @@ export interface VmRoutesDeps {
   readonly vms: VmsService;
   readonly metrics: VmMetricsService;
   readonly tickets: TicketsService;
-  readonly seats: Seats;
+  readonly waiting: Waiting;
 }
 
 export function vmRoutes(app: App, deps: VmRoutesDeps): void {
   collectionRoutes(app, deps.vms);
-  objectRoutes(app, deps.vms, deps.seats);
+  objectRoutes(app, deps.vms, deps.waiting);
   actionRoutes(app, deps.vms);
   cdromRoute(app, deps.vms);
   consoleRoutes(app, deps);
@@ -79,7 +79,7 @@ function collectionRoutes(app: App, vms: VmsService): void {
   );
 }
 
-function objectRoutes(app: App, vms: VmsService, seats: Seats): void {
+function objectRoutes(app: App, vms: VmsService, waiting: Waiting): void {
   app.get(
     '/vms/:id',
     { schema: { tags, summary: 'One VM', params, response: { 200: Vm, ...problems(401, 404) } } },
@@ -125,6 +125,7 @@ function objectRoutes(app: App, vms: VmsService, seats: Seats): void {
       schema: {
         tags,
         summary: 'Waits until the VM is in a state',
+        description: 'Answers 401 within two seconds when the key or session that asked ends meanwhile.',
         params,
         querystring: WaitVmQuery,
         response: { 200: Vm, ...problems(400, 401, 404, 408) },
@@ -132,10 +133,9 @@ function objectRoutes(app: App, vms: VmsService, seats: Seats): void {
     },
     async (request, reply) => {
       const { state, timeout = 60 } = request.query;
-      const leave = seats.take(principalOf(request).owner);
-      return vms
-        .wait(scopeOf(request), request.params.id, state, timeout * 1000, clientGone(reply))
-        .finally(leave);
+      return waiting.run(request, reply, (ended) =>
+        vms.wait(scopeOf(request), request.params.id, state, timeout * 1000, ended),
+      );
     },
   );
 }
