@@ -1,4 +1,6 @@
+import { NOT_QUICK } from '../interpret/runtime/x87-quick.ts';
 import { CS, S, SEG, segment } from '../layout.ts';
+import { I32, I64 } from '../wasm/opcodes.ts';
 import { i32, i64 } from '../wasm/value.ts';
 import type { Builder, Condition, Val } from './builder.ts';
 import { type Instruction, type InstructionOptions, instruction } from './rows.ts';
@@ -111,6 +113,7 @@ function storeRow(
       b.callFaulting('probeWrite', linear, i32(bytes)),
     );
     pointers(b);
+    if (target === 'x87_fst_m32' || target === 'x87_fst_m64') return storeFloat(b, linear, target, pops);
     b.if(b.call(target, ...(truncate === undefined ? [] : [i32(truncate)])), () => {
       const value = b.call('x87_result');
       if (bytes === 10) storeExtended(b, linear, value);
@@ -119,6 +122,26 @@ function storeRow(
     });
   };
   return row(name, encoding, body, truncate === 1 ? SSE3 : X87);
+}
+
+/** Doubles and singles: most of them need no more than rounding to nearest, with every exception masked. */
+function storeFloat(b: Builder, linear: Val, target: 'x87_fst_m32' | 'x87_fst_m64', pops: 0 | 1): void {
+  const form = target === 'x87_fst_m32' ? 'm32' : 'm64';
+  const value = b.local(I64, b.call(`x87_quick_${form}`));
+  const quick = b.let(value.ne(NOT_QUICK));
+  const ready = b.local(I32, i32(1));
+  b.unlikely(quick.eqz(), () => {
+    b.set(ready, b.call(target));
+    b.set(value, b.call('x87_result'));
+  });
+  b.if(ready, () => {
+    b.store(form === 'm32' ? 'i64.store32' : 'i64.store', linear, value);
+    b.if(
+      quick,
+      () => b.run(`x87_quickStored_${form}`, i32(pops)),
+      () => b.run('x87_stored', i32(pops)),
+    );
+  });
 }
 
 /** On one page the second write cannot fault when the first did not. */

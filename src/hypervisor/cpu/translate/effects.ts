@@ -388,6 +388,8 @@ class EffectsBuilder implements Builder {
 const RESULTS = new Map<string, ValType>([
   ['mulHighS', I64],
   ['x87_result', I64],
+  ['x87_quick_m32', I64],
+  ['x87_quick_m64', I64],
   ['sseCrc32c', I32],
   ['sseRcp', I32],
   ['sseRsqrt', I32],
