@@ -271,6 +271,9 @@ export class InterpreterBuilder implements Builder {
     return linear;
   }
 
+  further(linear: Val, bytes: number): Val {
+    return this.let(linear.add(bytes));
+  }
   bitString(index: number, delta: Val, bytes: number, access: 'r' | 'w'): Val {
     const f = this.#f;
     const moved = f.let(this.offset(index).add(delta));

@@ -77,7 +77,7 @@ function source(b: Builder, form: MemoryForm): Val[] {
       return [b.load('i64.load32_s', linear)];
     case 'm80': {
       const significand = b.load('i64.load', linear);
-      return [significand, b.load('i32.load16_u', b.let(linear.add(8)))];
+      return [significand, b.load('i32.load16_u', b.further(linear, 8))];
     }
     default:
       return [b.load('i64.load', linear)];
@@ -150,7 +150,7 @@ function storeExtended(b: Builder, linear: Val, significand: Val): void {
     linear.wrap().and(4095).leU(4086),
     () => {
       b.store('i64.store', linear, significand);
-      b.store('i32.store16', b.let(linear.add(8)), b.call('x87_resultHigh'));
+      b.store('i32.store16', b.further(linear, 8), b.call('x87_resultHigh'));
     },
     () => b.callFaulting('x87_write80', linear),
   );
@@ -216,16 +216,10 @@ function comparisons(): Instruction[] {
         const i = sti(b);
         pointers(b);
         const c = b.let(b.call('x87_fcomi', i, i32(quiet), i32(pops)));
-        b.if(c.geS(0), () => {
-          b.flagsAll({
-            cf: c.shrU(8).and(1),
-            pf: c.shrU(10).and(1),
-            zf: c.shrU(14).and(1),
-            af: i32(0),
-            sf: i32(0),
-            of: i32(0),
-          });
-        });
+        // C0, C2 and C3 stand as CF, PF and ZF do, eight bits on; an unmasked exception leaves the flags alone.
+        const rflags = b.local(I32, c.shrU(8).and(0x45));
+        b.unlikely(c.ltS(0), () => b.set(rflags, b.rflags()));
+        b.setArithmeticFlags(rflags);
       },
       CMOV,
     );

@@ -85,6 +85,7 @@ export class Addresses {
     if (operand && i.form !== FORM.register && operand.width !== 'none' && name !== 'lea')
       add(this.operand(i), operandBits(operand, i.opsize) / 8, operand.access !== 'r');
     const bytes = i.opsize / 8;
+    if (EXTENDED.has(name) && operand?.width === 'none') add(this.operand(i), 10, operand.access !== 'r');
     if (PUSHES.has(name)) add(this.stack(-bytes), bytes, true);
     else if (POPS.has(name)) add(this.stack(0), bytes, false);
     else if (name === 'leave') add(this.#moved(RBP, 0), bytes, false);
@@ -137,6 +138,8 @@ function numberOf(address: number | undefined): number | undefined {
 }
 
 const PUSHES = new Set(['push', 'push-immediate', 'call', 'call-indirect']);
+/** x87 instructions whose operand without a width has 80 bits. */
+const EXTENDED = new Set(['fld', 'fstp']);
 const POPS = new Set(['pop', 'ret']);
 
 /** The accesses that a block makes, by instruction, as far as they can be told beforehand. */

@@ -1,6 +1,7 @@
 import { FORM, type OperandSpec, operandBits } from '../decode/encoding.ts';
 import { AF, ARITHMETIC, CF, OF, PF, SF, ZF } from '../flags.ts';
 import { UNIT_BIT } from '../interpret/builder.ts';
+import { isQuick } from '../interpret/runtime/x87-quick.ts';
 import { accessBytes, loadFor, storeFor } from '../isa/accesses.ts';
 import type { Builder, Condition, FloatLanes, Size, Val } from '../isa/builder.ts';
 import { isSettled } from '../isa/sse-arith.ts';
@@ -27,6 +28,7 @@ import {
 } from './flags.ts';
 import type { RegionModule } from './module.ts';
 import type { FailedAccess } from './profile/site-counters.ts';
+import { RegionX87 } from './x87.ts';
 
 /** A form that cannot be translated where it stands. */
 export class Untranslatable extends Error {}
@@ -75,6 +77,7 @@ export class RegionBuilder implements Builder {
   #ahead: readonly (readonly Access[])[] = [];
   #index = 0;
   readonly #windows: boolean;
+  readonly #x87: RegionX87;
   /** What `settledMxcsr` gives, in regions that ask often. */
   readonly #settledLocal: Local | undefined;
   /** Registers that are mutable locals while an `if` is open. */
@@ -107,6 +110,7 @@ export class RegionBuilder implements Builder {
     this.#settledLocal = locals.settled;
     this.long = long;
     this.#windows = windows;
+    this.#x87 = new RegionX87(f, module);
     this.environment = new Environment(long);
   }
 
@@ -117,6 +121,7 @@ export class RegionBuilder implements Builder {
 
   /** Begins with a block's instructions. */
   beginBlock(instructions: readonly GuestInstruction[]): void {
+    this.environment.x87 = this.environment.x87?.copy();
     if (this.#windows) this.#ahead = lookAhead(this.environment.addresses, instructions);
   }
 
@@ -362,6 +367,7 @@ export class RegionBuilder implements Builder {
     const register = registerAt(offset);
     if (!register) {
       this.#f.store(name, offset, value);
+      if (offset === S.fpuTop || offset === S.fpuEmpty) this.#forgetX87();
       if (offset === S.mxcsr) {
         this.environment.numbers.forgetAll();
         this.lookAtMxcsr();
@@ -485,6 +491,12 @@ export class RegionBuilder implements Builder {
     const place = moved || !isOperand ? undefined : this.environment.addresses.operand(this.#i);
     if (place) this.#places.set(linear, place);
     return linear;
+  }
+  further(linear: Val, bytes: number): Val {
+    const further = this.#copy(linear.add(BigInt(bytes)));
+    const place = this.#places.get(linear);
+    if (place) this.#places.set(further, { ...place, offset: place.offset + bytes });
+    return further;
   }
   bitString(index: number, delta: Val, _bytes: number, _access: 'r' | 'w'): Val {
     const offset = this.#wrapped(this.offset(index).add(delta));
@@ -853,10 +865,31 @@ export class RegionBuilder implements Builder {
     throw new Untranslatable('a call to the outside');
   }
   call(name: string, ...args: Val[]): Val {
+    const done = this.#runX87(name, args);
+    if (done) return done;
     return this.let(this.#f.call(this.#module.runtime(name), ...args));
   }
   run(name: string, ...args: Val[]): void {
+    if (this.#runX87(name, args) !== false) return;
     this.#f.run(this.#module.runtime(name), ...args);
+  }
+  /** A runtime function of the x87 by what is known of its registers; false when it is to be called. */
+  #runX87(name: string, args: readonly Val[]): Local | undefined | false {
+    if (!name.startsWith('x87_')) return false;
+    const { environment } = this;
+    if (isQuick(name) && this.#depth === 0) environment.x87 ??= this.#x87.look();
+    const done = environment.x87 && this.#x87.emit(environment.x87, name, args);
+    if (environment.x87 === undefined || done === false) {
+      if (!READS_X87.has(name)) this.#forgetX87();
+      return false;
+    }
+    return done;
+  }
+  /** The x87 state has changed in a way that what is known of it does not tell. */
+  #forgetX87(): void {
+    if (!this.environment.x87) return;
+    if (this.#depth > 0) this.#x87.forget();
+    else this.environment.x87 = undefined;
   }
   expression(name: string, ...args: Val[]): Val {
     return this.#f.call(this.#module.runtime(name), ...args);
@@ -889,6 +922,9 @@ export class RegionBuilder implements Builder {
     this.#bail(name);
   }
 }
+
+/** Runtime functions of the x87 that leave its state alone. */
+const READS_X87: ReadonlySet<string> = new Set(['x87_result', 'x87_resultHigh', 'x87_statusWord']);
 
 /** Bytes in linear memory: `offset` from where `at` says. */
 interface HostPlace {

@@ -160,6 +160,9 @@ class EffectsBuilder implements Builder {
   linear(_index: number, _bytes: number, _access: 'r' | 'w' | 'rw'): Val {
     return this.#dummy(I64);
   }
+  further(_linear: Val, _bytes: number): Val {
+    return this.#dummy(I64);
+  }
   bitString(_index: number, _delta: Val, _bytes: number, _access: 'r' | 'w'): Val {
     return this.#dummy(I64);
   }

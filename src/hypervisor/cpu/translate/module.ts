@@ -1,5 +1,5 @@
 import { HANDLER, HANDLER_TABLE } from '../interpret/core-parts.ts';
-import { addQuick, isQuick } from '../interpret/runtime/x87-quick.ts';
+import { addDigits, addQuick, isQuick } from '../interpret/runtime/x87-quick.ts';
 import type { Size, Val } from '../isa/builder.ts';
 import { FETCH, RECORD, S } from '../layout.ts';
 import type { FunctionBuilder, FunctionRef, Global, Local } from '../wasm/function.ts';
@@ -66,10 +66,17 @@ export class RegionModule {
     if (!isQuick(name)) return ref;
     let quick = this.#quick.get(name);
     if (!quick) {
-      quick = addQuick(this.m, name, ref);
+      quick = addQuick(this.m, name, ref, () => this.digits());
       this.#quick.set(name, quick);
     }
     return quick;
+  }
+
+  #digits: FunctionRef | undefined;
+  /** What divides for x87 instructions. */
+  digits(): FunctionRef {
+    this.#digits ??= addDigits(this.m);
+    return this.#digits;
   }
 
   readonly #chains = new Map<boolean, FunctionRef>();

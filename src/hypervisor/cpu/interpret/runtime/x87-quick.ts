@@ -33,9 +33,9 @@ import {
  * calls them, where V8 can inline them.
  */
 
-/** The function that does it all: parameters and results are the quick one's. */
-type General = FunctionRef;
-type Emit = (f: FunctionBuilder, slow: Label) => void;
+/** The function that divides (see addDigits), which is there once it is asked for. */
+export type Digits = () => FunctionRef;
+type Emit = (f: FunctionBuilder, slow: Label, digits: Digits) => void;
 
 interface Quick {
   readonly params: readonly ValType[];
@@ -53,13 +53,19 @@ export const isQuick = (name: string): boolean => QUICK.has(name);
 
 /**
  * Defines a function that does the common case itself.
- * @param general does all cases
+ * @param general does all cases: parameters and results are the quick one's
+ * @param digits of `addDigits`
  */
-export function addQuick(m: ModuleBuilder, name: string, general: General | undefined): FunctionRef {
+export function addQuick(
+  m: ModuleBuilder,
+  name: string,
+  general: FunctionRef | undefined,
+  digits: Digits,
+): FunctionRef {
   const quick = QUICK.get(name);
   if (!quick) throw new RangeError(`${name} has no quick form`);
   return m.fn(name, quick.params, quick.results, (f) => {
-    f.block((slow) => quick.emit(f, slow));
+    f.block((slow) => quick.emit(f, slow, digits));
     if (!general) f.return(...quick.results.map(() => i64(NOT_QUICK)));
     else if (general.results.length > 0) f.return(f.call(general, ...f.params));
     else f.run(general, ...f.params);
@@ -71,7 +77,11 @@ export function addAllQuick(
   m: ModuleBuilder,
   general: Readonly<Record<string, FunctionRef>>,
 ): Record<string, FunctionRef> {
-  return Object.fromEntries([...QUICK.keys()].map((name) => [name, addQuick(m, name, general[name])]));
+  const divides = addDigits(m);
+  const digits = (): FunctionRef => divides;
+  return Object.fromEntries(
+    [...QUICK.keys()].map((name) => [name, addQuick(m, name, general[name], digits)]),
+  );
 }
 
 function define(name: string, params: readonly ValType[], emit: Emit, results: readonly ValType[] = []): void {
@@ -81,26 +91,31 @@ function define(name: string, params: readonly ValType[], emit: Emit, results: r
 // What the common case is
 
 /** RC, PC and the masks: to nearest, to 64 bits, everything masked. */
-const CONTROL = 0xf3f,
+export const CONTROL = 0xf3f,
   COMMON = 0x33f;
 /** The same without PC, which stores do not ask. */
 const CONTROL_STORE = 0xc3f,
   COMMON_STORE = 0x3f;
 
-const refuse = (f: FunctionBuilder, slow: Label, condition: Value): void =>
+export const refuse = (f: FunctionBuilder, slow: Label, condition: Value): void =>
   f.unlikely(condition, () => f.br(slow));
 const rounds = (f: FunctionBuilder, slow: Label): void =>
   refuse(f, slow, field(f, S.fpuControl).and(CONTROL).ne(COMMON));
 
-interface Operand {
+/** A number; where it is known to be a normal one, its biased exponent without the sign. */
+export interface Operand {
   readonly m: Local;
   readonly e: Local;
+  exponent?: Local | undefined;
 }
 const register = (f: FunctionBuilder, at: Value): Operand => ({ m: loadM(f, at), e: loadE(f, at) });
 /** Refuses what is not a normal number; the biased exponent. */
-function normal(f: FunctionBuilder, slow: Label, { m, e }: Operand): Local {
+function normal(f: FunctionBuilder, slow: Label, operand: Operand): Local {
+  const { m, e } = operand;
+  if (operand.exponent) return operand.exponent;
   const exponent = f.let(exponentOf(e));
   refuse(f, slow, m.geS(0).or(exponent.sub(1).geU(0x7ffe)));
+  operand.exponent = exponent;
   return exponent;
 }
 
@@ -115,47 +130,47 @@ const report = (f: FunctionBuilder, flags: Value | 0): void => {
   setField(f, S.fpuStatus, flags === 0 ? status : status.or(flags));
 };
 
-/** The exponent of a result is biased, without its sign. */
-interface Result {
+/** What comes of an operation before it is rounded: the exponent is biased, without its sign. */
+interface Exact {
   readonly sign: Value;
   readonly exponent: Local;
   readonly high: Local;
   readonly low: Local;
 }
+/** A normal number, and C1 and PE as they are due. */
+export interface Rounded extends Operand {
+  readonly exponent: Local;
+  readonly flags: Local;
+}
 
-/** Rounds to nearest and to 64 bits what is in range, into a register. */
-function deliver(
-  f: FunctionBuilder,
-  slow: Label,
-  to: Value,
-  { sign, exponent, high, low }: Result,
-): void {
-  const up = f.let(
-    low
-      .shrU(63)
-      .wrap()
-      .and(low.shl(1).or(high.and(1)).ne(0)),
-  );
+/** Rounds to nearest and to 64 bits what is in range. */
+function round(f: FunctionBuilder, slow: Label, { sign, exponent, high, low }: Exact): Rounded {
+  // Above a half, or a half and odd.
+  const up = f.let(low.gtU(i64(INTEGER_BIT).sub(high.and(1))));
   // A carry out of the significand is left to the other function, as is what is out of range.
   const m = f.let(high.add(up.extendU()));
   refuse(f, slow, exponent.sub(1).geU(0x7ffd).or(m.geS(0)));
-  storeRegister(f, to, m, sign.shl(15).or(exponent));
-  report(f, select(low.eqz(), i32(0), up.shl(9).or(PE)));
+  return {
+    m,
+    e: f.let(sign.shl(15).or(exponent)),
+    exponent,
+    flags: f.let(select(low.eqz(), i32(0), up.shl(9).or(PE))),
+  };
 }
 
 // Arithmetic
 
 /** a + b, or a - b. */
-function sum(f: FunctionBuilder, slow: Label, to: Value, a: Operand, b: Operand, minus: boolean): void {
+function sum(f: FunctionBuilder, slow: Label, a: Operand, b: Operand, minus: boolean): Rounded {
   const ax = normal(f, slow, a);
   const bx = normal(f, slow, b);
   const as = f.let(signOf(a.e));
   const bs = f.let(minus ? signOf(b.e).xor(1) : signOf(b.e));
-  const swapped = f.let(ax.ltS(bx).or(ax.eq(bx).and(a.m.ltU(b.m))));
+  const swapped = f.let(ax.ltS(bx));
   const exponent = f.local(I32, select(swapped, bx, ax));
   const larger = f.let(select(swapped, b.m, a.m));
   const smaller = f.let(select(swapped, a.m, b.m));
-  const sign = f.let(select(swapped, bs, as));
+  const sign = f.local(I32, as);
   const distance = f.let(exponent.sub(select(swapped, ax, bx)));
   refuse(f, slow, distance.gtU(63));
   const n = f.let(distance.extendU());
@@ -173,8 +188,14 @@ function sum(f: FunctionBuilder, slow: Label, to: Value, a: Operand, b: Operand,
       });
     },
     () => {
+      f.set(sign, select(swapped, bs, as));
       f.set(high, larger.sub(shifted).sub(low.ne(0).extendU()));
       f.set(low, low.neg());
+      // With the same exponent it is not known which is the larger one.
+      f.if(distance.eqz().and(larger.ltU(shifted)), () => {
+        f.set(high, high.neg());
+        f.set(sign, bs);
+      });
       refuse(f, slow, high.eqz());
       const up = f.let(high.clz());
       f.set(high, high.shl(up).or(low.shrU(1).shrU(i64(63).sub(up))));
@@ -182,12 +203,12 @@ function sum(f: FunctionBuilder, slow: Label, to: Value, a: Operand, b: Operand,
       f.set(exponent, exponent.sub(up.wrap()));
     },
   );
-  deliver(f, slow, to, { sign, exponent, high, low });
+  return round(f, slow, { sign, exponent, high, low });
 }
 
 const HALF = 0xffff_ffffn;
 
-function product(f: FunctionBuilder, slow: Label, to: Value, a: Operand, b: Operand): void {
+function product(f: FunctionBuilder, slow: Label, a: Operand, b: Operand): Rounded {
   const ax = normal(f, slow, a);
   const bx = normal(f, slow, b);
   const a0 = f.let(a.m.and(HALF));
@@ -209,7 +230,7 @@ function product(f: FunctionBuilder, slow: Label, to: Value, a: Operand, b: Oper
       .sub(BIAS - 1)
       .sub(shift.wrap()),
   );
-  deliver(f, slow, to, { sign: signOf(a.e.xor(b.e)), exponent, high, low });
+  return round(f, slow, { sign: signOf(a.e.xor(b.e)), exponent, high, low });
 }
 
 /** One digit of base 2^32 of a quotient and the rest (Knuth vol. 2, 4.3.1, algorithm D); `d` has its highest bit set. */
@@ -233,23 +254,33 @@ function digit(f: FunctionBuilder, n: Local, next: Value, d: Local): { q: Local;
   return { q, rest: f.let(n.shl(32).or(next).sub(q.mul(d))) };
 }
 
+/**
+ * (dividend, next 32 bits, divisor) → the quotient's 64 bits; the dividend is less than the divisor, which has its highest
+ * bit set.
+ */
+export function addDigits(m: ModuleBuilder): FunctionRef {
+  return m.fn('x87_digits', [I64, I64, I64], [I64], (f) => {
+    const [dividend, next, divisor] = f.params as [Local, Local, Local];
+    const first = digit(f, dividend, next, divisor);
+    const second = digit(f, first.rest, i64(0), divisor);
+    f.return(first.q.shl(32).or(second.q));
+  });
+}
+
 /** a / b. */
-function quotient(f: FunctionBuilder, slow: Label, to: Value, a: Operand, b: Operand): void {
+function quotient(f: FunctionBuilder, slow: Label, a: Operand, b: Operand, digits: Digits): Rounded {
   const ax = normal(f, slow, a);
   const bx = normal(f, slow, b);
   const halved = f.let(a.m.geU(b.m).extendU());
-  const dividend = f.let(a.m.shrU(halved));
-  const below = a.m.and(halved).shl(31);
+  const next = f.let(a.m.and(halved).shl(31));
   const exponent = f.let(
     ax
       .sub(bx)
       .add(BIAS - 1)
       .add(halved.wrap()),
   );
-  const first = digit(f, dividend, below, b.m);
-  const second = digit(f, first.rest, i64(0), b.m);
-  const high = f.let(first.q.shl(32).or(second.q));
-  const { rest } = second;
+  const high = f.let(f.call(digits(), a.m.shrU(halved), next, b.m));
+  const rest = f.let(next.shl(32).sub(high.mul(b.m)));
   // Where the rest stands against half the divisor is all that rounding asks of it.
   const other = f.let(b.m.sub(rest));
   const half = select(
@@ -258,17 +289,18 @@ function quotient(f: FunctionBuilder, slow: Label, to: Value, a: Operand, b: Ope
     select(rest.eq(other), i64(INTEGER_BIT), i64(1)),
   );
   const low = f.let(select(rest.eqz(), i64(0), half));
-  deliver(f, slow, to, { sign: signOf(a.e.xor(b.e)), exponent, high, low });
+  return round(f, slow, { sign: signOf(a.e.xor(b.e)), exponent, high, low });
 }
 
-type Apply = (f: FunctionBuilder, slow: Label, to: Value, a: Operand, b: Operand) => void;
-const ARITHMETIC: Readonly<Record<string, Apply>> = {
-  add: (f, slow, to, a, b) => sum(f, slow, to, a, b, false),
-  sub: (f, slow, to, a, b) => sum(f, slow, to, a, b, true),
-  subr: (f, slow, to, a, b) => sum(f, slow, to, b, a, true),
+type Apply = (f: FunctionBuilder, slow: Label, a: Operand, b: Operand, digits: Digits) => Rounded;
+/** ST(d) op= ST(s), by the runtime functions' names. */
+export const ARITHMETIC: Readonly<Record<string, Apply>> = {
+  add: (f, slow, a, b) => sum(f, slow, a, b, false),
+  sub: (f, slow, a, b) => sum(f, slow, a, b, true),
+  subr: (f, slow, a, b) => sum(f, slow, b, a, true),
   mul: product,
   div: quotient,
-  divr: (f, slow, to, a, b) => quotient(f, slow, to, b, a),
+  divr: (f, slow, a, b, digits) => quotient(f, slow, b, a, digits),
 };
 
 // Memory operands
@@ -277,29 +309,20 @@ const ARITHMETIC: Readonly<Record<string, Apply>> = {
 function double(f: FunctionBuilder, slow: Label, bits: Local): Operand {
   const exponent = f.let(bits.shrU(52).wrap().and(0x7ff));
   refuse(f, slow, exponent.sub(1).geU(0x7fe));
-  return {
-    m: f.let(bits.shl(11).or(INTEGER_BIT)),
-    e: f.let(
-      bits
-        .shrU(63)
-        .wrap()
-        .shl(15)
-        .or(exponent.add(BIAS - 1023)),
-    ),
-  };
+  const biased = f.let(exponent.add(BIAS - 1023));
+  const sign = bits.shrU(63).wrap().shl(15);
+  return { m: f.let(bits.shl(11).or(INTEGER_BIT)), e: f.let(sign.or(biased)), exponent: biased };
 }
 /** A normal single. */
 function single(f: FunctionBuilder, slow: Label, bits: Local): Operand {
   const exponent = f.let(bits.shrU(23).and(0xff));
   refuse(f, slow, exponent.sub(1).geU(0xfe));
+  const biased = f.let(exponent.add(BIAS - 127));
+  const sign = bits.shrU(31).shl(15);
   return {
     m: f.let(bits.extendU().shl(40).or(INTEGER_BIT)),
-    e: f.let(
-      bits
-        .shrU(31)
-        .shl(15)
-        .or(exponent.add(BIAS - 127)),
-    ),
+    e: f.let(sign.or(biased)),
+    exponent: biased,
   };
 }
 /** Any integer but zero. */
@@ -307,42 +330,39 @@ function integer(f: FunctionBuilder, slow: Label, value: Local): Operand {
   refuse(f, slow, value.eqz());
   const magnitude = f.let(select(value.ltS(0), value.neg(), value));
   const n = f.let(magnitude.clz());
-  return {
-    m: f.let(magnitude.shl(n)),
-    e: f.let(
-      value
-        .shrU(63)
-        .wrap()
-        .shl(15)
-        .or(i32(BIAS + 63).sub(n.wrap())),
-    ),
-  };
+  const exponent = f.let(i32(BIAS + 63).sub(n.wrap()));
+  const sign = value.shrU(63).wrap().shl(15);
+  return { m: f.let(magnitude.shl(n)), e: f.let(sign.or(exponent)), exponent };
 }
-const FORMS = [
+export const FORMS = [
   ['m32', I32, single],
   ['m64', I64, double],
   ['int', I64, integer],
 ] as const;
 
+const write = (f: FunctionBuilder, at: Value, { m, e, flags }: Rounded): void => {
+  storeRegister(f, at, m, e);
+  report(f, flags);
+};
 for (const [name, apply] of Object.entries(ARITHMETIC)) {
-  define(`x87_${name}`, [I32, I32, I32], (f, slow) => {
+  define(`x87_${name}`, [I32, I32, I32], (f, slow, digits) => {
     const [d, s, pops] = f.params as [Local, Local, Local];
     rounds(f, slow);
     const st0 = top(f);
     const to = f.let(st0.add(d).and(7));
     const from = f.let(st0.add(s).and(7));
     refuse(f, slow, isEmpty(f, to).or(isEmpty(f, from)));
-    apply(f, slow, to, register(f, to), register(f, from));
+    write(f, to, apply(f, slow, register(f, to), register(f, from), digits));
     f.if(pops, () => pop(f, st0));
     f.return();
   });
   for (const [form, type, widen] of FORMS)
-    define(`x87_${name}_${form}`, [type], (f, slow) => {
+    define(`x87_${name}_${form}`, [type], (f, slow, digits) => {
       rounds(f, slow);
       const st0 = top(f);
       refuse(f, slow, isEmpty(f, st0));
       const operand = widen(f, slow, f.params[0] as Local);
-      apply(f, slow, st0, register(f, st0), operand);
+      write(f, st0, apply(f, slow, register(f, st0), operand, digits));
       f.return();
     });
 }
@@ -420,56 +440,74 @@ for (const [name, change] of [
 
 // Stores to memory: what is stored, and behind it flags and pop
 
-for (const { bits, fraction, bias } of [
-  { bits: 32, fraction: 23, bias: 127 },
-  { bits: 64, fraction: 52, bias: 1023 },
-]) {
+interface Format {
+  readonly bits: 32 | 64;
+  /** Of the fraction. */
+  readonly fraction: number;
+  readonly bias: number;
+}
+/** By the names of the memory forms. */
+export const FORMATS: Readonly<Record<'m32' | 'm64', Format>> = {
+  m32: { bits: 32, fraction: 23, bias: 127 },
+  m64: { bits: 64, fraction: 52, bias: 1023 },
+};
+
+/** What does not fit into the format, and whether it is rounded up. */
+function rest({ fraction }: Format, m: Value): { rest: Value; up: Value } {
   const below = 63 - fraction;
-  const rounding = (m: Value): { rest: Value; up: Value } => {
-    const rest = m.shl(64 - below);
-    const odd = m.shrU(below).and(1);
-    return {
-      rest,
-      up: rest
-        .shrU(63)
-        .wrap()
-        .and(rest.shl(1).or(odd).ne(0)),
-    };
-  };
+  const fallsOut = m.shl(64 - below);
+  const odd = m.shrU(below).and(1);
+  return { rest: fallsOut, up: fallsOut.gtU(i64(INTEGER_BIT).sub(odd)) };
+}
+/** The bits of zero or a normal number that is a normal one in the format too, rounded to nearest; `give` ends it. */
+export function narrowed(
+  f: FunctionBuilder,
+  slow: Label,
+  format: Format,
+  operand: Operand,
+  give: (bits: Value) => void,
+): void {
+  const { bits, fraction, bias } = format;
+  const { m, e } = operand;
+  const sign = f.let(signOf(e).extendU().shl(bits - 1));
+  if (!operand.exponent) f.if(isZero(m, e), () => give(sign));
+  const exponent = f.let((operand.exponent ?? exponentOf(e)).sub(BIAS - bias));
+  const odd = exponent.sub(1).geU(2 * bias);
+  refuse(f, slow, operand.exponent ? odd : m.geS(0).or(odd));
+  const narrow = f.let(
+    exponent
+      .extendU()
+      .shl(fraction)
+      .add(m.and(~INTEGER_BIT).shrU(63 - fraction))
+      .add(rest(format, m).up.extendU()),
+  );
+  // Rounded up to infinity.
+  refuse(f, slow, narrow.geU(BigInt(2 * bias + 1) << BigInt(fraction)));
+  give(narrow.or(sign));
+}
+/** C1 and PE behind such a store. */
+export function storedFlags(format: Format, m: Value): Value {
+  const { rest: fallsOut, up } = rest(format, m);
+  return select(fallsOut.eqz(), i32(0), up.shl(9).or(PE));
+}
+
+for (const [form, format] of Object.entries(FORMATS)) {
   // () → the bits of ST(0) as a double or single, or NOT_QUICK.
   define(
-    `x87_quick_m${bits}`,
+    `x87_quick_${form}`,
     [],
     (f, slow) => {
       refuse(f, slow, field(f, S.fpuControl).and(CONTROL_STORE).ne(COMMON_STORE));
       const st0 = top(f);
-      const value = register(f, st0);
-      const { m, e } = value;
       refuse(f, slow, isEmpty(f, st0));
-      const sign = f.let(signOf(e).extendU().shl(bits - 1));
-      f.if(isZero(m, e), () => f.return(sign));
-      const exponent = f.let(exponentOf(e).sub(BIAS - bias));
-      refuse(f, slow, m.geS(0).or(exponent.sub(1).geU(2 * bias)));
-      const up = rounding(m).up.extendU();
-      const narrow = f.let(
-        exponent
-          .extendU()
-          .shl(fraction)
-          .add(m.and(~INTEGER_BIT).shrU(below))
-          .add(up),
-      );
-      // Rounded up to infinity.
-      refuse(f, slow, narrow.geU(BigInt(2 * bias + 1) << BigInt(fraction)));
-      f.return(narrow.or(sign));
+      narrowed(f, slow, format, register(f, st0), (bits) => f.return(bits));
     },
     [I64],
   );
   // (pops): behind a store that was quick.
-  define(`x87_quickStored_m${bits}`, [I32], (f) => {
+  define(`x87_quickStored_${form}`, [I32], (f) => {
     const st0 = top(f);
-    const m = loadM(f, st0);
-    const { rest, up } = rounding(m);
-    report(f, select(rest.eqz(), i32(0), up.shl(9).or(PE)));
+    report(f, storedFlags(format, loadM(f, st0)));
     f.if(f.params[0] as Local, () => pop(f, st0));
     f.return();
   });
@@ -478,7 +516,7 @@ for (const { bits, fraction, bias } of [
 // Comparisons
 
 /** C3 C2 C0 in place of two numbers that are normal or zero. */
-function compared(f: FunctionBuilder, slow: Label, a: Operand, b: Operand): Local {
+export function compared(f: FunctionBuilder, slow: Label, a: Operand, b: Operand): Local {
   const ax = f.let(exponentOf(a.e));
   const bx = f.let(exponentOf(b.e));
   const odd = ({ m }: Operand, exponent: Local): Value =>
