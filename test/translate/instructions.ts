@@ -288,8 +288,23 @@ export class InstructionPicker {
       const d = rng.below(0x800) - 0x400;
       return [0x83 | (digit << 3), d & 0xff, (d >> 8) & 0xff, (d >> 16) & 0xff, (d >> 24) & 0xff];
     };
-    const kind = rng.below(12);
+    const kind = rng.below(14);
     const st = rng.below(3);
+    if (kind >= 12)
+      return rng.pick([
+        [0xd9, 0xc8 | st], // fxch
+        [0xdd, 0xd0 | st], // fst st
+        [0xdb, 0xf0 | st], // fcomi
+        [0xd8, 0xd0 | st], // fcom
+        [0xdc, 0xc0 | (rng.pick([0, 1, 4, 5, 6, 7]) << 3) | st], // ST(i) op= ST(0)
+        [0xd8, ...at(2)], // fcom m32
+        [0xdc, ...at(2)], // fcom m64
+        [0xdd, ...at(2)], // fst m64
+        [0xd9, ...at(2)], // fst m32
+        [0xdb, ...at(0), 0xd9, 0xc9, 0xdd, 0xd8], // fild; fxch; fstp st
+        [0xd9, 0xe8, 0xde, 0xc1 | (rng.below(2) << 3)], // fld1; faddp or fmulp
+        [0xdb, ...at(0), 0xde, rng.pick([0xc1, 0xc9, 0xe1, 0xe9, 0xf1, 0xf9])], // fild; an operation that pops
+      ]);
     if (kind <= 2) return [rng.pick([0xd8, 0xdc, 0xda, 0xde]), ...at(rng.pick([0, 1, 4, 5, 6, 7]))];
     if (kind <= 4) return [0xd8, 0xc0 | (rng.pick([0, 1, 4, 5, 6, 7]) << 3) | st];
     if (kind === 5)
