@@ -1006,9 +1006,8 @@ class Generator {
     for (let n = this.#rng.below(4); n >= 0; n--) this.#a.emit(...this.#pick.vector(scalar, scope.reserved));
   }
   #x87s(): void {
-    // Now and then many in a row, over which a region keeps what it knows of the register stack.
-    const most = this.#rng.chance(0.3) ? 24 : 3;
-    for (let n = this.#rng.below(most); n >= 0; n--) this.#a.emit(...this.#pick.x87());
+    if (this.#rng.chance(0.5)) this.#a.emit(...this.#pick.x87Numbers());
+    for (let n = this.#rng.below(3); n >= 0; n--) this.#a.emit(...this.#pick.x87());
     // Comparisons leave flags that the next chunk defines anew.
     if (this.#rng.chance(0.2) && !this.#native) this.#a.emit(0xdf, 0xe0); // fnstsw ax
   }

@@ -123,8 +123,7 @@ function commonCase(
     return (slow) => stack.push(slow, widen(f, slow, f.let(args[0] as Value)));
   if ((operation === 'quick' || operation === 'quickStored') && (form === 'm32' || form === 'm64')) {
     const format = FORMATS[form];
-    if (operation === 'quick')
-      return (slow, give) => narrowed(f, slow, format, stack.value(slow, 0), give);
+    if (operation === 'quick') return (slow, give) => narrowed(f, slow, format, stack.value(slow, 0), give);
     return (slow) => {
       stack.report(storedFlags(format, stack.value(slow, 0).m));
       if (number(0) > 0) stack.pop();

@@ -84,7 +84,12 @@ export function addAllQuick(
   );
 }
 
-function define(name: string, params: readonly ValType[], emit: Emit, results: readonly ValType[] = []): void {
+function define(
+  name: string,
+  params: readonly ValType[],
+  emit: Emit,
+  results: readonly ValType[] = [],
+): void {
   QUICK.set(name, { params, results, emit });
 }
 
@@ -469,7 +474,11 @@ export function narrowed(
 ): void {
   const { bits, fraction, bias } = format;
   const { m, e } = operand;
-  const sign = f.let(signOf(e).extendU().shl(bits - 1));
+  const sign = f.let(
+    signOf(e)
+      .extendU()
+      .shl(bits - 1),
+  );
   if (!operand.exponent) f.if(isZero(m, e), () => give(sign));
   const exponent = f.let((operand.exponent ?? exponentOf(e)).sub(BIAS - bias));
   const odd = exponent.sub(1).geU(2 * bias);
