@@ -628,6 +628,9 @@ export class InterpreterBuilder implements Builder {
     this.#f.if(condition, then, otherwise);
     this.#depth -= 1;
   }
+  leaveIf(condition: Val, then: () => void, otherwise: () => void): void {
+    this.if(condition, then, otherwise);
+  }
   unlikely(condition: Val, then: (label: Label) => void): void {
     this.if(condition, (label) => {
       this.#f.rare();

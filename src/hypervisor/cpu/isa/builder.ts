@@ -135,6 +135,8 @@ export interface Builder {
   if(condition: Val, then: (label: Label) => void, otherwise?: (label: Label) => void): void;
   /** An `if` whose condition is rarely true. */
   unlikely(condition: Val, then: (label: Label) => void): void;
+  /** An `if` whose condition is rarely true, with nothing done yet: translated code leaves then, and the interpreter does it. */
+  leaveIf(condition: Val, then: () => void, otherwise: () => void): void;
   loop(body: (label: Label) => void): void;
   block(body: (label: Label) => void): void;
   br(label: Label): void;

@@ -113,10 +113,11 @@ function storeRow(
       b.callFaulting('probeWrite', linear, i32(bytes)),
     );
     pointers(b);
+    if (target === 'x87_fstp_m80') return storeExtended(b, linear);
     if (target === 'x87_fst_m32' || target === 'x87_fst_m64') return storeFloat(b, linear, target, pops);
     b.if(b.call(target, ...(truncate === undefined ? [] : [i32(truncate)])), () => {
       const value = b.call('x87_result');
-      if (bytes === 10) storeExtended(b, linear, value);
+      if (bytes === 10) writeExtended(b, linear, value);
       else b.store(bytes === 2 ? 'i64.store16' : bytes === 4 ? 'i64.store32' : 'i64.store', linear, value);
       b.run('x87_stored', i32(pops));
     });
@@ -145,9 +146,30 @@ function storeFloat(b: Builder, linear: Val, target: 'x87_fst_m32' | 'x87_fst_m6
 }
 
 /** On one page the second write cannot fault when the first did not. */
-function storeExtended(b: Builder, linear: Val, significand: Val): void {
+const onOnePage = (linear: Val): Val => linear.wrap().and(4095).leU(4086);
+
+/** A number as it is: nothing is rounded, so that it can only go wrong where it comes from and where it goes. */
+function storeExtended(b: Builder, linear: Val): void {
+  const odd = b.call('x87_holds').and(onOnePage(linear)).eqz();
+  b.leaveIf(
+    odd,
+    () => {
+      b.if(b.call('x87_fstp_m80'), () => {
+        writeExtended(b, linear, b.call('x87_result'));
+        b.run('x87_stored', i32(1));
+      });
+    },
+    () => {
+      b.store('i64.store', linear, b.call('x87_significand'));
+      b.store('i32.store16', b.further(linear, 8), b.call('x87_exponent'));
+      b.run('x87_quickStored_m80', i32(1));
+    },
+  );
+}
+
+function writeExtended(b: Builder, linear: Val, significand: Val): void {
   b.if(
-    linear.wrap().and(4095).leU(4086),
+    onOnePage(linear),
     () => {
       b.store('i64.store', linear, significand);
       b.store('i32.store16', b.further(linear, 8), b.call('x87_resultHigh'));

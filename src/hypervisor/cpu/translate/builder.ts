@@ -773,6 +773,11 @@ export class RegionBuilder implements Builder {
     });
   }
 
+  leaveIf(condition: Val, _then: () => void, otherwise: () => void): void {
+    this.if(condition, () => this.#bail('what the interpreter does'));
+    otherwise();
+  }
+
   #join(before: Environment, arms: readonly Environment[]): Environment {
     const alive = arms.filter((arm) => !arm.ended);
     const joined = new Environment(this.long, before);

@@ -308,6 +308,9 @@ class EffectsBuilder implements Builder {
   unlikely(condition: Val, then: (label: Label) => void): void {
     this.if(condition, then);
   }
+  leaveIf(_condition: Val, _then: () => void, otherwise: () => void): void {
+    otherwise();
+  }
   loop(_body: (label: Label) => void): void {
     throw new Unsupported();
   }
@@ -391,6 +394,7 @@ class EffectsBuilder implements Builder {
 const RESULTS = new Map<string, ValType>([
   ['mulHighS', I64],
   ['x87_result', I64],
+  ['x87_significand', I64],
   ['x87_quick_m32', I64],
   ['x87_quick_m64', I64],
   ['sseCrc32c', I32],

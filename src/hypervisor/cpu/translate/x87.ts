@@ -156,6 +156,20 @@ function registerCase(
       const [m, e] = args as readonly [Value, Value];
       return (slow) => stack.push(slow, { m: f.local(I64, m), e: f.local(I32, e) });
     }
+    case 'x87_holds':
+      return (slow, give) => {
+        stack.full(slow, 0);
+        give(i32(1));
+      };
+    case 'x87_significand':
+      return (slow, give) => give(stack.value(slow, 0).m);
+    case 'x87_exponent':
+      return (slow, give) => give(stack.value(slow, 0).e);
+    case 'x87_quickStored_m80':
+      return () => {
+        stack.clear();
+        if (number(0) > 0) stack.pop();
+      };
     case 'x87_fld':
       return (slow) => stack.push(slow, stack.value(slow, number(0)));
     case 'x87_fst':

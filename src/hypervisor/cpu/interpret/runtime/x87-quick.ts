@@ -66,7 +66,7 @@ export function addQuick(
   if (!quick) throw new RangeError(`${name} has no quick form`);
   return m.fn(name, quick.params, quick.results, (f) => {
     f.block((slow) => quick.emit(f, slow, digits));
-    if (!general) f.return(...quick.results.map(() => i64(NOT_QUICK)));
+    if (!general) f.return(...quick.results.map((type) => (type === I64 ? i64(NOT_QUICK) : i32(0))));
     else if (general.results.length > 0) f.return(f.call(general, ...f.params));
     else f.run(general, ...f.params);
   });
@@ -521,6 +521,17 @@ for (const [form, format] of Object.entries(FORMATS)) {
     f.return();
   });
 }
+
+// () → 1 when ST(0) is not empty: then its parts can be stored.
+define('x87_holds', [], (f) => f.return(isEmpty(f, top(f)).eqz()), [I32]);
+define('x87_significand', [], (f) => f.return(loadM(f, top(f))), [I64]);
+define('x87_exponent', [], (f) => f.return(loadE(f, top(f))), [I32]);
+// (pops): behind that.
+define('x87_quickStored_m80', [I32], (f) => {
+  report(f, 0);
+  f.if(f.params[0] as Local, () => pop(f, top(f)));
+  f.return();
+});
 
 // Comparisons
 
