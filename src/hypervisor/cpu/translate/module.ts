@@ -1,5 +1,6 @@
 import { HANDLER, HANDLER_TABLE } from '../interpret/core-parts.ts';
-import { addDigits, addQuick, isQuick } from '../interpret/runtime/x87-quick.ts';
+import { addDigits } from '../interpret/runtime/x87-numbers.ts';
+import { addQuick, isQuick } from '../interpret/runtime/x87-quick.ts';
 import type { Size, Val } from '../isa/builder.ts';
 import { FETCH, RECORD, S } from '../layout.ts';
 import type { FunctionBuilder, FunctionRef, Global, Local } from '../wasm/function.ts';

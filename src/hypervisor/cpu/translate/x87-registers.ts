@@ -1,4 +1,4 @@
-import type { Operand } from '../interpret/runtime/x87-quick.ts';
+import type { Operand } from '../interpret/runtime/x87-numbers.ts';
 import type { Local } from '../wasm/function.ts';
 
 /** What a region's code has found out about the register stack. Registers are numbered from the one that was ST(0) then. */

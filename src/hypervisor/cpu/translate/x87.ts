@@ -1,16 +1,16 @@
+import { C0, C1, C2, C3 } from '../interpret/runtime/x87-core.ts';
 import {
   ARITHMETIC,
-  CONTROL,
-  COMMON,
   compared,
   FORMATS,
   FORMS,
+  integer,
   narrowed,
   type Operand,
   refuse,
   storedFlags,
-} from '../interpret/runtime/x87-quick.ts';
-import { C0, C1, C2, C3 } from '../interpret/runtime/x87-core.ts';
+} from '../interpret/runtime/x87-numbers.ts';
+import { COMMON, CONTROL } from '../interpret/runtime/x87-quick.ts';
 import { S } from '../layout.ts';
 import type { FunctionBuilder, FunctionRef, Label, Local } from '../wasm/function.ts';
 import { I32, I64 } from '../wasm/opcodes.ts';
@@ -148,7 +148,6 @@ function registerCase(
   const f = stack.f;
   switch (name) {
     case 'x87_fild': {
-      const integer = FORMS[2][2];
       return (slow) => stack.push(slow, integer(f, slow, f.let(args[0] as Value)));
     }
     case 'x87_fld_m80':
