@@ -147,9 +147,8 @@ function registerCase(
 ): Common | undefined {
   const f = stack.f;
   switch (name) {
-    case 'x87_fild': {
+    case 'x87_fild':
       return (slow) => stack.push(slow, integer(f, slow, f.let(args[0] as Value)));
-    }
     case 'x87_fld_m80':
     case 'x87_fld_constant': {
       const [m, e] = args as readonly [Value, Value];
