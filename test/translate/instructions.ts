@@ -239,15 +239,110 @@ export class InstructionPicker {
     });
   }
 
+  /** ModRM and displacement of an operand in the numbers. */
+  #x87Operand(digit: number, d = this.#rng.below(0x800) - 0x400): number[] {
+    return [0x83 | (digit << 3), d & 0xff, (d >> 8) & 0xff, (d >> 16) & 0xff, (d >> 24) & 0xff];
+  }
+  /**
+   * A run of x87 instructions on plain numbers, from an empty stack on, over which a region keeps what it knows of the
+   * register stack. Now and then one of them meets an empty register or a full stack, or what no number is.
+   */
+  x87Numbers(): number[] {
+    const rng = this.#rng;
+    const at = (digit: number, d?: number): number[] => this.#x87Operand(digit, d);
+    const load = (): number[] =>
+      rng.pick([
+        [0xdb, ...at(0)],
+        [0xdf, ...at(0)],
+        [0xdf, ...at(5)],
+        [0xd9, 0xe8 + rng.below(6)],
+        [0xd9, 0xc0 | rng.below(depth)],
+      ]);
+    let depth = 1;
+    const code = [0xdb, 0xe3, 0xdb, ...at(0)]; // fninit; fild
+    for (let n = rng.below(30); n >= 0; n--) {
+      const st = rng.chance(0.02) ? rng.below(8) : rng.below(depth);
+      const kind = rng.below(16);
+      const operation = rng.pick([0, 1, 4, 5, 6, 7]) << 3;
+      if (kind <= 2 && depth < 7) {
+        code.push(...load());
+        depth += 1;
+      } else if (kind <= 4) code.push(rng.pick([0xd8, 0xdc]), 0xc0 | operation | st);
+      else if (kind <= 6) code.push(rng.pick([0xda, 0xde]), ...at(operation >> 3));
+      else if (kind <= 8 && depth > 1) {
+        code.push(0xde, 0xc0 | operation | Math.max(1, st));
+        depth -= 1;
+      } else if (kind === 9) code.push(0xd9, 0xc8 | st);
+      else if (kind === 10)
+        code.push(
+          ...rng.pick([
+            [0xd9, rng.pick([0xe0, 0xe1, 0xfa])],
+            [0xdd, 0xd0 | st],
+          ]),
+        );
+      else if (kind === 11) code.push(rng.pick([0xdb, 0xd8]), (0xf0 & (rng.chance(0.5) ? 0xf0 : 0xd0)) | st);
+      else if (kind === 12) {
+        // Stored and loaded again, as a double, a single, an extended number.
+        const d = rng.below(0x800) - 0x400;
+        code.push(
+          ...rng.pick([
+            [0xdd, ...at(2, d), 0xdc, ...at(operation >> 3, d)],
+            [0xd9, ...at(2, d), 0xd8, ...at(operation >> 3, d)],
+          ]),
+        );
+        if (depth < 7)
+          code.push(
+            ...rng.pick([
+              [0xdd, ...at(3, d), 0xdd, ...at(0, d)],
+              [0xdb, ...at(7, d), 0xdb, ...at(5, d)],
+            ]),
+          );
+      } else if (kind === 13 && depth > 1) {
+        code.push(0xdd, 0xd8 | st); // fstp st
+        depth -= 1;
+      } else if (kind === 14)
+        code.push(
+          ...rng.pick([
+            [0xdc, ...at(2)],
+            [0xd8, ...at(rng.below(8))],
+            [0xdc, ...at(operation >> 3)],
+          ]),
+        );
+      else if (kind === 15 && depth > 1) {
+        code.push(
+          ...rng.pick([
+            [0xdf, 0xf0 | st],
+            [0xdf, 0xe8 | st],
+            [0xd8, 0xd8 | st],
+          ]),
+        ); // fcomip, fucomip, fcomp
+        depth -= 1;
+      }
+    }
+    return code;
+  }
+
   /** x87 instructions that leave the stack as it was, most of the time. */
   x87(): number[] {
     const rng = this.#rng;
-    const at = (digit: number): number[] => {
-      const d = rng.below(0x800) - 0x400;
-      return [0x83 | (digit << 3), d & 0xff, (d >> 8) & 0xff, (d >> 16) & 0xff, (d >> 24) & 0xff];
-    };
-    const kind = rng.below(12);
+    const at = (digit: number): number[] => this.#x87Operand(digit);
+    const kind = rng.below(14);
     const st = rng.below(3);
+    if (kind >= 12)
+      return rng.pick([
+        [0xd9, 0xc8 | st], // fxch
+        [0xdd, 0xd0 | st], // fst st
+        [0xdb, 0xf0 | st], // fcomi
+        [0xd8, 0xd0 | st], // fcom
+        [0xdc, 0xc0 | (rng.pick([0, 1, 4, 5, 6, 7]) << 3) | st], // ST(i) op= ST(0)
+        [0xd8, ...at(2)], // fcom m32
+        [0xdc, ...at(2)], // fcom m64
+        [0xdd, ...at(2)], // fst m64
+        [0xd9, ...at(2)], // fst m32
+        [0xdb, ...at(0), 0xd9, 0xc9, 0xdd, 0xd8], // fild; fxch; fstp st
+        [0xd9, 0xe8, 0xde, 0xc1 | (rng.below(2) << 3)], // fld1; faddp or fmulp
+        [0xdb, ...at(0), 0xde, rng.pick([0xc1, 0xc9, 0xe1, 0xe9, 0xf1, 0xf9])], // fild; an operation that pops
+      ]);
     if (kind <= 2) return [rng.pick([0xd8, 0xdc, 0xda, 0xde]), ...at(rng.pick([0, 1, 4, 5, 6, 7]))];
     if (kind <= 4) return [0xd8, 0xc0 | (rng.pick([0, 1, 4, 5, 6, 7]) << 3) | st];
     if (kind === 5)

@@ -36,6 +36,7 @@ export function vectors(draft: Draft, scope: Scope): void {
 
 /** x87 instructions that leave the stack as it was, mostly. */
 export function x87s(draft: Draft): void {
+  if (draft.rng.chance(0.5)) draft.asm.emit(...draft.pick.x87Numbers());
   for (let n = draft.rng.below(3); n >= 0; n--) draft.asm.emit(...draft.pick.x87());
   // Comparisons leave flags that the next chunk defines anew.
   if (draft.rng.chance(0.2) && !draft.native) draft.asm.emit(0xdf, 0xe0); // fnstsw ax

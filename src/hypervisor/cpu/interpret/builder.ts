@@ -271,6 +271,9 @@ export class InterpreterBuilder implements Builder {
     return linear;
   }
 
+  further(linear: Val, bytes: number): Val {
+    return this.let(linear.add(bytes));
+  }
   bitString(index: number, delta: Val, bytes: number, access: 'r' | 'w'): Val {
     const f = this.#f;
     const moved = f.let(this.offset(index).add(delta));
@@ -624,6 +627,9 @@ export class InterpreterBuilder implements Builder {
     this.#depth += 1;
     this.#f.if(condition, then, otherwise);
     this.#depth -= 1;
+  }
+  leaveIf(condition: Val, then: () => void, otherwise: () => void): void {
+    this.if(condition, then, otherwise);
   }
   unlikely(condition: Val, then: (label: Label) => void): void {
     this.if(condition, (label) => {

@@ -58,6 +58,8 @@ export interface Builder {
   offset(index: number): Val;
   /** Linear address of memory operand `index`, i64, segment base added and limit checked for `bytes` bytes. May fault. */
   linear(index: number, bytes: number, access: 'r' | 'w' | 'rw'): Val;
+  /** The linear address `bytes` behind one that `linear` gave, in the same operand. */
+  further(linear: Val, bytes: number): Val;
   /** Linear address of memory operand `index` moved by `delta` bytes (i64): a bit string's word. */
   bitString(index: number, delta: Val, bytes: number, access: 'r' | 'w'): Val;
   /** Linear address of memory operand `index` for one `element` (i64, not yet scaled) of its vector of indices: see row letter X. Segment and limit as `linear`. May fault. */
@@ -133,6 +135,8 @@ export interface Builder {
   if(condition: Val, then: (label: Label) => void, otherwise?: (label: Label) => void): void;
   /** An `if` whose condition is rarely true. */
   unlikely(condition: Val, then: (label: Label) => void): void;
+  /** An `if` whose condition is rarely true, with nothing done yet: translated code leaves then, and the interpreter does it. */
+  leaveIf(condition: Val, then: () => void, otherwise: () => void): void;
   loop(body: (label: Label) => void): void;
   block(body: (label: Label) => void): void;
   br(label: Label): void;

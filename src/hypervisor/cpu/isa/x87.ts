@@ -1,4 +1,6 @@
+import { NOT_QUICK } from '../interpret/runtime/x87-quick.ts';
 import { CS, S, SEG, segment } from '../layout.ts';
+import { I32, I64 } from '../wasm/opcodes.ts';
 import { i32, i64 } from '../wasm/value.ts';
 import type { Builder, Condition, Val } from './builder.ts';
 import { type Instruction, type InstructionOptions, instruction } from './rows.ts';
@@ -75,7 +77,7 @@ function source(b: Builder, form: MemoryForm): Val[] {
       return [b.load('i64.load32_s', linear)];
     case 'm80': {
       const significand = b.load('i64.load', linear);
-      return [significand, b.load('i32.load16_u', b.let(linear.add(8)))];
+      return [significand, b.load('i32.load16_u', b.further(linear, 8))];
     }
     default:
       return [b.load('i64.load', linear)];
@@ -111,9 +113,11 @@ function storeRow(
       b.callFaulting('probeWrite', linear, i32(bytes)),
     );
     pointers(b);
+    if (target === 'x87_fstp_m80') return storeExtended(b, linear);
+    if (target === 'x87_fst_m32' || target === 'x87_fst_m64') return storeFloat(b, linear, target, pops);
     b.if(b.call(target, ...(truncate === undefined ? [] : [i32(truncate)])), () => {
       const value = b.call('x87_result');
-      if (bytes === 10) storeExtended(b, linear, value);
+      if (bytes === 10) writeExtended(b, linear, value);
       else b.store(bytes === 2 ? 'i64.store16' : bytes === 4 ? 'i64.store32' : 'i64.store', linear, value);
       b.run('x87_stored', i32(pops));
     });
@@ -121,13 +125,54 @@ function storeRow(
   return row(name, encoding, body, truncate === 1 ? SSE3 : X87);
 }
 
+/** Doubles and singles: most of them need no more than rounding to nearest, with every exception masked. */
+function storeFloat(b: Builder, linear: Val, target: 'x87_fst_m32' | 'x87_fst_m64', pops: 0 | 1): void {
+  const form = target === 'x87_fst_m32' ? 'm32' : 'm64';
+  const value = b.local(I64, b.call(`x87_quick_${form}`));
+  const quick = b.let(value.ne(NOT_QUICK));
+  const ready = b.local(I32, i32(1));
+  b.unlikely(quick.eqz(), () => {
+    b.set(ready, b.call(target));
+    b.set(value, b.call('x87_result'));
+  });
+  b.if(ready, () => {
+    b.store(form === 'm32' ? 'i64.store32' : 'i64.store', linear, value);
+    b.if(
+      quick,
+      () => b.run(`x87_quickStored_${form}`, i32(pops)),
+      () => b.run('x87_stored', i32(pops)),
+    );
+  });
+}
+
 /** On one page the second write cannot fault when the first did not. */
-function storeExtended(b: Builder, linear: Val, significand: Val): void {
+const onOnePage = (linear: Val): Val => linear.wrap().and(4095).leU(4086);
+
+/** A number as it is: nothing is rounded, so that it can only go wrong where it comes from and where it goes. */
+function storeExtended(b: Builder, linear: Val): void {
+  const odd = b.call('x87_holds').and(onOnePage(linear)).eqz();
+  b.leaveIf(
+    odd,
+    () => {
+      b.if(b.call('x87_fstp_m80'), () => {
+        writeExtended(b, linear, b.call('x87_result'));
+        b.run('x87_stored', i32(1));
+      });
+    },
+    () => {
+      b.store('i64.store', linear, b.call('x87_significand'));
+      b.store('i32.store16', b.further(linear, 8), b.call('x87_exponent'));
+      b.run('x87_quickStored_m80', i32(1));
+    },
+  );
+}
+
+function writeExtended(b: Builder, linear: Val, significand: Val): void {
   b.if(
-    linear.wrap().and(4095).leU(4086),
+    onOnePage(linear),
     () => {
       b.store('i64.store', linear, significand);
-      b.store('i32.store16', b.let(linear.add(8)), b.call('x87_resultHigh'));
+      b.store('i32.store16', b.further(linear, 8), b.call('x87_resultHigh'));
     },
     () => b.callFaulting('x87_write80', linear),
   );
@@ -193,16 +238,10 @@ function comparisons(): Instruction[] {
         const i = sti(b);
         pointers(b);
         const c = b.let(b.call('x87_fcomi', i, i32(quiet), i32(pops)));
-        b.if(c.geS(0), () => {
-          b.flagsAll({
-            cf: c.shrU(8).and(1),
-            pf: c.shrU(10).and(1),
-            zf: c.shrU(14).and(1),
-            af: i32(0),
-            sf: i32(0),
-            of: i32(0),
-          });
-        });
+        // C0, C2 and C3 stand as CF, PF and ZF do, eight bits on; an unmasked exception leaves the flags alone.
+        const rflags = b.local(I32, c.shrU(8).and(0x45));
+        b.unlikely(c.ltS(0), () => b.set(rflags, b.rflags()));
+        b.setArithmeticFlags(rflags);
       },
       CMOV,
     );

@@ -45,7 +45,8 @@ function accessesOf(i: Instruction, operand: Base | undefined): AddressEffects['
   if (operand && spec && spec.width !== 'none' && name !== 'lea') {
     const size = operandBits(spec, i.opsize) / 8;
     if (size > 0) accesses.push({ ...operand, bytes: size, write: spec.access !== 'r' });
-  }
+  } else if (operand && spec && EXTENDED.has(name))
+    accesses.push({ ...operand, bytes: 10, write: spec.access !== 'r' });
   if (PUSHES.has(name)) accesses.push({ base: RSP, by: -bytes, bytes, write: true });
   else if (POPS.has(name)) accesses.push({ base: RSP, by: 0, bytes, write: false });
   else if (name === 'leave') accesses.push({ base: RBP, by: 0, bytes, write: false });
@@ -88,5 +89,7 @@ function numberOf(address: number | undefined): number | undefined {
   return register?.file === 'gpr' && register.byte === 0 ? register.number : undefined;
 }
 
+/** x87 instructions whose operand without a width has 80 bits. */
+const EXTENDED = new Set(['fld', 'fstp']);
 const PUSHES = new Set(['push', 'push-immediate', 'call', 'call-indirect']);
 const POPS = new Set(['pop', 'ret']);

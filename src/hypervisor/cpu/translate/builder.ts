@@ -1,6 +1,7 @@
 import { FORM, type OperandSpec, operandBits } from '../decode/encoding.ts';
 import { AF, ARITHMETIC, CF, OF, PF, SF, ZF } from '../flags.ts';
 import { UNIT_BIT } from '../interpret/builder.ts';
+import { isQuick } from '../interpret/runtime/x87-quick.ts';
 import { accessBytes, loadFor, storeFor } from '../isa/accesses.ts';
 import type { Builder, Condition, FloatLanes, Size, Val } from '../isa/builder.ts';
 import { isSettled } from '../isa/sse-arith.ts';
@@ -29,6 +30,7 @@ import {
 } from './flags.ts';
 import type { RegionModule } from './module.ts';
 import type { FailedAccess } from './profile/site-counters.ts';
+import { RegionX87 } from './x87.ts';
 
 /** A form that cannot be translated where it stands. */
 export class Untranslatable extends Error {}
@@ -80,6 +82,7 @@ export class RegionBuilder implements Builder {
   readonly #addressFlow: AddressFlow | undefined;
   readonly #resolves: boolean;
   readonly #reaches: ReachOfLooks;
+  readonly #x87: RegionX87;
   /** What `settledMxcsr` gives, in regions that ask often. */
   readonly #settledLocal: Local | undefined;
   /** Registers that are mutable locals while an `if` is open. */
@@ -114,6 +117,7 @@ export class RegionBuilder implements Builder {
     this.#addressFlow = addressFlow;
     this.#reaches = context.reach;
     this.#resolves = context.resolves;
+    this.#x87 = new RegionX87(f, module);
     this.environment = new Environment();
   }
 
@@ -127,6 +131,8 @@ export class RegionBuilder implements Builder {
     this.#i = i;
     this.#block = block;
     this.#index = index;
+    // Another block that comes behind the same one goes on with what was known there.
+    if (index === 0) this.environment.x87 = this.environment.x87?.copy();
     this.#written = 0;
     this.#fresh.clear();
     this.#linears.clear();
@@ -365,6 +371,7 @@ export class RegionBuilder implements Builder {
     const register = registerAt(offset);
     if (!register) {
       this.#f.store(name, offset, value);
+      if (offset === S.fpuTop || offset === S.fpuEmpty) this.#forgetX87();
       if (offset === S.mxcsr) {
         this.environment.numbers.forgetAll();
         this.lookAtMxcsr();
@@ -488,6 +495,12 @@ export class RegionBuilder implements Builder {
     const place = moved || !isOperand ? undefined : this.environment.addresses.operand(this.#i);
     if (place) this.#places.set(linear, place);
     return linear;
+  }
+  further(linear: Val, bytes: number): Val {
+    const further = this.#copy(linear.add(BigInt(bytes)));
+    const place = this.#places.get(linear);
+    if (place) this.#places.set(further, { ...place, offset: place.offset + bytes });
+    return further;
   }
   bitString(index: number, delta: Val, _bytes: number, _access: 'r' | 'w'): Val {
     const offset = this.#wrapped(this.offset(index).add(delta));
@@ -770,6 +783,11 @@ export class RegionBuilder implements Builder {
     });
   }
 
+  leaveIf(condition: Val, _then: () => void, otherwise: () => void): void {
+    this.if(condition, () => this.#bail('what the interpreter does'));
+    otherwise();
+  }
+
   #join(before: Environment, arms: readonly Environment[]): Environment {
     const alive = arms.filter((arm) => !arm.ended);
     const joined = new Environment(before);
@@ -862,10 +880,31 @@ export class RegionBuilder implements Builder {
     throw new Untranslatable('a call to the outside');
   }
   call(name: string, ...args: Val[]): Val {
+    const done = this.#runX87(name, args);
+    if (done) return done;
     return this.let(this.#f.call(this.#module.runtime(name), ...args));
   }
   run(name: string, ...args: Val[]): void {
+    if (this.#runX87(name, args) !== false) return;
     this.#f.run(this.#module.runtime(name), ...args);
+  }
+  /** A runtime function of the x87 by what is known of its registers; false when it is to be called. */
+  #runX87(name: string, args: readonly Val[]): Local | undefined | false {
+    if (!name.startsWith('x87_')) return false;
+    const { environment } = this;
+    if (isQuick(name) && this.#depth === 0) environment.x87 ??= this.#x87.look();
+    const done = environment.x87 && this.#x87.emit(environment.x87, name, args);
+    if (environment.x87 === undefined || done === false) {
+      if (!READS_X87.has(name)) this.#forgetX87();
+      return false;
+    }
+    return done;
+  }
+  /** The x87 state has changed in a way that what is known of it does not tell. */
+  #forgetX87(): void {
+    if (!this.environment.x87) return;
+    if (this.#depth > 0) this.#x87.forget();
+    else this.environment.x87 = undefined;
   }
   expression(name: string, ...args: Val[]): Val {
     return this.#f.call(this.#module.runtime(name), ...args);
@@ -898,6 +937,9 @@ export class RegionBuilder implements Builder {
     this.#bail(name);
   }
 }
+
+/** Runtime functions of the x87 that leave its state alone. */
+const READS_X87: ReadonlySet<string> = new Set(['x87_result', 'x87_resultHigh', 'x87_statusWord']);
 
 /** Bytes in linear memory: `offset` from where `at` says. */
 interface HostPlace {

@@ -160,6 +160,9 @@ class EffectsBuilder implements Builder {
   linear(_index: number, _bytes: number, _access: 'r' | 'w' | 'rw'): Val {
     return this.#dummy(I64);
   }
+  further(_linear: Val, _bytes: number): Val {
+    return this.#dummy(I64);
+  }
   bitString(_index: number, _delta: Val, _bytes: number, _access: 'r' | 'w'): Val {
     return this.#dummy(I64);
   }
@@ -305,6 +308,9 @@ class EffectsBuilder implements Builder {
   unlikely(condition: Val, then: (label: Label) => void): void {
     this.if(condition, then);
   }
+  leaveIf(_condition: Val, _then: () => void, otherwise: () => void): void {
+    otherwise();
+  }
   loop(_body: (label: Label) => void): void {
     throw new Unsupported();
   }
@@ -388,6 +394,9 @@ class EffectsBuilder implements Builder {
 const RESULTS = new Map<string, ValType>([
   ['mulHighS', I64],
   ['x87_result', I64],
+  ['x87_significand', I64],
+  ['x87_quick_m32', I64],
+  ['x87_quick_m64', I64],
   ['sseCrc32c', I32],
   ['sseRcp', I32],
   ['sseRsqrt', I32],

@@ -3,6 +3,7 @@ import type { Local } from '../wasm/function.ts';
 import { Addresses } from './addresses.ts';
 import type { Flags } from './flags.ts';
 import { KnownNumbers } from './known-numbers.ts';
+import type { X87Registers } from './x87-registers.ts';
 
 /** Bytes of one page that lie one behind the other in linear memory too: offsets from a root (see Place), up to `to`. */
 export interface Window {
@@ -35,6 +36,8 @@ export class Environment {
   flags: Flags;
   /** While MXCSR is settled. */
   readonly numbers: KnownNumbers;
+  /** The x87 register stack, once an instruction of the block has looked at it: shared by the arms of an `if`, which leave it alike. */
+  x87: X87Registers | undefined;
   /** Units found to work, bits of S.unitTrap. */
   units: number;
   /** Instructions retired since the budget was last brought up to date. */
@@ -54,6 +57,7 @@ export class Environment {
     this.dirtyXmms = from?.dirtyXmms ?? 0;
     this.flags = from?.flags ?? { kind: 'memory' };
     this.numbers = new KnownNumbers(from?.numbers);
+    this.x87 = from?.x87;
     this.units = from?.units ?? 0;
     this.retired = from?.retired ?? 0;
     this.addresses = addresses ?? new Addresses(from?.addresses);

@@ -1,4 +1,6 @@
 import { HANDLER, HANDLER_TABLE } from '../interpret/core-parts.ts';
+import { addDigits } from '../interpret/runtime/x87-numbers.ts';
+import { addQuick, isQuick } from '../interpret/runtime/x87-quick.ts';
 import type { Size, Val } from '../isa/builder.ts';
 import { FETCH, RECORD, S } from '../layout.ts';
 import type { FunctionBuilder, FunctionRef, Global, Local } from '../wasm/function.ts';
@@ -39,6 +41,7 @@ export class RegionModule {
   /** Address of the records that the regions hand to the interpreter's handlers. */
   readonly records: Global;
   readonly #runtime = new Map<string, FunctionRef>();
+  readonly #quick = new Map<string, FunctionRef>();
   readonly #storeFlags = new Map<string, FunctionRef>();
 
   /** `calls`: runtime functions that its regions use, with their signatures. */
@@ -57,10 +60,24 @@ export class RegionModule {
     }
   }
 
+  /** A runtime function: the interpreter's, or one of this module's that does the common case and calls that else. */
   runtime(name: string): FunctionRef {
     const ref = this.#runtime.get(name);
     if (!ref) throw new RangeError(`runtime function ${name} is not among the region's calls`);
-    return ref;
+    if (!isQuick(name)) return ref;
+    let quick = this.#quick.get(name);
+    if (!quick) {
+      quick = addQuick(this.m, name, ref, () => this.digits());
+      this.#quick.set(name, quick);
+    }
+    return quick;
+  }
+
+  #digits: FunctionRef | undefined;
+  /** What divides for x87 instructions. */
+  digits(): FunctionRef {
+    this.#digits ??= addDigits(this.m);
+    return this.#digits;
   }
 
   readonly #chains = new Map<boolean, FunctionRef>();

@@ -1,5 +1,5 @@
 import { DIVISION, S, TLB } from '../../layout.ts';
-import type { FunctionBuilder, FunctionRef } from '../../wasm/function.ts';
+import type { FunctionBuilder, FunctionRef, Local } from '../../wasm/function.ts';
 import type { ModuleBuilder } from '../../wasm/module.ts';
 import { I32, I64 } from '../../wasm/opcodes.ts';
 import { i32, i64, select, type Value } from '../../wasm/value.ts';
@@ -115,42 +115,67 @@ function lookUp(f: FunctionBuilder, linear: Value, tag: number): Value {
   return f.let(select(hit, linear.wrap().add(f.load('i32.load', entry, TLB.addend)), i32(0)));
 }
 
+/** Bytes up to which a loop is quicker than the host's function, which V8 reaches by a call out of WebAssembly. */
+const FEW = 64;
+
 function addBulk(m: ModuleBuilder): Record<string, FunctionRef> {
   const minimum = (a: Value, b: Value): Value => select(a.ltU(b), a, b);
   const toPageEnd = (linear: Value): Value => i32(4096).sub(linear.wrap().and(0xfff));
-  /** (to, from, bytes) → bytes copied, at most to the end of a page, a multiple of 8; 0 when it is not that simple. */
-  const bulkCopy = m.fn('bulkCopy', [I64, I64, I32], [I32], (f, to, from, bytes) => {
-    const target = lookUp(f, to, TLB.writeTag);
-    const origin = lookUp(f, from, TLB.readTag);
+  /** Elements up to the end of the page. */
+  const withinPage = (linear: Value, element: Value): Value => toPageEnd(linear).and(element.neg());
+  /** Runs `word` for each 8 bytes of a few, but for the last of them. */
+  const words = (f: FunctionBuilder, end: Local, at: Local, word: () => void): void =>
+    f.block((done) => {
+      f.loop((again) => {
+        f.brIf(done, at.geU(end));
+        word();
+        f.set(at, at.add(8));
+        f.br(again);
+      });
+    });
+  /**
+   * (to, from, element bytes, bytes) → bytes copied, at least 8, in whole elements and to the end of a page at most; 0 when
+   * it is not that simple.
+   */
+  const bulkCopy = m.fn('bulkCopy', [I64, I64, I32, I32], [I32], (f, to, from, element, bytes) => {
+    const target = f.local(I32, lookUp(f, to, TLB.writeTag));
+    const origin = f.local(I32, lookUp(f, from, TLB.readTag));
     f.if(target.eqz().or(origin.eqz()), () => f.return(0));
-    const some = f.let(minimum(minimum(bytes, f.let(toPageEnd(to))), f.let(toPageEnd(from))).and(-8));
+    const pages = minimum(f.let(withinPage(to, element)), f.let(withinPage(from, element)));
+    const some = f.let(minimum(bytes, f.let(pages)));
     // Where the target lies ahead within the length, the copy repeats what it wrote.
-    f.if(target.sub(origin).ltU(some), () => f.return(0));
-    f.memoryCopy(target, origin, some);
+    f.if(some.ltU(8).or(target.sub(origin).ltU(some)), () => f.return(0));
+    f.if(some.gtU(FEW), () => {
+      f.memoryCopy(target, origin, some);
+      f.return(some);
+    });
+    // The last 8 bytes may have been read already, and what is behind the origin may lie in the target.
+    const end = f.let(target.add(some).sub(8));
+    const last = f.let(f.load('i64.load', origin.add(some).sub(8)));
+    words(f, end, target, () => {
+      f.store('i64.store', target, f.load('i64.load', origin));
+      f.set(origin, origin.add(8));
+    });
+    f.store('i64.store', end, last);
     f.return(some);
   });
-  /** (to, value, element bytes, bytes) → bytes filled, a multiple of 8. */
+  /** (to, value, element bytes, bytes) → bytes filled, as `bulkCopy` has it. */
   const bulkFill = m.fn('bulkFill', [I64, I64, I32, I32], [I32], (f, to, value, element, bytes) => {
     const target = f.local(I32, lookUp(f, to, TLB.writeTag));
     f.if(target.eqz(), () => f.return(0));
-    const some = f.let(minimum(bytes, f.let(toPageEnd(to))).and(-8));
+    const some = f.let(minimum(bytes, f.let(withinPage(to, element))));
+    f.if(some.ltU(8), () => f.return(0));
     const pattern = f.local(I64, value);
     f.if(element.eq(1), () => f.set(pattern, value.and(0xffn).mul(0x0101_0101_0101_0101n)));
     f.if(element.eq(2), () => f.set(pattern, value.and(0xffffn).mul(0x0001_0001_0001_0001n)));
     f.if(element.eq(4), () => f.set(pattern, value.and(0xffff_ffffn).mul(0x0000_0001_0000_0001n)));
-    f.if(pattern.eq(pattern.and(0xffn).mul(0x0101_0101_0101_0101n)), () => {
+    f.if(some.gtU(FEW).and(pattern.eq(pattern.and(0xffn).mul(0x0101_0101_0101_0101n))), () => {
       f.memoryFill(target, pattern.wrap().and(0xff), some);
       f.return(some);
     });
-    const end = f.let(target.add(some));
-    f.block((done) => {
-      f.loop((again) => {
-        f.brIf(done, target.geU(end));
-        f.store('i64.store', target, pattern);
-        f.set(target, target.add(8));
-        f.br(again);
-      });
-    });
+    const end = f.let(target.add(some).sub(8));
+    words(f, end, target, () => f.store('i64.store', target, pattern));
+    f.store('i64.store', end, pattern);
     f.return(some);
   });
   return { bulkCopy, bulkFill };

@@ -189,32 +189,21 @@ function addCompare(x: X87Core, widen: X87Widen): Record<string, FunctionRef> {
 
 function addMoves(x: X87Core): Record<string, FunctionRef> {
   const { m } = x;
-  /** ST(0) with another sign. */
-  const sign = (name: string, change: (e: Value) => Value): FunctionRef =>
+  /** Of an empty register: others are the quick forms' (x87-quick.ts). */
+  const emptySign = (name: string): FunctionRef =>
     m.fn(name, [], [], (f) => {
-      const top = physical(f, 0);
-      f.if(isEmpty(f, top), () => {
-        f.run(x.underflow);
-        f.run(x.finish, top);
-        f.return();
-      });
-      f.store('i32.store16', top.shl(4), change(loadE(f, top)), S.fpr + 8);
-      setField(f, S.fpuStatus, field(f, S.fpuStatus).and(~C1));
+      f.run(x.underflow);
+      f.run(x.finish, physical(f, 0));
     });
   return {
-    x87_fabs: sign('x87_fabs', (e) => e.and(0x7fff)),
-    x87_fchs: sign('x87_fchs', (e) => e.xor(0x8000)),
+    x87_fabs: emptySign('x87_fabs'),
+    x87_fchs: emptySign('x87_fchs'),
+    // One of the two is empty: others are the quick form's.
     x87_fxch: m.fn('x87_fxch', [I32], [], (f) => {
       const top = physical(f, 0);
       const other = physical(f, f.params[0] as Local);
       const [am, ae] = [loadM(f, top), loadE(f, top)];
       const [bm, be] = [loadM(f, other), loadE(f, other)];
-      f.if(isEmpty(f, top).or(isEmpty(f, other)).eqz(), () => {
-        storeRegister(f, top, bm, be);
-        storeRegister(f, other, am, ae);
-        setField(f, S.fpuStatus, field(f, S.fpuStatus).and(~C1));
-        f.return();
-      });
       f.setGlobal(x.xf, 0);
       const fill = (register: Value, vm: Local, ve: Local): void =>
         f.if(isEmpty(f, register), () => {

@@ -6,6 +6,7 @@ import { addX87Convert, addX87Widen } from './x87-convert.ts';
 import { addX87Core } from './x87-core.ts';
 import { addX87Environment } from './x87-environment.ts';
 import { addX87Misc } from './x87-misc.ts';
+import { addAllQuick } from './x87-quick.ts';
 import { addX87Transcendental } from './x87-transcendental.ts';
 
 /**
@@ -17,7 +18,7 @@ export function addX87Runtime(m: ModuleBuilder, env: RuntimeEnv): Record<string,
   const core = addX87Core(m, env);
   const widen = addX87Widen(core);
   const arith = addX87Arith(core, widen);
-  return {
+  const general = {
     x87_summarize: core.summarize,
     x87_pop: core.pop,
     ...arith.functions,
@@ -26,4 +27,5 @@ export function addX87Runtime(m: ModuleBuilder, env: RuntimeEnv): Record<string,
     ...addX87Environment(core),
     ...addX87Transcendental(core, arith.add),
   };
+  return { ...general, ...addAllQuick(m, general) };
 }

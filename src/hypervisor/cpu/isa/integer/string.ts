@@ -82,7 +82,7 @@ function stringInstruction(b: Builder, size: Size, operation: StringOperation): 
           const count = maskAddress(b, b.gpr(RCX, 64));
           const most = b.let(left.extendU());
           const few = b.let(b.select(count.gtU(most), most, count));
-          b.if(few.gtU(BigInt(32 / bytes)), () => {
+          b.if(few.geU(BigInt(8 / bytes)), () => {
             const moved = b.let(bulk(b, size, from, to, few.wrap().mul(bytes)));
             b.if(moved, () => {
               advance(b.let(moved.extendU()));
@@ -129,7 +129,7 @@ const MOVS: StringOperation = {
   destination: true,
   compares: false,
   body: (b, size, from, to) => b.store(store(size), to(), b.load(load(size), from())),
-  bulk: (b, _size, from, to, bytes) => b.call('bulkCopy', to(), from(), bytes),
+  bulk: (b, size, from, to, bytes) => b.call('bulkCopy', to(), from(), i32(size / 8), bytes),
 };
 const STOS: StringOperation = {
   source: false,
