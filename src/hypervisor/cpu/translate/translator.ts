@@ -55,7 +55,7 @@ const MOST_FAILURES = 5;
 /** Requests under way at most; what is hot beyond that is sampled again. */
 const MOST_ASKED = 64;
 /** A region is made larger when so many slices, of the first length, ended in it, and one in so many of all since it is there. */
-const MUCH = { slices: 32, share: 25 } as const;
+const MUCH = { slices: 64, share: 25 } as const;
 /** The same share for one of full size. */
 const VERY_MUCH = 8;
 /** Samples in a row in regions after which slices become longer, and how much longer than the first at most. */
