@@ -98,7 +98,7 @@ describe('a profile', () => {
   it('counts each way out once a round', () => {
     machine.load(program, new Uint8Array(DATA_BYTES), false);
     machine.begin(program);
-    for (let n = 0; n < 600; n++) machine.advance(1 + (n % 61));
+    for (let n = 0; n < 1000; n++) machine.advance(1 + (n % 61));
     while (Number(machine.rip) !== device) machine.advance(1);
     assert.ok(
       regionAt(calls).some(({ made }) => made.level === 1),

@@ -369,6 +369,29 @@ test('the longer the last change has taken, the later the next one is wanted', a
   }
 });
 
+test('a guest that draws the screen without a pause is looked at less often', async () => {
+  const bench = new Bench();
+  const { client } = await bench.open(ENC.raw);
+  client.request(false);
+  await client.update();
+  client.request(true);
+  const wholes = async (count: number, later: number): Promise<(number | undefined)[]> => {
+    const wanted: (number | undefined)[] = [];
+    for (let n = 0; n < count; n++) {
+      bench.now += (bench.wanted ?? 0) + later;
+      bench.screen.paint({ x: 0, y: 0, width: 320, height: 200 }, () => bench.now);
+      bench.look();
+      await client.update();
+      client.request(true);
+      wanted.push(bench.wanted);
+    }
+    return wanted;
+  };
+  assert.deepEqual(await wholes(5, 1), [8, 8, 45, 45, 45]);
+  // One that draws now and then has its picture at once.
+  assert.deepEqual(await wholes(3, 40), [8, 8, 8]);
+});
+
 test('the screen is wanted only while a viewer would be sent a change', async () => {
   const bench = new Bench();
   const { client, wire, viewer } = await bench.open(ENC.raw);

@@ -13,6 +13,12 @@ import type { Wire } from './wire.ts';
  * write after a look is noticed and for the memory that is read beside it; on a busy host it pays no more.
  */
 const PACE = { costs: 8, least: 8, most: 50 } as const;
+/**
+ * A guest that draws much of the screen faster than it is looked at is looked at so seldom, in milliseconds: where two
+ * processors share a core it is slower for each moment in which the display's is busy. `after` such changes in a row,
+ * each of a `part` of the screen or more, which came no later than `late` after they could.
+ */
+const ENDLESS = { least: 45, after: 2, part: 4, late: 10 } as const;
 /** Lines of log a second about viewers that were closed; what is more is only counted. */
 const LOGGED_PER_SECOND = 5;
 
@@ -48,6 +54,11 @@ export class DisplayCore {
   #jpeg: JpegEncoder | undefined;
   /** Milliseconds that the last change has taken so far. */
   #cost = 0;
+  /** Since when the next change was wanted, and the pause until then. */
+  #wantedSince = 0;
+  #pause = 0;
+  /** Large changes that came one at the heels of the other. */
+  #endless = 0;
   #wanted = false;
   /** Looks that viewers have asked for, and those that `want` was told of. */
   #asks = 0;
@@ -94,6 +105,10 @@ export class DisplayCore {
     this.#wanted = false;
     const begun = this.#options.now();
     const difference = this.#shadow.absorb(change);
+    const { changed } = difference;
+    const soon = begun - this.#wantedSince <= this.#pause + ENDLESS.late;
+    const large = changed.size * ENDLESS.part >= changed.tiles;
+    this.#endless = soon && large ? this.#endless + 1 : 0;
     for (const viewer of this.#viewers) viewer.changed(difference, answers);
     this.#cost = this.#options.now() - begun;
     this.serve();
@@ -120,8 +135,10 @@ export class DisplayCore {
     if (wants === this.#wanted && (!wants || this.#told === this.#asks)) return;
     this.#wanted = wants;
     this.#told = this.#asks;
-    const pace = Math.min(Math.max(PACE.costs * this.#cost, PACE.least), PACE.most);
-    this.#options.want(wants ? pace : undefined, this.#asks);
+    const least = this.#endless > ENDLESS.after ? ENDLESS.least : PACE.least;
+    this.#wantedSince = this.#options.now();
+    this.#pause = Math.min(Math.max(PACE.costs * this.#cost, least), PACE.most);
+    this.#options.want(wants ? this.#pause : undefined, this.#asks);
   }
 
   /** To be called several times a second while there are viewers. */

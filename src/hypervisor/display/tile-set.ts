@@ -26,6 +26,11 @@ export class TileSet {
     return size;
   }
 
+  /** Tiles of the whole picture. */
+  get tiles(): number {
+    return this.#marks.length;
+  }
+
   get empty(): boolean {
     return this.#marks.indexOf(1) < 0;
   }

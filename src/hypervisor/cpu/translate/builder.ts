@@ -683,7 +683,8 @@ export class RegionBuilder implements Builder {
     this.#setFlags({ kind: 'add', size, r, x, y, carry: carry !== undefined });
   }
   flagsSub(size: Size, r: Val, x: Val, y: Val, carry?: Val): void {
-    this.#setFlags({ kind: 'sub', size, r, x, y, carry: carry !== undefined });
+    const compares = COMPARES.has(this.#i.encoding.instruction.name);
+    this.#setFlags({ kind: 'sub', size, r, x, y, carry: carry !== undefined, compares });
   }
   flagsLogic(size: Size, r: Val): void {
     this.#setFlags({ kind: 'logic', size, r });
@@ -956,6 +957,9 @@ interface Reach {
 
 /** Bytes that one look at the TLB answers for at most: the more, the likelier they lie on two pages. */
 const WIDEST_WINDOW = 64;
+
+/** Instructions that subtract for the flags alone. */
+const COMPARES: ReadonlySet<string> = new Set(['cmp', 'cmpxchg', 'cmps', 'scas']);
 
 /** The label of an `if` that is not there. */
 const NOWHERE: Label = { depth: -1 };

@@ -557,8 +557,12 @@ class RegionEmitter implements RegionFlow {
         return;
       case 'add':
       case 'sub': {
-        const code = DEFERRED[flags.kind] | (SIZES.indexOf(flags.size as 8) << 4);
-        set(code, flags.r.extendU(), flags.x.extendU(), flags.y.extendU());
+        const size = SIZES.indexOf(flags.size as 8) << 4;
+        const [r, x, y] = [flags.r, flags.x, flags.y].map((value) => value.extendU()) as [Val, Val, Val];
+        const added = flags.kind === 'add';
+        if (flags.carry) set((added ? DEFERRED.addCarry : DEFERRED.subBorrow) | size, r, x, y);
+        else if (flags.compares) set(DEFERRED.compare | size, i64(0), x, y);
+        else set((added ? DEFERRED.addTo : DEFERRED.subFrom) | size, r, i64(0), y);
         return;
       }
       case 'logic':

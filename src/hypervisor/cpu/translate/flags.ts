@@ -21,6 +21,8 @@ export type Flags =
       readonly x: Val;
       readonly y: Val;
       readonly carry: boolean;
+      /** The result is not kept anywhere else, as that of CMP. */
+      readonly compares?: boolean;
     }
   | { readonly kind: 'logic'; readonly size: Size; readonly r: Val }
   | {
@@ -48,8 +50,21 @@ export type Flags =
 /** Flags whose parts can be read. */
 export type ReadableFlags = Exclude<Flags, { kind: 'memory' } | { kind: 'deferred' }>;
 
-/** Numbers of what deferred flags come from; operations have the size in bits 4 and up: 0 for 8 bits to 3 for 64. */
-export const DEFERRED = { memory: 0, lazy: 1, add: 2, sub: 3, logic: 4, addCarry: 5, subBorrow: 6 } as const;
+/**
+ * Numbers of what deferred flags come from; operations have the size in bits 4 and up: 0 for 8 bits to 3 for 64. Of
+ * result and two operands the third comes of the other two: the result of `compare`, the first operand of `addTo` and
+ * `subFrom`, whose result a register has anyway. With carry or borrow in there are all three.
+ */
+export const DEFERRED = {
+  memory: 0,
+  lazy: 1,
+  logic: 2,
+  compare: 3,
+  addTo: 4,
+  subFrom: 5,
+  addCarry: 6,
+  subBorrow: 7,
+} as const;
 export const SIZES: readonly (8 | 16 | 32 | 64)[] = [8, 16, 32, 64];
 
 /** The result, sign-extended from its size to i64. */

@@ -151,9 +151,16 @@ export class RegionModule {
             f.store('i32.store', S.flagAux, 0);
             f.return();
           });
-          const parts = { size, r: narrow(r), x: narrow(x), y: narrow(y), carry: true };
+          const type = size === 64 ? I64 : I32;
+          const result = f.local(type, narrow(r));
+          const first = f.local(type, narrow(x));
+          const second = f.let(narrow(y));
+          f.if(kind.eq(DEFERRED.compare), () => f.set(result, first.sub(second)));
+          f.if(kind.eq(DEFERRED.addTo), () => f.set(first, result.sub(second)));
+          f.if(kind.eq(DEFERRED.subFrom), () => f.set(first, result.add(second)));
+          const parts = { size, r: result, x: first, y: second, carry: true };
           f.if(
-            kind.eq(DEFERRED.add),
+            kind.eq(DEFERRED.addTo).or(kind.eq(DEFERRED.addCarry)),
             () => storeLazy(f, { kind: 'add', ...parts }),
             () => storeLazy(f, { kind: 'sub', ...parts }),
           );
