@@ -11,7 +11,7 @@ import { goldenProgram } from './golden-programs.ts';
 import { CODE, DATA_BYTES, DEVICE } from './places.ts';
 import type { Program } from './program.ts';
 
-const ROUNDS = 3000;
+const ROUNDS = 5000;
 const AT = CODE + 0x100;
 /** Calls in one another: the region that begins in front of the first follows three, and the fourth leads out of it. */
 const CALLS = 4;
@@ -98,7 +98,7 @@ describe('a profile', () => {
   it('counts each way out once a round', () => {
     machine.load(program, new Uint8Array(DATA_BYTES), false);
     machine.begin(program);
-    for (let n = 0; n < 1000; n++) machine.advance(1 + (n % 61));
+    for (let n = 0; n < 1500; n++) machine.advance(1 + (n % 61));
     while (Number(machine.rip) !== device) machine.advance(1);
     assert.ok(
       regionAt(calls).some(({ made }) => made.level === 1),
