@@ -142,18 +142,22 @@ export class GuestMachine {
   #pageTables({ user }: GuestOptions): void {
     const all = PRESENT | WRITE | USER;
     const entry = (at: number, value: number): void => this.view.setBigUint64(at, BigInt(value), true);
+    /** The table that an entry leads to, made if there is none. */
+    const below = (at: number): number => {
+      if (this.view.getUint32(at, true) === 0) {
+        entry(at, this.#tables | all);
+        this.#tables += 0x1000;
+      }
+      return this.view.getUint32(at, true) & ~0xfff;
+    };
     entry(T.pml4, T.pdpt | all);
     entry(T.pdpt, T.pd | all);
     entry(T.pd, T.low | all);
     for (let page = 0; page < 512; page++) entry(T.low + page * 8, (page << 12) | PRESENT | WRITE);
     for (const { address, bytes, readOnly } of user) {
       for (let at = address; at < address + bytes; at += 4096) {
-        const pde = T.pd + (at >>> 21) * 8;
-        if (this.view.getUint32(pde, true) === 0) {
-          entry(pde, this.#tables | all);
-          this.#tables += 0x1000;
-        }
-        const table = this.view.getUint32(pde, true) & ~0xfff;
+        const directory = below(T.pdpt + (at >>> 30) * 8);
+        const table = below(directory + ((at >>> 21) & 511) * 8);
         entry(table + ((at >>> 12) & 511) * 8, at | (readOnly ? PRESENT | USER : all));
       }
     }

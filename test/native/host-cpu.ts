@@ -61,9 +61,9 @@ export interface HostResult extends HostState {
 }
 
 export interface HostCpuOptions {
-  /** Where the tested code lies, page-aligned. Default 0x0ff00000. */
+  /** Where the tested code lies, page-aligned. Default 0x6ff00000. */
   codeAddress?: number;
-  /** Where the scratch memory lies, page-aligned. Default 0x10000000. */
+  /** Where the scratch memory lies, page-aligned. Default 0x70000000. */
   memoryAddress?: number;
   /** Bytes of scratch memory, whole pages; nothing is mapped around them. Default 65536. */
   memoryBytes?: number;
@@ -320,7 +320,7 @@ export function createHostCpu(options: HostCpuOptions = {}): HostCpu | undefined
 }
 
 function build(options: HostCpuOptions): HostCpu {
-  const { codeAddress = 0x0ff00000, memoryAddress = 0x10000000, memoryBytes = 65536 } = options;
+  const { codeAddress = 0x6ff00000, memoryAddress = 0x70000000, memoryBytes = 65536 } = options;
   const libc = loadLibc();
   mapHostPages(codeAddress, MAPPING_BYTES, PROT.all);
   mapHostPages(memoryAddress, memoryBytes, PROT.readWrite);

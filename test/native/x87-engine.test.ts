@@ -13,8 +13,8 @@ import { describeFx, Random, randomState } from './x87-cases.ts';
 
 /** x87 code in the interpreter as a whole: paging, faults in the middle of an operand, whole sequences. */
 
-const CODE = 0x0ff0_0000,
-  DATA = 0x1000_0000,
+const CODE = 0x6ff0_0000,
+  DATA = 0x7000_0000,
   PAGES = 2;
 const guest = new GuestMachine({
   user: [
@@ -153,7 +153,7 @@ describe('x87 in the interpreter', () => {
   });
 });
 
-const host = createHostCpu({ codeAddress: 0x0fe0_0000, memoryAddress: DATA });
+const host = createHostCpu({ codeAddress: 0x6fe0_0000, memoryAddress: DATA });
 const skip = host === undefined ? (hostCpuUnavailable() ?? 'no host processor') : false;
 
 /** Instructions for sequences; memory ones use [RBX + disp8]. */

@@ -113,8 +113,8 @@ function angleOf(y: bigint, x: bigint): bigint {
   return y < 0n ? -angle : angle;
 }
 
-const CODE = 0x0ff0_0000,
-  DATA = 0x1000_0000;
+const CODE = 0x6ff0_0000,
+  DATA = 0x7000_0000;
 const bed = createX87Testbed(CODE, DATA, 65536);
 
 /** Runs an instruction on ST(0) and ST(1); gives the new ST(0) and ST(1). */

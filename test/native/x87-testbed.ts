@@ -72,7 +72,7 @@ function generate(table: OpcodeTable): { bytes: Uint8Array<ArrayBuffer>; stop: n
 }
 
 /** Lowest address that tested code and data have. */
-const BASE = 0x0ff0_0000;
+const BASE = 0x6ff0_0000;
 
 function generateForm(
   m: ModuleBuilder,

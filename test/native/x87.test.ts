@@ -32,8 +32,8 @@ const SEED = 20_261n;
 
 const host = createHostCpu();
 const skip = host === undefined ? (hostCpuUnavailable() ?? 'no host processor') : false;
-const CODE_ADDRESS = host?.codeAddress ?? 0x0ff0_0000;
-const MEMORY_ADDRESS = host?.memoryAddress ?? 0x1000_0000;
+const CODE_ADDRESS = host?.codeAddress ?? 0x6ff0_0000;
+const MEMORY_ADDRESS = host?.memoryAddress ?? 0x7000_0000;
 const bed = createX87Testbed(CODE_ADDRESS, MEMORY_ADDRESS, MEMORY_BYTES);
 
 const IMAGE = /^fnstenv$|^fldenv$|^fnsave$|^frstor$/;

@@ -1,15 +1,15 @@
 /** Where things lie for random programs, on the host and in the machine alike. */
 
 /** Trampoline of the host's processor, and the scratch page that it asks for. */
-export const HOST_CODE = 0x10f0_0000;
-export const HOST_SCRATCH = 0x10e0_0000;
+export const HOST_CODE = 0x70f0_0000;
+export const HOST_SCRATCH = 0x70e0_0000;
 
 /** The program: pages that may be written too. */
-export const CODE = 0x1100_0000;
+export const CODE = 0x7100_0000;
 export const CODE_BYTES = 0x4000;
 
 /** What the program works on. Around it, and in the hole, nothing is mapped. */
-export const DATA = 0x1200_0000;
+export const DATA = 0x7200_0000;
 export const DATA_BYTES = 0xa000;
 /** Offsets in the data. */
 export const D = {
@@ -33,7 +33,7 @@ export const DATA_AREAS = [
 ] as const;
 
 /** A device that user code may touch: no RAM is there. */
-export const DEVICE = 0x1300_0000;
+export const DEVICE = 0x7300_0000;
 export const DEVICE_BYTES = 0x1000;
 
 /** Faults within this of the data are the host's too: nothing else of its lies there. */

@@ -1,7 +1,7 @@
-;;  11000100  4801c8                 add rax,rcx
-;;  11000103  4831c2                 xor rdx,rax
-;;  11000106  ffc9                   dec ecx
-;;  11000108  75f6                   jne short 0000000011000100h
+;;  71000100  4801c8                 add rax,rcx
+;;  71000103  4831c2                 xor rdx,rax
+;;  71000106  ffc9                   dec ecx
+;;  71000108  75f6                   jne short 0000000071000100h
 (func $r0 (param i32) (result i32)
   ;; locals: 1 × i32, 1 × i64, 1 × i32, 3 × i64, 1 × i32, 7 × i64, 2 × i32
   (local.set 1 (i32.load8_u offset=3 (local.get 0)))

@@ -1,9 +1,9 @@
-;;  11000100  660f28c1               movapd xmm0,xmm1
-;;  11000104  f20f59c2               mulsd xmm0,xmm2
-;;  11000108  f20f58c3               addsd xmm0,xmm3
-;;  1100010c  f20f1103               movsd [rbx],xmm0
-;;  11000110  ffc9                   dec ecx
-;;  11000112  75ec                   jne short 0000000011000100h
+;;  71000100  660f28c1               movapd xmm0,xmm1
+;;  71000104  f20f59c2               mulsd xmm0,xmm2
+;;  71000108  f20f58c3               addsd xmm0,xmm3
+;;  7100010c  f20f1103               movsd [rbx],xmm0
+;;  71000110  ffc9                   dec ecx
+;;  71000112  75ec                   jne short 0000000071000100h
 (func $r0 (param i32) (result i32)
   ;; locals: 2 × i32, 1 × i64, 1 × i32, 1 × v128, 1 × i64, 2 × v128, 1 × i64, 1 × v128, 1 × i32, 1 × i64, 1 × i32, 2 × v128, 1 × f64, 2 × i64, 1 × i32, 2 × i64, 4 × i32, 2 × i64, 1 × i32
   (local.set 1 (i32.load8_u offset=3 (local.get 0)))

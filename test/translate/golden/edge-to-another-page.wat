@@ -1,7 +1,7 @@
-;;  11000ffd  4801c8                 add rax,rcx
-;;  11001000  4829c2                 sub rdx,rax
-;;  11001003  ffc9                   dec ecx
-;;  11001005  75f6                   jne short 0000000011000FFDh
+;;  71000ffd  4801c8                 add rax,rcx
+;;  71001000  4829c2                 sub rdx,rax
+;;  71001003  ffc9                   dec ecx
+;;  71001005  75f6                   jne short 0000000071000FFDh
 (func $r0 (param i32) (result i32)
   ;; locals: 1 × i32, 1 × i64, 1 × i32, 3 × i64, 1 × i32, 7 × i64, 3 × i32
   (local.set 1 (i32.load8_u offset=3 (local.get 0)))
@@ -18,7 +18,7 @@
       (local.set 10 (local.tee 9 (local.get 5)))
       (local.set 4 (local.tee 8 (i64.add (local.get 8) (local.get 10))))
       (local.set 11 (i64.add (local.get 2) (i64.const 4096)))
-      (if (i32.eqz (i32.and (i64.eq (i64.load (local.tee 3 (i32.add (i32.load $fetchView) (i32.mul (i32.and (i32.shr_u (i32.wrap_i64 (local.get 11)) (i32.const 12)) (i32.const 1023)) (i32.const 16))))) (i64.or (local.get 11) (i64.load $fetchGeneration))) (i32.eq (i32.load offset=12 (local.get 3)) (i32.const 285216768))))
+      (if (i32.eqz (i32.and (i64.eq (i64.load (local.tee 3 (i32.add (i32.load $fetchView) (i32.mul (i32.and (i32.shr_u (i32.wrap_i64 (local.get 11)) (i32.const 12)) (i32.const 1023)) (i32.const 16))))) (i64.or (local.get 11) (i64.load $fetchGeneration))) (i32.eq (i32.load offset=12 (local.get 3)) (i32.const 1895829504))))
         (local.set 11 (i64.const 0))
         (local.set 7 (i32.const 52))
         (local.set 12 (local.get 8))

@@ -1,10 +1,10 @@
-;;  11000100  38c8                   cmp al,cl
-;;  11000102  7202                   jb short 0000000011000106h
-;;  11000104  29d0                   sub eax,edx
-;;  11000106  4883d203               adc rdx,3
-;;  1100010a  0f9fc0                 setg al
-;;  1100010d  ffc9                   dec ecx
-;;  1100010f  75ef                   jne short 0000000011000100h
+;;  71000100  38c8                   cmp al,cl
+;;  71000102  7202                   jb short 0000000071000106h
+;;  71000104  29d0                   sub eax,edx
+;;  71000106  4883d203               adc rdx,3
+;;  7100010a  0f9fc0                 setg al
+;;  7100010d  ffc9                   dec ecx
+;;  7100010f  75ef                   jne short 0000000071000100h
 (func $r0 (param i32) (result i32)
   ;; locals: 1 × i32, 1 × i64, 1 × i32, 3 × i64, 1 × i32, 1 × i64, 1 × i32, 2 × i64, 1 × i32, 4 × i64, 2 × i32
   (local.set 1 (i32.load8_u offset=3 (local.get 0)))

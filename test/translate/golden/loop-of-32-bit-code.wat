@@ -1,10 +1,10 @@
-;;  11000100  50                     push eax
-;;  11000101  034310                 add eax,[ebx+10h]
-;;  11000104  6bd007                 imul edx,eax,7
-;;  11000107  5a                     pop edx
-;;  11000108  00d4                   add ah,dl
-;;  1100010a  49                     dec ecx
-;;  1100010b  75f3                   jne short 11000100h
+;;  71000100  50                     push eax
+;;  71000101  034310                 add eax,[ebx+10h]
+;;  71000104  6bd007                 imul edx,eax,7
+;;  71000107  5a                     pop edx
+;;  71000108  00d4                   add ah,dl
+;;  7100010a  49                     dec ecx
+;;  7100010b  75f3                   jne short 71000100h
 (func $r0 (param i32) (result i32)
   ;; locals: 2 × i32, 1 × i64, 1 × i32, 5 × i64, 1 × i32, 3 × i64, 2 × i32, 4 × i64, 3 × i32
   (local.set 1 (i32.load8_u offset=3 (local.get 0)))

@@ -1,10 +1,10 @@
-;;  11000100  4189c8                 mov r8d,ecx
-;;  11000103  4889df                 mov rdi,rbx
-;;  11000106  b918000000             mov ecx,18h
-;;  1100010b  f348ab                 rep stosq [rdi]
-;;  1100010e  4489c1                 mov ecx,r8d
-;;  11000111  ffc9                   dec ecx
-;;  11000113  75eb                   jne short 0000000011000100h
+;;  71000100  4189c8                 mov r8d,ecx
+;;  71000103  4889df                 mov rdi,rbx
+;;  71000106  b918000000             mov ecx,18h
+;;  7100010b  f348ab                 rep stosq [rdi]
+;;  7100010e  4489c1                 mov ecx,r8d
+;;  71000111  ffc9                   dec ecx
+;;  71000113  75eb                   jne short 0000000071000100h
 (func $r0 (param i32) (result i32)
   ;; locals: 1 × i32, 1 × i64, 1 × i32, 5 × i64, 6 × i32, 6 × i64, 1 × i32
   (local.set 1 (i32.load8_u offset=3 (local.get 0)))
