@@ -9,6 +9,9 @@ import { DISK, debianDisk } from './disk-image.ts';
 import { pullPlug } from './pulled-guest.ts';
 import type { WholeSystem } from './system.ts';
 
+/** Exit status of `qemu-img check` where there are leaked clusters and nothing else is wrong. */
+const LEAKS = 3;
+
 type Bus = 'ide' | 'virtio';
 type Format = 'raw' | 'qcow2';
 
@@ -136,13 +139,14 @@ async function checkPlug(
     await rm(looked, { force: true });
     if (qemu === undefined) await copyOf(tools, disk, looked);
     else {
-      const problem = await qemu.img('check', disk).then(
+      const failure = await qemu.img('check', disk).then(
         () => undefined,
-        (error: unknown) => String(error),
+        (error: Error & { code?: number }) => error,
       );
-      // Clusters that nothing refers to are lost room, not lost data: qemu-img's exit status 3.
-      const leaked = problem !== undefined && /leaked clusters/.test(problem) && !/ERROR/.test(problem);
-      report.judge(`qemu-img check, ${round}`, leaked ? undefined : problem, leaked ? { note: 'leaks' } : {});
+      // Clusters that nothing refers to are lost room, not lost data.
+      const leaks = failure?.code === LEAKS;
+      const problem = failure && !leaks ? String(failure) : undefined;
+      report.judge(`qemu-img check, ${round}`, problem, leaks ? { note: 'leaks' } : {});
       await qemu.img('convert', '-f', 'qcow2', '-O', 'raw', disk, looked);
     }
     await checkFileSystem(report, tools, looked, `e2fsck, ${round}`);
