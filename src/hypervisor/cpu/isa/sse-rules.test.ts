@@ -8,7 +8,7 @@ import { SSE } from './sse-scratch.ts';
 
 /** What the host cannot show: modes, control registers, and which way a result was computed. */
 
-const MEMORY = 0x10000000;
+const MEMORY = 0x70000000;
 const bed = createTestbed(sseInstructions, MEMORY, 65536);
 const bytes = (hex: string): Uint8Array => Uint8Array.from(Buffer.from(hex.replaceAll(' ', ''), 'hex'));
 

@@ -16,7 +16,7 @@ import { sseInstructions } from './sse-instructions.ts';
  * compared bit by bit. TEREMOK_TEST_ROUNDS sets the runs of each form (default 60).
  */
 const ROUNDS = Number(process.env['TEREMOK_TEST_ROUNDS'] ?? 60);
-const MEMORY = 0x10000000;
+const MEMORY = 0x70000000;
 const MEMORY_BYTES = 65536;
 const WINDOW = 1024;
 const MEM_AT = 0x1000;
