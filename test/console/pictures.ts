@@ -39,7 +39,16 @@ const RESCUE = {
 const BOOT_SECONDS = 300;
 const DISK_BYTES = 8 * 1024 * 1024;
 
-const key = async (name: string) => (await readFile(join(HOME, `${name}.key`), 'utf8')).trim();
+const key = async (name: string): Promise<string> => {
+  const path = join(HOME, `${name}.key`);
+  try {
+    return (await readFile(path, 'utf8')).trim();
+  } catch (error) {
+    throw new Error(`no key in ${path}: the pictures are of a service that runs, so \`npm start\` first`, {
+      cause: error,
+    });
+  }
+};
 
 async function call<T>(method: string, path: string, token: string, body?: unknown): Promise<T> {
   const answer = await fetch(`${ORIGIN}/v1/${path}`, {
