@@ -11,7 +11,6 @@ import {
   isNaNBits,
   isSignalling,
   isZeroBits,
-  multiplyHigh,
   mxcsr,
   SINGLE,
   type SoftFloat,
@@ -19,6 +18,7 @@ import {
   signOf,
   unpackNormal,
 } from './sse-soft.ts';
+import { wideProduct } from './wide.ts';
 
 /**
  * a × b + c with one rounding (IEEE 754-2008, fusedMultiplyAdd; SDM vol. 1,
@@ -64,7 +64,7 @@ function finiteSum(f: FunctionBuilder, t: Format, soft: SoftFloat, a: Local, b: 
   // Bit 124 of either weighs 2^(its exponent - bias).
   const exponent = f.let(x.exponent.add(y.exponent).sub(t.bias));
   const product: Wide = {
-    high: f.let(multiplyHigh(f, x.significand, y.significand)),
+    high: f.let(wideProduct(f, x.significand, y.significand).high),
     low: f.let(x.significand.mul(y.significand)),
   };
   const added: Wide = { high: f.let(z.significand.shrU(2)), low: f.let(z.significand.shl(62)) };

@@ -3,6 +3,7 @@ import { S } from '../../layout.ts';
 import { type FunctionBuilder, type FunctionRef, I32, I64, type Local } from '../../wasm/function.ts';
 import type { ModuleBuilder } from '../../wasm/module.ts';
 import { i32, i64, select, type Value } from '../../wasm/value.ts';
+import { wideProduct } from './wide.ts';
 
 /**
  * Binary floating-point arithmetic on integers, exact in result and in
@@ -247,22 +248,9 @@ function defineAdd(m: ModuleBuilder, t: Format, normalizeRound: FunctionRef): Fu
   });
 }
 
-/** High 64 bits of the 128-bit product of two unsigned i64. */
-export function multiplyHigh(f: FunctionBuilder, a: Local, b: Local): Value {
-  const low = 0xffff_ffffn;
-  const al = f.let(a.and(low));
-  const ah = f.let(a.shrU(32));
-  const bl = f.let(b.and(low));
-  const bh = f.let(b.shrU(32));
-  const ll = f.let(al.mul(bl));
-  const middle = f.let(al.mul(bh).add(ll.shrU(32)));
-  const middle2 = f.let(ah.mul(bl).add(middle.and(low)));
-  return ah.mul(bh).add(middle.shrU(32)).add(middle2.shrU(32));
-}
-
-/** The same, the low ones jammed into bit 0. */
+/** High 64 bits of the 128-bit product of two unsigned i64, the low ones jammed into bit 0. */
 function multiplyHighJam(f: FunctionBuilder, a: Local, b: Local): Value {
-  return multiplyHigh(f, a, b).or(a.mul(b).ne(0).extendU());
+  return wideProduct(f, a, b).high.or(a.mul(b).ne(0).extendU());
 }
 
 function defineMul(m: ModuleBuilder, t: Format, normalizeRound: FunctionRef): FunctionRef {

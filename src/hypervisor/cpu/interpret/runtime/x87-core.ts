@@ -4,6 +4,7 @@ import type { ModuleBuilder } from '../../wasm/module.ts';
 import { I32, I64 } from '../../wasm/opcodes.ts';
 import { i32, i64, type Operand, select, type Value } from '../../wasm/value.ts';
 import type { RuntimeEnv } from './env.ts';
+import { LOW_HALF, quotientDigit, wideProduct } from './wide.ts';
 
 /**
  * What all x87 runtime functions share: the register stack, exceptions and
@@ -157,45 +158,17 @@ export function addX87Core(m: ModuleBuilder, env: RuntimeEnv): X87Core {
 
 type Globals = Pick<X87Core, 'm' | 'env' | 'rm' | 're' | 'xf' | 'lo'>;
 
-const LOW = 0xffff_ffffn;
-
 function addWide(m: ModuleBuilder, lo: Global): Pick<X87Core, 'mulWide' | 'divWide'> {
   const mulWide = m.fn('x87_mulWide', [I64, I64], [I64], (f) => {
     const [a, b] = f.params as [Local, Local];
-    const a0 = f.let(a.and(LOW));
-    const a1 = f.let(a.shrU(32));
-    const b0 = f.let(b.and(LOW));
-    const b1 = f.let(b.shrU(32));
-    const middle = f.let(a1.mul(b0).add(a0.mul(b0).shrU(32)));
-    const other = f.let(a0.mul(b1).add(middle.and(LOW)));
-    f.setGlobal(lo, a.mul(b));
-    f.return(a1.mul(b1).add(middle.shrU(32)).add(other.shrU(32)));
+    const { high, low } = wideProduct(f, a, b);
+    f.setGlobal(lo, low);
+    f.return(high);
   });
-  // Two digits of base 2^32 (Knuth vol. 2, 4.3.1, algorithm D).
   const divWide = m.fn('x87_divWide', [I64, I64, I64], [I64], (f) => {
     const [high, low, d] = f.params as [Local, Local, Local];
-    const d1 = f.let(d.shrU(32));
-    const d0 = f.let(d.and(LOW));
-    const digit = (rest: Value, next: Value): { q: Local; rest: Local } => {
-      const n = f.let(rest);
-      const q = f.let(n.divU(d1));
-      const r = f.let(n.sub(q.mul(d1)));
-      f.block((done) => {
-        f.loop((again) => {
-          const fits = q
-            .shrU(32)
-            .eqz()
-            .and(q.mul(d0).leU(r.shl(32).or(next)));
-          f.brIf(done, fits);
-          f.set(q, q.sub(1));
-          f.set(r, r.add(d1));
-          f.brIf(again, r.shrU(32).eqz());
-        });
-      });
-      return { q, rest: f.let(n.shl(32).or(next).sub(q.mul(d))) };
-    };
-    const first = digit(high, low.shrU(32));
-    const second = digit(first.rest, low.and(LOW));
+    const first = quotientDigit(f, high, f.let(low.shrU(32)), d);
+    const second = quotientDigit(f, first.rest, f.let(low.and(LOW_HALF)), d);
     f.setGlobal(lo, second.rest);
     f.return(first.q.shl(32).or(second.q));
   });

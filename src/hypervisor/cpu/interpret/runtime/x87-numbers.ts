@@ -2,6 +2,7 @@ import type { FunctionBuilder, FunctionRef, Label, Local } from '../../wasm/func
 import type { ModuleBuilder } from '../../wasm/module.ts';
 import { I32, I64 } from '../../wasm/opcodes.ts';
 import { i32, i64, select, type Value } from '../../wasm/value.ts';
+import { quotientDigit, wideProduct } from './wide.ts';
 import { BIAS, C3, exponentOf, INTEGER_BIT, isZero, PE, signOf } from './x87-core.ts';
 
 /**
@@ -107,20 +108,12 @@ function sum(f: FunctionBuilder, slow: Label, a: Operand, b: Operand, minus: boo
   return round(f, slow, { sign, exponent, high, low });
 }
 
-const HALF = 0xffff_ffffn;
-
 function product(f: FunctionBuilder, slow: Label, a: Operand, b: Operand): Rounded {
   const ax = normal(f, slow, a);
   const bx = normal(f, slow, b);
-  const a0 = f.let(a.m.and(HALF));
-  const a1 = f.let(a.m.shrU(32));
-  const b0 = f.let(b.m.and(HALF));
-  const b1 = f.let(b.m.shrU(32));
-  const lowest = f.let(a0.mul(b0));
-  const middle = f.let(a1.mul(b0).add(lowest.shrU(32)));
-  const other = f.let(a0.mul(b1).add(middle.and(HALF)));
-  const upper = f.let(a1.mul(b1).add(middle.shrU(32)).add(other.shrU(32)));
-  const lower = f.let(other.shl(32).or(lowest.and(HALF)));
+  const whole = wideProduct(f, a.m, b.m);
+  const upper = f.let(whole.high);
+  const lower = f.let(whole.low);
   // The product of two numbers in [1, 2) is in [1, 4).
   const shift = f.let(upper.shrU(63).xor(1));
   const high = f.let(upper.shl(shift).or(lower.shrU(63).and(shift)));
@@ -134,27 +127,6 @@ function product(f: FunctionBuilder, slow: Label, a: Operand, b: Operand): Round
   return round(f, slow, { sign: signOf(a.e.xor(b.e)), exponent, high, low });
 }
 
-/** One digit of base 2^32 of a quotient and the rest (Knuth vol. 2, 4.3.1, algorithm D); `d` has its highest bit set. */
-function digit(f: FunctionBuilder, n: Local, next: Value, d: Local): { q: Local; rest: Local } {
-  const d1 = f.let(d.shrU(32));
-  const d0 = f.let(d.and(HALF));
-  const q = f.local(I64, n.divU(d1));
-  const r = f.local(I64, n.sub(q.mul(d1)));
-  f.block((done) => {
-    f.loop((again) => {
-      const fits = q
-        .shrU(32)
-        .eqz()
-        .and(q.mul(d0).leU(r.shl(32).or(next)));
-      f.brIf(done, fits);
-      f.set(q, q.sub(1));
-      f.set(r, r.add(d1));
-      f.brIf(again, r.shrU(32).eqz());
-    });
-  });
-  return { q, rest: f.let(n.shl(32).or(next).sub(q.mul(d))) };
-}
-
 /**
  * (dividend, next 32 bits, divisor) → the quotient's 64 bits; the dividend is less than the divisor, which has its highest
  * bit set.
@@ -162,8 +134,8 @@ function digit(f: FunctionBuilder, n: Local, next: Value, d: Local): { q: Local;
 export function addDigits(m: ModuleBuilder): FunctionRef {
   return m.fn('x87_digits', [I64, I64, I64], [I64], (f) => {
     const [dividend, next, divisor] = f.params as [Local, Local, Local];
-    const first = digit(f, dividend, next, divisor);
-    const second = digit(f, first.rest, i64(0), divisor);
+    const first = quotientDigit(f, dividend, next, divisor);
+    const second = quotientDigit(f, first.rest, i64(0), divisor);
     f.return(first.q.shl(32).or(second.q));
   });
 }
