@@ -1,12 +1,14 @@
 // What random programs, and the scan of the table, found wrong in the translator: each case alone.
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { CODE16 } from '../../src/hypervisor/cpu/decode/decoder.ts';
 import { S } from '../../src/hypervisor/cpu/layout.ts';
+import { TRANSLATION, Translator } from '../../src/hypervisor/cpu/translate/translator.ts';
 import type { Assembler } from './assembler.ts';
-import { Engines, makeTranslator } from './engines.ts';
+import { Engines, machineDifferences, makeTranslator } from './engines.ts';
 import { goldenProgram } from './golden-programs.ts';
 import { ProgramMachine } from './machine.ts';
-import { CODE, DATA_BYTES } from './places.ts';
+import { CODE, DATA, DATA_BYTES } from './places.ts';
 
 const engines = new Engines([{ threshold: 1, slice: 40, count: true }], false);
 
@@ -45,6 +47,45 @@ describe('the translator', () => {
     // Thirteen ADDs and a DEC, and a JNZ over the boundary: slices of 40 instructions end there, three times round.
     const adds = Array.from({ length: 11 }, () => [0x48, 0x01, 0xc8]).flat();
     assert.ok(share(adds, 0x1000 - adds.length - 3) > 0.5);
+  });
+});
+
+describe('a region that is made anew', () => {
+  it('is of its own mode, whatever mode the slice ended in', () => {
+    // BIOS calls of a 32-bit boot loader: the region looked at two pages, and the slice ended in 16-bit code.
+    const program = goldenProgram({
+      name: 'two pages',
+      mode: 32,
+      emit: (a) => {
+        a.emit(0xbb); // mov ebx
+        a.emit32(DATA + 0xff8);
+        const again = a.bytes.length;
+        a.emit(0x8b, 0x03, 0x03, 0x53, 0x10, 0x05); // mov eax, [ebx]; add edx, [ebx+16]; add eax
+        a.emit32(0x1234_5678);
+        a.emit(0x01, 0xc2, 0xff, 0xc9, 0x75, (again - (a.bytes.length + 6)) & 0xff); // add edx, eax; dec ecx; jnz
+      },
+    });
+    const expected = new ProgramMachine();
+    let translator: Translator | undefined;
+    const options = { ...TRANSLATION, threshold: 1, immediate: true, full: true };
+    const machine = new ProgramMachine((host) => (translator = new Translator(host, options)));
+    for (const each of [expected, machine]) {
+      each.load(program, new Uint8Array(DATA_BYTES).fill(3), false);
+      each.begin(program);
+      for (let n = 0; n < 20; n++) each.advance(6);
+    }
+    assert.ok(translator);
+    const { state } = machine.guest;
+    assert.notEqual(state.getUint32(S.crossedRecord, true), 0);
+    const mode = state.getInt32(S.codeMode, true);
+    const narrowed = translator.counters()['regionsNarrowed'];
+    state.setInt32(S.crossings, TRANSLATION.sliceInstructions, true);
+    state.setInt32(S.codeMode, CODE16, true);
+    translator.sliceEnded(6);
+    state.setInt32(S.codeMode, mode, true);
+    assert.equal(translator.counters()['regionsNarrowed'], Number(narrowed) + 1);
+    for (const each of [expected, machine]) for (let n = 0; n < 4000 && !each.halted; n++) each.advance(20);
+    assert.deepEqual(machineDifferences(expected, machine), []);
   });
 });
 

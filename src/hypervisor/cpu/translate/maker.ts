@@ -57,6 +57,7 @@ export interface RegionRequest {
 export interface MadeRegion {
   readonly linear: bigint;
   readonly record: number;
+  readonly mode: CodeMode;
   readonly level: 0 | 1;
   readonly reach: ReachOfLooks;
   /** The handler that the record had, and that the region leaves to. */
@@ -353,7 +354,8 @@ export class RegionMaker {
   }
 
   #describe(found: Found, sites: SiteCounters | undefined): MadeRegion {
-    const { linear, record, level, reach, entryHandler, region, observed, observers, code, physical } = found;
+    const { linear, record, mode, level, reach, entryHandler, region, observed, observers, code, physical } =
+      found;
     const granules = granulesOf(region, physical);
     const bytes = new Uint8Array(granules.length * GRANULE);
     granules.forEach((at, n) => {
@@ -362,6 +364,7 @@ export class RegionMaker {
     return {
       linear,
       record,
+      mode,
       level,
       reach,
       entryHandler,

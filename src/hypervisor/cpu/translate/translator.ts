@@ -5,14 +5,13 @@ import { RUN_LENGTH } from '../interpret/run-decoder.ts';
 import type { Tier, TierHost } from '../interpret/tier.ts';
 import { CS, FETCH, RAM, RECORD, REGION_COUNTERS, S, SEG, segment } from '../layout.ts';
 import { BranchTargets, countTargets } from './branch-targets.ts';
-import { REACHES, type ReachOfLooks } from './environment.ts';
+import { REACHES } from './environment.ts';
 import {
   LIMITS,
   type Made,
   type MadeModule,
   type MadeRegion,
   NOTHING_OBSERVED,
-  type Observed,
   RegionMaker,
   type RegionMakerOptions,
   type RegionRequest,
@@ -207,11 +206,11 @@ export class Translator implements Tier {
     view.setInt32(S.crossings, 0, true);
     const member = this.#byRecord.get(view.getUint32(S.crossedRecord, true));
     if (crossings * FEW_CROSSINGS < this.#slice || !member) return;
-    const { linear, record, level, reach } = member.made;
-    const nearer = REACHES[REACHES.indexOf(reach) + 1];
-    if (!nearer || this.#asked.has(record)) return;
+    const { record, level, observed } = member.made;
+    const reach = REACHES[REACHES.indexOf(member.made.reach) + 1];
+    if (!reach || this.#asked.has(record)) return;
     this.#counters.regionsNarrowed += 1;
-    this.#ask(linear, record, level, nearer, level === 0 ? NOTHING_OBSERVED : member.made.observed);
+    this.#ask({ ...placeOf(member.made), level, reach, observed });
   }
 
   /** Takes what the thread has made; one that died is replaced. */
@@ -270,8 +269,14 @@ export class Translator implements Tier {
     }
     this.#samples.delete(record);
     if (this.#byRecord.size >= this.#options.regions) this.flush();
-    const level = this.#options.full ? 1 : 0;
-    this.#ask(view.getBigInt64(S.rip, true), record, level, REACHES[0], NOTHING_OBSERVED);
+    this.#ask({
+      linear: view.getBigInt64(S.rip, true),
+      record,
+      mode: view.getInt32(S.codeMode, true) as CodeMode,
+      level: this.#options.full ? 1 : 0,
+      reach: REACHES[0],
+      observed: NOTHING_OBSERVED,
+    });
   }
 
   /** Tells a profile where the slice ended; the next one has another length. */
@@ -313,7 +318,7 @@ export class Translator implements Tier {
     const much = member.weight >= this.#options.sliceInstructions * MUCH.slices;
     const share = member.weight * MUCH.share >= this.#ran - member.since;
     if (!much || !share || this.#asked.size >= MOST_ASKED) return;
-    const { record, level, linear, reach } = member.made;
+    const { record, level, reach } = member.made;
     if (!(this.#maker ?? this.#thread) || this.#asked.has(record) || this.#refused.has(record)) return;
     const observed = this.#targets.of(member.made, member.records);
     // One of full size only for more targets of its branches, and where very much time goes: compiling it again costs much.
@@ -323,17 +328,17 @@ export class Translator implements Tier {
       member.since = this.#ran;
       return;
     }
-    this.#ask(linear, record, 1, reach, observed);
+    this.#ask({ ...placeOf(member.made), level: 1, reach, observed });
   }
 
   // Regions
 
-  #ask(linear: bigint, record: number, level: 0 | 1, reach: ReachOfLooks, observed: Observed): void {
+  #ask(what: Omit<RegionRequest, 'paging'>): void {
     const { view } = this.#host;
+    const { record } = what;
     const request: RegionRequest = {
-      linear,
-      record,
-      mode: view.getInt32(S.codeMode, true) as CodeMode,
+      ...what,
+      // Where it is another guest process's by now, the record is not found there: then it is asked for again.
       paging: {
         cr0: view.getUint32(S.cr0, true),
         cr3: view.getBigUint64(S.cr3, true),
@@ -342,9 +347,6 @@ export class Translator implements Tier {
         pdptes: [0, 8, 16, 24].map((at) => view.getBigUint64(S.pdpte + at, true)),
         a20Mask: view.getBigInt64(S.a20Mask, true),
       },
-      level,
-      reach,
-      observed,
     };
     this.#asked.add(record);
     if (this.#maker)
@@ -501,6 +503,11 @@ export class Translator implements Tier {
     this.#bySlot.delete(slot);
     this.#free.push(slot);
   }
+}
+
+/** A region's place and mode, to make it anew: the guest may be in another mode by now. */
+function placeOf({ linear, record, mode }: MadeRegion): Pick<RegionRequest, 'linear' | 'record' | 'mode'> {
+  return { linear, record, mode };
 }
 
 /** Granules by physical page: bits by number, two words. */
