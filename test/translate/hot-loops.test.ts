@@ -9,6 +9,7 @@ import { memoryForms, operandSizes } from '../native/cases.ts';
 import { encode } from '../native/encoder.ts';
 import { Engines, firstData, machineDifferences } from './engines.ts';
 import { makeProgram } from './generator.ts';
+import { goldenProgram } from './golden-programs.ts';
 import { emitCode } from './region-code.ts';
 
 const PROGRAMS = 40;
@@ -41,6 +42,25 @@ describe('hot loops', () => {
     t.diagnostic(`${ran} loops, ${((sum / ran) * 100).toFixed(2)} % of their instructions in regions`);
     assert.ok(ran > PROGRAMS * 0.9, `${ran} of ${PROGRAMS} came to their end`);
     assert.ok(sum / ran > 0.98, `${sum / ran} of the instructions in regions`);
+  });
+
+  it('that write beside their code are made in full size soon: a region of the first size leaves at each write', () => {
+    const engines = new Engines([{ threshold: 1, slice: 40, count: true }], false);
+    const program = goldenProgram({
+      name: 'write beside code',
+      mode: 64,
+      emit: (a) => {
+        a.emit(0x88, 0x05, 0x00, 0x01, 0x00, 0x00); // mov [rip+100h], al
+        a.emit(0xff, 0xc9); // dec ecx
+        a.emit(0x75, (0 - (a.bytes.length + 2)) & 0xff); // jnz to the beginning
+      },
+    });
+    const verdict = engines.run(program);
+    assert.equal(verdict.kind, 'equal');
+    assert.ok(engines.counter('regionsEnlarged') > 0);
+    const left = engines.counter('regionInterpreted');
+    // Of 2,000 rounds: in the first slice, and while a region that begins elsewhere in the loop has not been sampled yet.
+    assert.ok(left < 200, `${left} writes left their region`);
   });
 
   it('become regions beside the run, which may end, change its code or begin anew meanwhile', async (t) => {

@@ -147,6 +147,9 @@ export const S = {
   /** How often a region looked for bytes that lie on two pages, where each of its accesses may lie on one; and the record of the last such region. */
   crossings: field(4),
   crossedRecord: field(4),
+  /** How often a region of the first size was left for want of an entry in the TLB, and the record of the last such region. */
+  misses: field(4),
+  missedRecord: field(4),
   /** Record of the region that used up the budget, 0 where it was none. */
   spendingRecord: field(4),
   /** Counters of translated regions, i64 each: see REGION_COUNTERS. */

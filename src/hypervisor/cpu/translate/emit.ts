@@ -82,6 +82,8 @@ class RegionEmitter implements RegionFlow {
   /** Where a RET of a recursive function goes back to, in regions that have one. */
   readonly #returnTo: Local | undefined;
   #exit: Label = { depth: 0 };
+  /** The same where the TLB has nothing for an access, which is counted. */
+  #missed: Label = { depth: 0 };
   readonly #flagCode: Local;
   readonly #flagResult: Local;
   readonly #flagX: Local;
@@ -147,9 +149,21 @@ class RegionEmitter implements RegionFlow {
     this.#builder.environment = new Environment();
     f.block((exit) => {
       this.#exit = exit;
-      this.#tree(entry);
+      if (this.#context.resolves) return this.#tree(entry);
+      f.block((missed) => {
+        this.#missed = missed;
+        this.#tree(entry);
+      });
+      this.#countMiss();
     });
     this.#commonExit();
+  }
+
+  /** Where a region often lacks an entry of the TLB, one that finds what it lacks is worth more: see translator.ts. */
+  #countMiss(): void {
+    const f = this.#f;
+    f.store('i32.store', S.misses, f.load('i32.load', S.misses).add(1));
+    f.store('i32.store', S.missedRecord, this.#record);
   }
 
   #count(counter: keyof typeof REGION_COUNTERS, by: Val = i64(1)): void {
@@ -187,12 +201,12 @@ class RegionEmitter implements RegionFlow {
   }
 
   /** Leaves by the common way out. */
-  #leaveRarely(environment: Environment, at: number): void {
+  #leaveRarely(environment: Environment, at: number, by = this.#exit): void {
     const f = this.#f;
     this.#deferFlags(environment.flags);
     f.set(this.#exitAt, i32(at));
     f.set(this.#exitRetired, i32(environment.retired));
-    f.br(this.#exit);
+    f.br(by);
   }
 
   /** 32-bit code takes CS, DS, ES and SS to be flat; where they are not, the interpreter does it. */
@@ -351,11 +365,13 @@ class RegionEmitter implements RegionFlow {
     if (!i) throw new Error('no instruction to leave at');
     if (access) this.#context.sites?.countAccess(f, i.at, access);
     else this.#leaving('interpreted', { why });
+    const missed = access !== undefined && !this.#context.resolves;
     if (this.#block !== this.#region.entry || i !== this.#block.instructions[0]) {
       this.#count('interpreted');
-      this.#leaveRarely(environment, i.at);
+      this.#leaveRarely(environment, i.at, missed ? this.#missed : this.#exit);
       return;
     }
+    if (missed) this.#countMiss();
     this.#count('interpreted');
     this.#countInstructions(i32(environment.retired));
     this.#writeBack(environment);

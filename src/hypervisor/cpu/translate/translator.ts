@@ -62,6 +62,8 @@ const SETTLED_SAMPLES = 8;
 const LONGEST_SLICE = 32;
 /** Instructions that run for each such crossing, where they are few. */
 const FEW_CROSSINGS = 5000;
+/** The same for misses of the TLB that a region was left for. */
+const FEW_MISSES = 1000;
 const GRANULE = 64;
 /** What slices differ by while a profile is taken, one less than a power of two: or they would end at the same places of a loop. */
 const PROFILE_SPREAD = 4095;
@@ -184,6 +186,7 @@ export class Translator implements Tier {
   sliceEnded(instructions: number): void {
     if (this.#thread && this.#asked.size > 0) this.#listen(this.#thread);
     this.#lookAtCrossings();
+    this.#lookAtMisses();
     const record = this.#recordAtRip();
     const { profile } = this.#options;
     if (profile) this.#tell(profile, record, instructions);
@@ -211,6 +214,21 @@ export class Translator implements Tier {
     if (!reach || this.#asked.has(record)) return;
     this.#counters.regionsNarrowed += 1;
     this.#ask({ ...placeOf(member.made), level, reach, observed });
+  }
+
+  /** A region of the first size that was often left for want of an entry in the TLB is made anew in full size, which has none of that. */
+  #lookAtMisses(): void {
+    const { view } = this.#host;
+    const misses = view.getInt32(S.misses, true);
+    if (misses === 0) return;
+    view.setInt32(S.misses, 0, true);
+    const member = this.#byRecord.get(view.getUint32(S.missedRecord, true));
+    if (misses * FEW_MISSES < this.#slice || member?.made.level !== 0 || this.#asked.size >= MOST_ASKED)
+      return;
+    const { record, reach } = member.made;
+    if (this.#asked.has(record)) return;
+    const observed = this.#targets.of(member.made, member.records);
+    this.#ask({ ...placeOf(member.made), level: 1, reach, observed });
   }
 
   /** Takes what the thread has made; one that died is replaced. */
