@@ -113,7 +113,7 @@ export class RegionCode {
     if (handler === 0) return undefined;
     const view = this.#record;
     decoder.write(view, 0, 0, 0);
-    const effects = effectsOf(encoding, this.#mode === 2, decoder.opsize, decoder.form);
+    const effects = effectsOf(encoding, this.#mode === 2, decoder.opsize, decoder.form, decoder.rep !== 0);
     const baseReg = view.getUint16(RECORD.baseReg, true);
     const memory = decoder.form !== FORM.register;
     const general = (address: number): number => {

@@ -20,6 +20,7 @@ import {
   V128,
   type ValType,
 } from '../wasm/opcodes.ts';
+import { i32 } from '../wasm/value.ts';
 
 /** How a form goes into a region. */
 export type Treatment =
@@ -86,6 +87,7 @@ class EffectsBuilder implements Builder {
   readonly long: boolean;
   readonly #encoding: Encoding;
   readonly #form: FormKind;
+  readonly #repeats: boolean;
   #depth = 0;
   #ended = false;
   treatment: Treatment = 'native';
@@ -103,9 +105,10 @@ class EffectsBuilder implements Builder {
   readonly calls = new Set<string>();
   settles = false;
 
-  constructor(encoding: Encoding, long: boolean, opsize: 16 | 32 | 64, form: FormKind) {
+  constructor(encoding: Encoding, long: boolean, opsize: 16 | 32 | 64, form: FormKind, repeats: boolean) {
     this.#encoding = encoding;
     this.#form = form;
+    this.#repeats = repeats;
     this.long = long;
     this.opsize = opsize;
   }
@@ -190,7 +193,7 @@ class EffectsBuilder implements Builder {
     return this.#dummy(TYPES[size]);
   }
   repPrefix(): Val {
-    return this.#dummy(I32);
+    return this.#repeats ? this.#dummy(I32) : i32(0);
   }
   addressSize(): Val {
     return this.#dummy(I32);
@@ -427,23 +430,36 @@ export function registerAt(
 
 const cache = new WeakMap<Encoding, (Effects | undefined)[]>();
 
-/** What a form does; found once. */
-export function effectsOf(encoding: Encoding, long: boolean, opsize: 16 | 32 | 64, form: FormKind): Effects {
+/** What a form does, with or without a REP prefix; found once. */
+export function effectsOf(
+  encoding: Encoding,
+  long: boolean,
+  opsize: 16 | 32 | 64,
+  form: FormKind,
+  rep: boolean,
+): Effects {
+  const repeats = rep && isString(encoding);
   let forms = cache.get(encoding);
   if (!forms) {
     forms = [];
     cache.set(encoding, forms);
   }
-  const key = handlerKey(long, opsize, form);
+  const key = handlerKey(long, opsize, form) * 2 + Number(repeats);
   const known = forms[key];
   if (known) return known;
-  const effects = find(encoding, long, opsize, form);
+  const effects = find(encoding, long, opsize, form, repeats);
   forms[key] = effects;
   return effects;
 }
 
-function find(encoding: Encoding, long: boolean, opsize: 16 | 32 | 64, form: FormKind): Effects {
-  const b = new EffectsBuilder(encoding, long, opsize, form);
+function find(
+  encoding: Encoding,
+  long: boolean,
+  opsize: 16 | 32 | 64,
+  form: FormKind,
+  repeats: boolean,
+): Effects {
+  const b = new EffectsBuilder(encoding, long, opsize, form, repeats);
   let { treatment } = b;
   const vector = encoding.operands.some((o) => o.file === 'xmm');
   try {

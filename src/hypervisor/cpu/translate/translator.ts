@@ -61,7 +61,7 @@ const VERY_MUCH = 8;
 const SETTLED_SAMPLES = 8;
 const LONGEST_SLICE = 32;
 /** Instructions that run for each such crossing, where they are few. */
-const FEW_CROSSINGS = 5000;
+const FEW_CROSSINGS = 20_000;
 /** The same for misses of the TLB that a region was left for. */
 const FEW_MISSES = 1000;
 const GRANULE = 64;

@@ -48,12 +48,9 @@ const store = (size: Size): StoreName => STORE[size] ?? 'i64.store';
 /** The whole of a string instruction: repetition, index registers, restart after a fault or a pause. */
 function stringInstruction(b: Builder, size: Size, operation: StringOperation): void {
   const bytes = size / 8;
-  const rep = b.let(b.repPrefix());
+  const prefix = b.repPrefix();
   const forward = b.let(b.state('i32.load', S.eflags).and(DIRECTION).eqz());
   const step = b.let(b.select(forward, i64(BigInt(bytes)), i64(BigInt(-bytes))));
-  // While single-stepping, every repetition is a step of its own.
-  const single = b.let(b.state('i32.load', S.stepping));
-  const left = b.local(I32, b.select(single, i32(1), i32(REPETITIONS)));
   const from = (): Val => b.segmented('record', maskAddress(b, b.gpr(RSI, 64)), bytes, 'r');
   const to = (): Val =>
     b.segmented(
@@ -66,6 +63,15 @@ function stringInstruction(b: Builder, size: Size, operation: StringOperation): 
     if (operation.source) setAddressRegister(b, RSI, b.let(b.gpr(RSI, 64).add(by)));
     if (operation.destination) setAddressRegister(b, RDI, b.let(b.gpr(RDI, 64).add(by)));
   };
+  // Known beforehand where it is translated.
+  if (prefix.known === 0) {
+    operation.body(b, size, from, to);
+    return advance(step);
+  }
+  const rep = b.let(prefix);
+  // While single-stepping, every repetition is a step of its own.
+  const single = b.let(b.state('i32.load', S.stepping));
+  const left = b.local(I32, b.select(single, i32(1), i32(REPETITIONS)));
   // Else a slice of so many instructions could last for seconds.
   const giveWay = (): void => {
     b.setState('i32.store', S.budget, b.state('i32.load', S.budget).sub(CHARGE));
