@@ -31,7 +31,7 @@
       (local.set 13 (i32.add (i32.wrap_i64 (local.get 11)) (i32.load offset=16 (local.get 12))))
       (local.set 14 (i64.load offset=8 (local.get 12)))
       (if (i64.ne (i64.and (i64.add (local.get 11) (i64.const 7)) (i64.const -4096)) (local.get 14))
-        (if (i32.eqz (local.tee 13 (call $regionWrite (local.get 11) (i32.const 8) (local.get 14) (local.get 0))))
+        (if (i32.eqz (local.tee 13 (call $regionWrite (local.get 11) (i32.const 8) (local.get 14) (i32.const 0))))
           (i64.store $rax (local.get 5))
           (i64.store $rcx (local.get 6))
           (i64.store $rsp (local.get 7))

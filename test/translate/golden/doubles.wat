@@ -75,7 +75,7 @@
       (local.set 25 (i32.add (i32.wrap_i64 (local.get 17)) (i32.load offset=16 (local.get 24))))
       (local.set 18 (i64.load offset=8 (local.get 24)))
       (if (i64.ne (i64.and (i64.add (local.get 17) (i64.const 7)) (i64.const -4096)) (local.get 18))
-        (if (i32.eqz (local.tee 25 (call $regionWrite (local.get 17) (i32.const 8) (local.get 18) (local.get 0))))
+        (if (i32.eqz (local.tee 25 (call $regionWrite (local.get 17) (i32.const 8) (local.get 18) (i32.const 0))))
           (local.set 18 (i64.extend_i32_u (local.get 13)))
           (local.set 17 (i64.const 0))
           (local.set 19 (i32.const 1))

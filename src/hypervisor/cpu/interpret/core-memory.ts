@@ -255,24 +255,24 @@ export function addMemory(
       });
     });
   });
-  /** Leaves with 0; counts where a region looked for more than any one access has and found two pages. */
-  const noteCrossing = (f: FunctionBuilder, bytes: Value, record: Value): void => {
-    f.if(bytes.gtU(16), () => {
+  /** Leaves with 0; counts where a region looked for several accesses at once and found two pages. */
+  const noteCrossing = (f: FunctionBuilder, record: Value): void => {
+    f.if(record, () => {
       f.store('i32.store', S.crossings, state(f, S.crossings).add(1));
       f.store('i32.store', S.crossedRecord, record);
     });
     f.return(0);
   };
-  /** (linear, bytes, tag that did not match, record) → where memory can be read; 0 for what a translated region leaves to the interpreter: faults, devices, two pages. */
+  /** (linear, bytes, tag that did not match, record of a region that looks for several accesses, else 0) → where memory can be read; 0 for what a translated region leaves to the interpreter: faults, devices, two pages. */
   const regionRead = m.fn('regionRead', [I64, I32, I64, I32], [I32], (f, linear, bytes, _tag, record) => {
-    f.unlikely(state(f, S.watch).or(crosses(linear, bytes)), () => noteCrossing(f, bytes, record));
+    f.unlikely(state(f, S.watch).or(crosses(linear, bytes)), () => noteCrossing(f, record));
     const at = f.let(f.call(resolve, linear, 0));
     f.unlikely(at.geU(DEVICE), () => f.return(0));
     f.return(at.wrap().add(RAM));
   });
   /** The same for writing; bytes of decoded code are the interpreter's too. */
   const regionWrite = m.fn('regionWrite', [I64, I32, I64, I32], [I32], (f, linear, bytes, _tag, record) => {
-    f.unlikely(state(f, S.watch).or(crosses(linear, bytes)), () => noteCrossing(f, bytes, record));
+    f.unlikely(state(f, S.watch).or(crosses(linear, bytes)), () => noteCrossing(f, record));
     const first = f.let(f.call(resolve, linear, ACCESS.write));
     f.unlikely(first.geU(DEVICE), () => f.return(0));
     const physical = f.let(first.wrap());

@@ -545,7 +545,7 @@ export class RegionBuilder implements Builder {
   #translate(linear: Val, bytes: number, write: boolean): HostPlace {
     const place = this.#places.get(linear);
     const flow = this.#addressFlow;
-    if (!place || !flow) return { at: this.#look(this.let(linear), bytes, write), offset: 0 };
+    if (!place || !flow) return { at: this.#look(this.let(linear), bytes, write, false), offset: 0 };
     const { environment } = this;
     const { root, offset } = place;
     const known = environment.windows.find(
@@ -555,7 +555,12 @@ export class RegionBuilder implements Builder {
     const reach = this.#reach(flow, place, bytes, write);
     const { from, to } = reach;
     const first = linear.add(BigInt(from - offset));
-    const host = this.#look(this.let(this.long ? first : first.and(0xffff_ffffn)), to - from, reach.write);
+    const host = this.#look(
+      this.let(this.long ? first : first.and(0xffff_ffffn)),
+      to - from,
+      reach.write,
+      to - from > bytes,
+    );
     environment.windows = [...environment.windows, { root, host, ...reach }];
     return { at: host, offset: offset - from };
   }
@@ -578,8 +583,8 @@ export class RegionBuilder implements Builder {
     return reach;
   }
 
-  /** Looks bytes up in the TLB. */
-  #look(address: Val, bytes: number, write: boolean): Local {
+  /** Looks bytes up in the TLB: of one access, or of `several`. */
+  #look(address: Val, bytes: number, write: boolean, several: boolean): Local {
     const f = this.#f;
     const low = address.wrap();
     const index = low.shrU(12 - 5).and((TLB.entries - 1) << 5);
@@ -591,7 +596,8 @@ export class RegionBuilder implements Builder {
     f.unlikely(last.and(-4096n).ne(tag), () => {
       if (!this.#resolves) return bail();
       const { regionRead, regionWrite } = this.#module.core;
-      f.set(host, f.call(write ? regionWrite : regionRead, address, i32(bytes), tag, this.#record));
+      const region = several ? this.#record : i32(0);
+      f.set(host, f.call(write ? regionWrite : regionRead, address, i32(bytes), tag, region));
       f.unlikely(host.eqz(), bail);
     });
     return host;

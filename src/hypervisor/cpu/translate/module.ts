@@ -11,8 +11,9 @@ import { DEFERRED, type Flags, lazyForm, SIZES, signed64 } from './flags.ts';
 /** What the interpreter's module has for regions. */
 export interface CoreFunctions {
   /**
-   * (linear, bytes, tag, record) → where RAM can be read or written, 0 when the interpreter must do it. The tag is for V8: of a
-   * load that only a comparison uses it makes two.
+   * (linear, bytes, tag, record) → where RAM can be read or written, 0 when the interpreter must do it. The record is the
+   * region's where the look answers for several accesses, else 0. The tag is for V8: of a load that only a comparison uses
+   * it makes two.
    */
   readonly regionRead: FunctionRef;
   readonly regionWrite: FunctionRef;
