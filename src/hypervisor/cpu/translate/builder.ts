@@ -5,16 +5,15 @@ import { isQuick } from '../interpret/runtime/x87-quick.ts';
 import { accessBytes, loadFor, storeFor } from '../isa/accesses.ts';
 import type { Builder, Condition, FloatLanes, Size, Val } from '../isa/builder.ts';
 import { isSettled } from '../isa/sse-arith.ts';
-import { CS, ES, FLAT, FS, S, SEG, segment, TLB } from '../layout.ts';
+import { CS, ES, FLAT, FS, S, SEG, segment } from '../layout.ts';
 import { type FunctionBuilder, type Label, Local } from '../wasm/function.ts';
 import { F32, F64, I32, I64, type LoadName, type StoreName, V128, type ValType } from '../wasm/opcodes.ts';
 import { extractLane, i32, i64, replaceLane, select, vconst } from '../wasm/value.ts';
-import type { AddressFlow } from './address-flow.ts';
 import type { Place } from './addresses.ts';
 import type { Block } from './blocks.ts';
 import type { GuestInstruction } from './code.ts';
 import { operandType, registerAt } from './effects.ts';
-import { Environment, type ReachOfLooks } from './environment.ts';
+import { Environment } from './environment.ts';
 import {
   adjustFlag,
   allParts,
@@ -28,6 +27,7 @@ import {
   signFlag,
   zeroFlag,
 } from './flags.ts';
+import type { HostPlace, RegionMemory } from './memory.ts';
 import type { RegionModule } from './module.ts';
 import type { FailedAccess } from './profile/site-counters.ts';
 import { RegionX87 } from './x87.ts';
@@ -62,9 +62,7 @@ export class RegionBuilder implements Builder {
   readonly #f: FunctionBuilder;
   readonly #module: RegionModule;
   readonly #flow: RegionFlow;
-  readonly #record: Local;
   readonly #pageBase: Local;
-  readonly #view: Local;
   readonly #registers: RegisterHomes;
   #i!: GuestInstruction; // set by `begin` before any semantics run
   /** Locals of the current instruction: they may be handed out without a copy. */
@@ -78,10 +76,7 @@ export class RegionBuilder implements Builder {
   /** The block of the current instruction, and which it is there. */
   #block!: Block; // set with #i
   #index = 0;
-  /** Where one look at the TLB may answer for several accesses. */
-  readonly #addressFlow: AddressFlow | undefined;
-  readonly #resolves: boolean;
-  readonly #reaches: ReachOfLooks;
+  readonly #memory: RegionMemory;
   readonly #x87: RegionX87;
   /** What `settledMxcsr` gives, in regions that ask often. */
   readonly #settledLocal: Local | undefined;
@@ -95,28 +90,18 @@ export class RegionBuilder implements Builder {
     f: FunctionBuilder,
     module: RegionModule,
     flow: RegionFlow,
-    locals: {
-      record: Local;
-      pageBase: Local;
-      view: Local;
-      registers: RegisterHomes;
-      settled: Local | undefined;
-    },
-    context: { readonly long: boolean; readonly resolves: boolean; readonly reach: ReachOfLooks },
-    addressFlow: AddressFlow | undefined,
+    memory: RegionMemory,
+    locals: { pageBase: Local; registers: RegisterHomes; settled: Local | undefined },
+    long: boolean,
   ) {
     this.#f = f;
     this.#module = module;
     this.#flow = flow;
-    this.#record = locals.record;
     this.#pageBase = locals.pageBase;
-    this.#view = locals.view;
     this.#registers = locals.registers;
     this.#settledLocal = locals.settled;
-    this.long = context.long;
-    this.#addressFlow = addressFlow;
-    this.#reaches = context.reach;
-    this.#resolves = context.resolves;
+    this.long = long;
+    this.#memory = memory;
     this.#x87 = new RegionX87(f, module);
     this.environment = new Environment();
   }
@@ -541,66 +526,12 @@ export class RegionBuilder implements Builder {
     this.#f.store(name, at, shared, offset);
   }
 
-  /** Where bytes lie in linear memory. What is not plain RAM in reach leaves the region. */
+  /** Where bytes lie in linear memory. */
   #translate(linear: Val, bytes: number, write: boolean): HostPlace {
-    const place = this.#places.get(linear);
-    const flow = this.#addressFlow;
-    if (!place || !flow) return { at: this.#look(this.let(linear), bytes, write, false), offset: 0 };
     const { environment } = this;
-    const { root, offset } = place;
-    const known = environment.windows.find(
-      (w) => w.root === root && w.from <= offset && offset + bytes <= w.to && (w.write || !write),
-    );
-    if (known) return { at: known.host, offset: offset - known.from };
-    const reach = this.#reach(flow, place, bytes, write);
-    const { from, to } = reach;
-    const first = linear.add(BigInt(from - offset));
-    const host = this.#look(
-      this.let(this.long ? first : first.and(0xffff_ffffn)),
-      to - from,
-      reach.write,
-      to - from > bytes,
-    );
-    environment.windows = [...environment.windows, { root, host, ...reach }];
-    return { at: host, offset: offset - from };
-  }
-
-  /**
-   * How far around a place one look answers for what comes behind it. It finds out whether there may be writes too where
-   * the block goes on to write there, and on the stack, where one soon will.
-   */
-  #reach(flow: AddressFlow, { root, offset }: Place, bytes: number, write: boolean): Reach {
-    const stack = this.environment.addresses.stack(0).root === root;
-    const reach = { from: offset, to: offset + bytes, write };
-    for (const other of flow.ahead(root, this.#block, this.#index)) {
-      const near = other.block === this.#block;
-      if (!near && (this.#reaches === 'block' || (other.write && !reach.write && !stack))) continue;
-      const from = Math.min(reach.from, other.offset);
-      const to = Math.max(reach.to, other.offset + other.bytes);
-      if (to - from > WIDEST_WINDOW) continue;
-      Object.assign(reach, { from, to, write: reach.write || other.write });
-    }
-    return reach;
-  }
-
-  /** Looks bytes up in the TLB: of one access, or of `several`. */
-  #look(address: Val, bytes: number, write: boolean, several: boolean): Local {
-    const f = this.#f;
-    const low = address.wrap();
-    const index = low.shrU(12 - 5).and((TLB.entries - 1) << 5);
-    const entry = f.let(this.#view.add(index));
-    const host = f.local(I32, low.add(f.load('i32.load', entry, TLB.addend)));
-    const last = bytes === 1 ? address : address.add(BigInt(bytes - 1));
-    const tag = f.let(f.load('i64.load', entry, write ? TLB.writeTag : TLB.readTag));
-    const bail = (): void => this.#flow.bail('memory', { address, bytes, write, entry });
-    f.unlikely(last.and(-4096n).ne(tag), () => {
-      if (!this.#resolves) return bail();
-      const { regionRead, regionWrite } = this.#module.core;
-      const region = several ? this.#record : i32(0);
-      f.set(host, f.call(write ? regionWrite : regionRead, address, i32(bytes), tag, region));
-      f.unlikely(host.eqz(), bail);
-    });
-    return host;
+    const place = this.#places.get(linear);
+    const site = { environment, block: this.#block, index: this.#index };
+    return this.#memory.at(this.let(linear), place, bytes, write, site);
   }
 
   checkAligned(linear: Val, bytes: number): void {
@@ -947,22 +878,6 @@ export class RegionBuilder implements Builder {
 
 /** Runtime functions of the x87 that leave its state alone. */
 const READS_X87: ReadonlySet<string> = new Set(['x87_result', 'x87_resultHigh', 'x87_statusWord']);
-
-/** Bytes in linear memory: `offset` from where `at` says. */
-interface HostPlace {
-  readonly at: Local;
-  readonly offset: number;
-}
-
-/** What one look at the TLB answers for: offsets from a root, and whether there may be writes. */
-interface Reach {
-  from: number;
-  to: number;
-  write: boolean;
-}
-
-/** Bytes that one look at the TLB answers for at most: the more, the likelier they lie on two pages. */
-const WIDEST_WINDOW = 64;
 
 /** Instructions that subtract for the flags alone. */
 const COMPARES: ReadonlySet<string> = new Set(['cmp', 'cmpxchg', 'cmps', 'scas']);

@@ -10,6 +10,7 @@ import { RegionBuilder, type RegionFlow } from './builder.ts';
 import type { GuestInstruction } from './code.ts';
 import { Environment, type ReachOfLooks, type Window } from './environment.ts';
 import { DEFERRED, type Flags, lazyForm, SIZES } from './flags.ts';
+import { RegionMemory } from './memory.ts';
 import { type RegionModule, storeLazy } from './module.ts';
 import type { SiteKind } from './profile/anatomy.ts';
 import type { FailedAccess, SiteCounters } from './profile/site-counters.ts';
@@ -118,20 +119,20 @@ class RegionEmitter implements RegionFlow {
     this.#exitRetired = f.local(I32);
     this.#returnTo = region.blocks.some(isDispatch) ? f.local(I64) : undefined;
     this.#addressFlow = context.reach !== 'access' ? new AddressFlow(region) : undefined;
-    this.#builder = new RegionBuilder(
+    const memory = new RegionMemory({
       f,
       module,
-      this,
-      {
-        record: this.#record,
-        pageBase: this.#pageBase,
-        view: this.#view,
-        registers: { gprs: this.#gprs, xmms: this.#xmms },
-        settled: this.#settled,
-      },
-      context,
-      this.#addressFlow,
-    );
+      record: this.#record,
+      view: this.#view,
+      long: context.long,
+      reach: context.reach,
+      resolves: context.resolves,
+      addressFlow: this.#addressFlow,
+      bail: (access) => this.bail('memory', access),
+    });
+    const registers = { gprs: this.#gprs, xmms: this.#xmms };
+    const locals = { pageBase: this.#pageBase, registers, settled: this.#settled };
+    this.#builder = new RegionBuilder(f, module, this, memory, locals, context.long);
   }
 
   emit(): void {
