@@ -11,6 +11,7 @@ import type { VmDirectory } from './vm-directory.ts';
 import { VmHandle } from './vm-handle.ts';
 
 const VM_MAIN = join(import.meta.dirname, '..', 'vm', 'main.ts');
+const OWN_IMPORTS = join(import.meta.dirname, '..', '..', 'src', 'lib', 'own-imports.ts');
 /** The JavaScript heap of a VM process; guest RAM lies outside it. */
 const HEAP_MIB = 512;
 /** From spawning a process to its socket; a loaded host may take seconds. */
@@ -33,7 +34,13 @@ export async function launch(directory: VmDirectory, config: VmProcessConfig): P
   try {
     child = spawn(
       process.execPath,
-      [`--max-old-space-size=${HEAP_MIB}`, '--disable-warning=ExperimentalWarning', VM_MAIN],
+      [
+        `--max-old-space-size=${HEAP_MIB}`,
+        '--disable-warning=ExperimentalWarning',
+        '--import',
+        OWN_IMPORTS,
+        VM_MAIN,
+      ],
       {
         cwd: directory.path,
         env: { NODE_COMPILE_CACHE: join(config.cacheFolder, 'code') },

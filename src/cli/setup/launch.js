@@ -40,6 +40,7 @@ export async function launch(program, args) {
   if (node === process.execPath) {
     // What is kept from the last run needs no compiler of TypeScript, which takes 20 MiB and half a second.
     module.enableCompileCache(join(cacheDirectory(), 'hypervisor', 'code'));
+    await import('../../lib/own-imports.ts');
     process.argv.splice(1, process.argv.length - 1, program, ...args);
     await import(pathToFileURL(program).href);
     return;

@@ -6,6 +6,7 @@ import {
   handlerKey,
   immediateBytes,
   type OpcodeTable,
+  type OperandSpec,
   operandBits,
 } from './encoding.ts';
 
@@ -70,7 +71,10 @@ export class Decoder {
   #displacement = 0;
   #ripRelative = false;
   #memorySegment = DS;
-  readonly #immediates: bigint[] = [];
+  /** The first immediate, sign-extended to 64 bits: its halves. */
+  #immediateLow = 0;
+  #immediateHigh = 0;
+  #secondImmediate: number | undefined;
 
   constructor(table: OpcodeTable) {
     this.#table = table;
@@ -123,7 +127,7 @@ export class Decoder {
     this.#base = byte & 7;
     if (encoding.hasModrm) {
       if (!this.#hasModrm) this.#readModrm();
-      if (this.#modrm < 0xc0 && !isMoveSystemRegister(encoding)) this.#memory(mode);
+      if (this.#modrm < 0xc0 && !encoding.anyMod) this.#memory(mode);
     } else {
       // In 64-bit mode only FS and GS have a base.
       this.#memorySegment = this.#segment >= 0 ? this.#segment : mode === CODE64 ? FLAT : DS;
@@ -148,7 +152,7 @@ export class Decoder {
     this.#index = -1;
     if (mode === CODE64 && this.form === FORM.indexed) this.form = FORM.base;
     const reg = this.#modrmRegister();
-    const same = this.#vsib === reg || (usesVexRegister(encoding) && this.#vexRegister === this.#vsib);
+    const same = this.#vsib === reg || (encoding.vexRegister && this.#vexRegister === this.#vsib);
     return !same && reg !== this.#vexRegister;
   }
 
@@ -258,8 +262,7 @@ export class Decoder {
         if (e.modrm !== undefined && e.modrm !== (e.modrmRegister ? this.#modrm & 0xf8 : this.#modrm))
           continue;
         if (e.extension !== undefined && e.extension !== ((this.#modrm >> 3) & 7)) continue;
-        if (e.mod !== undefined && (e.mod === 'reg') !== this.#modrm >= 0xc0 && !isMoveSystemRegister(e))
-          continue;
+        if (e.mod !== undefined && (e.mod === 'reg') !== this.#modrm >= 0xc0 && !e.anyMod) continue;
       }
       if (e.onlySize !== undefined) {
         this.#sizes(e, mode);
@@ -272,7 +275,7 @@ export class Decoder {
 
   #fitsVex(e: Encoding): boolean {
     if (e.vex !== 'ignored' && e.vex !== this.#vexLength) return false;
-    return this.#vexUnused || usesVexRegister(e);
+    return this.#vexUnused || e.vexRegister;
   }
 
   #sizes(encoding: Encoding, mode: CodeMode): void {
@@ -350,21 +353,35 @@ export class Decoder {
   }
 
   #signed(bytes: 1 | 2 | 4): number {
-    let value = 0;
-    for (let i = 0; i < bytes; i++) value |= this.#byte() << (8 * i);
-    return bytes === 4 ? value : (value << (32 - 8 * bytes)) >> (32 - 8 * bytes);
+    if (bytes === 1) return (this.#byte() << 24) >> 24;
+    let value = this.#byte() | (this.#byte() << 8);
+    if (bytes === 2) return (value << 16) >> 16;
+    value |= this.#byte() << 16;
+    return value | (this.#byte() << 24);
   }
 
   #readImmediates(encoding: Encoding): void {
-    this.#immediates.length = 0;
-    for (const i of encoding.immediates) {
-      const spec = encoding.operands[i];
-      if (!spec) continue;
-      const bytes = immediateBytes(spec, this.opsize, this.addressSize);
-      let value = 0n;
-      for (let n = 0; n < bytes; n++) value |= BigInt(this.#byte()) << BigInt(8 * n);
-      this.#immediates.push(spec.what.kind === 'moffs' ? value : BigInt.asIntN(8 * bytes, value));
-    }
+    this.#immediateLow = 0;
+    this.#immediateHigh = 0;
+    this.#secondImmediate = undefined;
+    const [first, second] = encoding.immediates;
+    if (first !== undefined) this.#readImmediate(encoding.operands[first]);
+    if (second === undefined) return;
+    const [low, high] = [this.#immediateLow, this.#immediateHigh];
+    this.#readImmediate(encoding.operands[second]);
+    this.#secondImmediate = this.#immediateLow;
+    this.#immediateLow = low;
+    this.#immediateHigh = high;
+  }
+
+  #readImmediate(spec: OperandSpec | undefined): void {
+    if (!spec) return;
+    const bytes = immediateBytes(spec, this.opsize, this.addressSize);
+    const low = this.#signed(bytes === 8 ? 4 : bytes);
+    // Addresses in the instruction are not sign-extended, immediates are.
+    const address = spec.what.kind === 'moffs';
+    this.#immediateLow = address && bytes === 2 ? low & 0xffff : low;
+    this.#immediateHigh = bytes === 8 ? this.#signed(4) : address ? 0 : low >> 31;
   }
 
   /** Element of the interpreter's table for what was decoded; 0 when the form has none. */
@@ -385,10 +402,11 @@ export class Decoder {
     view.setUint8(record + RECORD.shift, this.#shift);
     view.setInt32(record + RECORD.disp, 0, true);
     if (this.form !== FORM.register) this.#writeAddress(view, record, offset);
-    const [first = 0n, second] = this.#immediates;
-    view.setBigInt64(record + RECORD.imm, BigInt.asIntN(64, first), true);
+    view.setInt32(record + RECORD.imm, this.#immediateLow, true);
+    view.setInt32(record + RECORD.imm + 4, this.#immediateHigh, true);
     // No instruction with two immediates has a memory operand, so the displacement's place is free.
-    if (second !== undefined) view.setInt32(record + RECORD.disp, Number(second), true);
+    const second = this.#secondImmediate;
+    if (second !== undefined) view.setInt32(record + RECORD.disp, second, true);
     // Behind the immediate: a fourth register lies in its upper bytes.
     this.#writeRegisters(encoding, view, record);
   }
@@ -471,13 +489,4 @@ function isPrefix(byte: number): boolean {
     default:
       return (byte & 0xf0) === 0x40;
   }
-}
-
-/** MOV to and from control and debug registers take any mod as a register (SDM vol. 2, MOV—Control Registers). */
-function isMoveSystemRegister(encoding: Encoding): boolean {
-  return encoding.operands.some((o) => o.file === 'control' || o.file === 'debug');
-}
-
-function usesVexRegister(encoding: Encoding): boolean {
-  return encoding.operands.some((o) => o.what.kind === 'vex-reg');
 }

@@ -60,6 +60,10 @@ export interface Encoding {
   readonly lock: boolean;
   readonly rexW: 0 | 1 | undefined;
   readonly onlySize: 16 | 32 | 64 | undefined;
+  /** Takes any mod as a register: MOV to and from control and debug registers (SDM vol. 2, MOV—Control Registers). */
+  readonly anyMod: boolean;
+  /** An operand is VEX.vvvv. */
+  readonly vexRegister: boolean;
   /** Memory is addressed with a vector of indices: a SIB byte must be there (SDM vol. 2, 2.3.12). */
   readonly vsib: boolean;
   /** An operand is the register in an immediate byte's upper half (SDM vol. 2, 2.3: /is4). */
@@ -240,6 +244,8 @@ export function parseEncoding(instruction: Instruction, text: string): Encoding 
     onlySize,
     immediates,
     vex,
+    anyMod: operands.some((o) => o.file === 'control' || o.file === 'debug'),
+    vexRegister: operands.some((o) => o.what.kind === 'vex-reg'),
     vsib: operands.some((o) => o.what.kind === 'vsib-index'),
     is4: operands.some((o) => o.what.kind === 'is4-reg'),
     noRepeat,
@@ -270,8 +276,12 @@ export function operandBits(spec: OperandSpec, opsize: 16 | 32 | 64): Size {
 }
 
 /** Bytes an immediate takes in the instruction stream. */
-export function immediateBytes(spec: OperandSpec, opsize: 16 | 32 | 64, addressSize: number): number {
-  if (spec.what.kind === 'moffs') return addressSize / 8;
+export function immediateBytes(
+  spec: OperandSpec,
+  opsize: 16 | 32 | 64,
+  addressSize: 16 | 32 | 64,
+): 1 | 2 | 4 | 8 {
+  if (spec.what.kind === 'moffs') return (addressSize / 8) as 2 | 4 | 8;
   switch (spec.width) {
     case 8:
       return 1;
@@ -284,7 +294,7 @@ export function immediateBytes(spec: OperandSpec, opsize: 16 | 32 | 64, addressS
     case 'z':
       return opsize === 16 ? 2 : 4;
     case 'v':
-      return opsize / 8;
+      return (opsize / 8) as 2 | 4 | 8;
     default:
       throw new Error(`an immediate ${spec.text}`);
   }

@@ -5,20 +5,24 @@ import { Worker } from 'node:worker_threads';
 
 /**
  * Settings of V8's, for the whole process. What is translated is hot already, so the optimizing compiler gets it early;
- * peeled and unrolled loops cost more time to compile than they save, and `matrix` ran slower by half with them. Young
+ * peeled and unrolled loops cost more time to compile than they save, and `matrix` ran slower by half with them. Nor are
+ * targets of indirect calls counted, for inlining: those are other regions, and each entry of a new one paid for it. Young
  * garbage is collected by the thread whose it is: others, which step back behind the guest (priorities.ts), would be
  * waited for. What V8 compiled quickly stays when garbage is collected, or the guest would wait for it to be compiled
  * again. Threads that are started from now on begin with a young generation of 4 MiB, which fits what making a module of
- * regions takes: with V8's 1 MiB it is copied about more often. They collect no garbage on suspicion while nothing
+ * regions takes: with V8's 1 MiB it is copied about more often; and with an old one of 64 MiB, for in a boot it was
+ * collected ten times before it had grown to that. They collect no garbage on suspicion while nothing
  * happens: the thread that makes regions does so when it pays (maker-worker.ts).
  */
 const V8_FLAGS = [
   '--wasm-tiering-budget=1000000',
   '--no-wasm-loop-peeling',
   '--no-wasm-loop-unrolling',
+  '--no-wasm-inlining-call-indirect',
   '--no-parallel-scavenge',
   '--no-flush-liftoff-code',
   '--min-semi-space-size=4',
+  '--initial-old-space-size=64',
   '--no-memory-reducer',
 ];
 
@@ -40,6 +44,7 @@ function start(): Worker {
   setV8Flags();
   const worker = new Worker(new URL('./maker-worker.ts', import.meta.url), {
     env: compileCache(),
+    execArgv: ['--import', new URL('../../../lib/own-imports.ts', import.meta.url).href],
     resourceLimits: { maxYoungGenerationSizeMb: HEAP_MIB.young, maxOldGenerationSizeMb: HEAP_MIB.old },
     // Its messages are the machine's business, not the terminal's.
     stderr: true,
