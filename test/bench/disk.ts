@@ -117,7 +117,7 @@ function teremok(place: Place, jobs: readonly Job[]): Launch {
   return {
     command: process.execPath,
     args: [
-      ...[join(projectRoot, 'src/cli/teremok.ts'), 'run', '--kernel', kernel, '--initrd', initrd],
+      ...[join(projectRoot, 'src/cli/bin/teremok.js'), 'run', '--kernel', kernel, '--initrd', initrd],
       ...['--append', cmdline(bus, jobs), '--memory', String(MEMORY_MIB), '--serial', 'stdio'],
       ...['--disk', `${image},format=${format},bus=${bus}`, '--engine', engine, '--no-reboot'],
     ],

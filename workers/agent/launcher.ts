@@ -37,6 +37,8 @@ export async function launch(directory: VmDirectory, config: VmProcessConfig): P
       [
         `--max-old-space-size=${HEAP_MIB}`,
         '--disable-warning=ExperimentalWarning',
+        // See cli/setup/launch.js.
+        '--no-wasm-inlining-call-indirect',
         '--import',
         OWN_IMPORTS,
         VM_MAIN,

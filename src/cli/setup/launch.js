@@ -6,6 +6,7 @@ import module from 'node:module';
 import { constants } from 'node:os';
 import { delimiter, dirname, join, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
+import { setFlagsFromString } from 'node:v8';
 import {
   cacheDirectory,
   ensureDependencies,
@@ -14,6 +15,13 @@ import {
   SetupError,
   say,
 } from './bootstrap.js';
+
+/**
+ * V8 is not to count the targets of WebAssembly's indirect calls, for inlining: here those are other regions of translated
+ * code, and each first entry of one would pay for it. Code that counts and code that does not must not meet in one
+ * process, so this comes before any is compiled, Node's compiler of TypeScript included. (workers/agent/launcher.ts)
+ */
+const ENTRY_FLAG = '--no-wasm-inlining-call-indirect';
 
 const FORWARDED = /** @type {const} */ (['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2']);
 
@@ -38,6 +46,7 @@ export async function launch(program, args) {
   process.env.TEREMOK_HOME = homeDirectory();
   process.env.TEREMOK_CACHE = cacheDirectory();
   if (node === process.execPath) {
+    setFlagsFromString(ENTRY_FLAG);
     // What is kept from the last run needs no compiler of TypeScript, which takes 20 MiB and half a second.
     module.enableCompileCache(join(cacheDirectory(), 'hypervisor', 'code'));
     await import('../../lib/own-imports.ts');

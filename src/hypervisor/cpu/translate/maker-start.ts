@@ -5,8 +5,7 @@ import { Worker } from 'node:worker_threads';
 
 /**
  * Settings of V8's, for the whole process. What is translated is hot already, so the optimizing compiler gets it early;
- * peeled and unrolled loops cost more time to compile than they save, and `matrix` ran slower by half with them. Nor are
- * targets of indirect calls counted, for inlining: those are other regions, and each entry of a new one paid for it. Young
+ * peeled and unrolled loops cost more time to compile than they save, and `matrix` ran slower by half with them. Young
  * garbage is collected by the thread whose it is: others, which step back behind the guest (priorities.ts), would be
  * waited for. What V8 compiled quickly stays when garbage is collected, or the guest would wait for it to be compiled
  * again. Threads that are started from now on begin with a young generation of 4 MiB, which fits what making a module of
@@ -18,7 +17,6 @@ const V8_FLAGS = [
   '--wasm-tiering-budget=1000000',
   '--no-wasm-loop-peeling',
   '--no-wasm-loop-unrolling',
-  '--no-wasm-inlining-call-indirect',
   '--no-parallel-scavenge',
   '--no-flush-liftoff-code',
   '--min-semi-space-size=4',

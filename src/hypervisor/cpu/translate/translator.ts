@@ -246,16 +246,19 @@ export class Translator implements Tier {
   #recordAtRip(): number {
     const { view, cache, codeAddress } = this.#host;
     if (view.getInt32(S.codeMode, true) === CODE16) return 0;
-    const linear = view.getBigInt64(S.rip, true);
-    const page = linear & ~0xfffn;
-    const index = Number(BigInt.asUintN(64, page) >> 12n) & (FETCH.entries - 1);
-    const entry = view.getUint32(S.fetchView, true) + index * FETCH.stride;
-    const tag = page | view.getBigInt64(S.fetchGeneration, true);
-    const known = view.getBigInt64(entry, true) === BigInt.asIntN(64, tag);
-    const physical = known ? view.getUint32(entry + 12, true) : codeAddress(page);
+    // Halves of 64 bits: this runs at the end of each slice.
+    const low = view.getInt32(S.rip, true);
+    const high = view.getInt32(S.rip + 4, true);
+    const entry = view.getUint32(S.fetchView, true) + ((low >>> 12) & (FETCH.entries - 1)) * FETCH.stride;
+    const known =
+      view.getInt32(entry, true) === ((low & ~0xfff) | view.getInt32(S.fetchGeneration, true)) &&
+      view.getInt32(entry + 4, true) === (high | view.getInt32(S.fetchGeneration + 4, true));
+    const physical = known
+      ? view.getUint32(entry + 12, true)
+      : codeAddress(view.getBigInt64(S.rip, true) & ~0xfffn);
     if (physical === undefined || isDevicePage(physical)) return 0;
     const slots = cache.known(physical);
-    return slots === undefined ? 0 : view.getUint32(slots + Number(linear & 0xfffn) * 4, true);
+    return slots === undefined ? 0 : view.getUint32(slots + (low & 0xfff) * 4, true);
   }
 
   #sample(record: number, spender: Installed | undefined): void {
