@@ -284,7 +284,14 @@ try {
       'teremok',
       async () => {
         const port = await freePort();
-        const args = [join(projectRoot, 'src/cli/bin/teremok.js'), 'run', '--memory', '64', '--kernel', kernel];
+        const args = [
+          join(projectRoot, 'src/cli/bin/teremok.js'),
+          'run',
+          '--memory',
+          '64',
+          '--kernel',
+          kernel,
+        ];
         args.push('--serial', 'stdio', '--display', `vnc=${port}`);
         return DrawingGuest.start(process.execPath, args, port);
       },

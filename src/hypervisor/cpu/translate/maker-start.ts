@@ -8,7 +8,7 @@ import { Worker } from 'node:worker_threads';
  * peeled and unrolled loops cost more time to compile than they save, and `matrix` ran slower by half with them. Young
  * garbage is collected by the thread whose it is: others, which step back behind the guest (priorities.ts), would be
  * waited for. What V8 compiled quickly stays when garbage is collected, or the guest would wait for it to be compiled
- * again. Threads that are started from now on begin with a young generation of 4 MiB, which fits what making a module of
+ * again. Threads that are started from now on begin with a young generation of 8 MiB, which fits what making a module of
  * regions takes: with V8's 1 MiB it is copied about more often; and with an old one of 64 MiB, for in a boot it was
  * collected ten times before it had grown to that. They collect no garbage on suspicion while nothing
  * happens: the thread that makes regions does so when it pays (maker-worker.ts).
@@ -19,7 +19,7 @@ const V8_FLAGS = [
   '--no-wasm-loop-unrolling',
   '--no-parallel-scavenge',
   '--no-flush-liftoff-code',
-  '--min-semi-space-size=4',
+  '--min-semi-space-size=8',
   '--initial-old-space-size=64',
   '--no-memory-reducer',
 ];
@@ -29,7 +29,7 @@ export function setV8Flags(): void {
 }
 
 /** Of the thread's heap, so that many machines fit on a host. */
-const HEAP_MIB = { young: 16, old: 128 } as const;
+const HEAP_MIB = { young: 32, old: 128 } as const;
 
 /** The process's compile cache, for the thread: without one it would compile its TypeScript anew, and need the compiler for that. */
 function compileCache(): NodeJS.ProcessEnv {
