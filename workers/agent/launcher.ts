@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import type { VmProcessConfig } from '../../src/contracts/vm-process.ts';
 import { READY_DESCRIPTOR } from '../../src/contracts/vm-process.ts';
+import { ENTRY_FLAG } from '../../src/lib/entry-flag.js';
 import { startTicksOf } from '../../src/lib/process-identity.ts';
 import { withTimeout } from '../../src/lib/time.ts';
 import type { VmDirectory } from './vm-directory.ts';
@@ -37,8 +38,7 @@ export async function launch(directory: VmDirectory, config: VmProcessConfig): P
       [
         `--max-old-space-size=${HEAP_MIB}`,
         '--disable-warning=ExperimentalWarning',
-        // See cli/setup/launch.js.
-        '--no-wasm-inlining-call-indirect',
+        ENTRY_FLAG,
         '--import',
         OWN_IMPORTS,
         VM_MAIN,

@@ -7,6 +7,7 @@ import { constants } from 'node:os';
 import { delimiter, dirname, join, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { setFlagsFromString } from 'node:v8';
+import { ENTRY_FLAG } from '../../lib/entry-flag.js';
 import {
   cacheDirectory,
   ensureDependencies,
@@ -15,13 +16,6 @@ import {
   SetupError,
   say,
 } from './bootstrap.js';
-
-/**
- * V8 is not to count the targets of WebAssembly's indirect calls, for inlining: here those are other regions of translated
- * code, and each first entry of one would pay for it. Code that counts and code that does not must not meet in one
- * process, so this comes before any is compiled, Node's compiler of TypeScript included. (workers/agent/launcher.ts)
- */
-const ENTRY_FLAG = '--no-wasm-inlining-call-indirect';
 
 const FORWARDED = /** @type {const} */ (['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2']);
 
