@@ -365,18 +365,20 @@ export class Decoder {
     this.#immediateHigh = 0;
     this.#secondImmediate = undefined;
     const [first, second] = encoding.immediates;
-    if (first !== undefined) this.#readImmediate(encoding.operands[first]);
+    if (first === undefined) return;
+    this.#readImmediate(encoding.operands[first] as OperandSpec);
     if (second === undefined) return;
-    const [low, high] = [this.#immediateLow, this.#immediateHigh];
-    this.#readImmediate(encoding.operands[second]);
-    this.#secondImmediate = this.#immediateLow;
-    this.#immediateLow = low;
-    this.#immediateHigh = high;
+    const bytes = this.#immediateBytes(encoding.operands[second] as OperandSpec);
+    if (bytes === 8) throw new Error('a second immediate of 64 bits');
+    this.#secondImmediate = this.#signed(bytes);
   }
 
-  #readImmediate(spec: OperandSpec | undefined): void {
-    if (!spec) return;
-    const bytes = immediateBytes(spec, this.opsize, this.addressSize);
+  #immediateBytes(spec: OperandSpec): 1 | 2 | 4 | 8 {
+    return immediateBytes(spec, this.opsize, this.addressSize);
+  }
+
+  #readImmediate(spec: OperandSpec): void {
+    const bytes = this.#immediateBytes(spec);
     const low = this.#signed(bytes === 8 ? 4 : bytes);
     // Addresses in the instruction are not sign-extended, immediates are.
     const address = spec.what.kind === 'moffs';
