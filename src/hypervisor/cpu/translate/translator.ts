@@ -51,8 +51,11 @@ export const TRANSLATION: TranslatorOptions = {
 
 /** Failures after which no thread is started any more. */
 const MOST_FAILURES = 5;
-/** Requests under way at most; what is hot beyond that is sampled again. */
-const MOST_ASKED = 64;
+/**
+ * Requests under way at most. What is hot beyond that is sampled again, so that what is asked for when there is room is
+ * what is hot then: in a longer queue regions of loops were made that had ended.
+ */
+const MOST_ASKED = 10;
 /** A region is made larger when so many slices, of the first length, ended in it, and one in so many of all since it is there. */
 const MUCH = { slices: 64, share: 25 } as const;
 /** The same share for one of full size. */
