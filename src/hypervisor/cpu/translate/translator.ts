@@ -53,7 +53,7 @@ export const TRANSLATION: TranslatorOptions = {
 const MOST_FAILURES = 5;
 /**
  * Requests under way at most. What is hot beyond that is sampled again, so that what is asked for when there is room is
- * what is hot then: in a longer queue regions of loops were made that had ended.
+ * what is hot then: with 64 of them a boot took 4 to 6 % longer, and the threads together 4 to 7 % more.
  */
 const MOST_ASKED = 10;
 /** A region is made larger when so many slices, of the first length, ended in it, and one in so many of all since it is there. */
