@@ -88,6 +88,8 @@ export interface VmProcessConfig {
   readonly orphanSeconds: number;
   /** A folder for what is the same for all VMs and takes long to make. */
   readonly cacheFolder: string;
+  /** A file for what is learned of the tenant's guests: see MachineBackends. */
+  readonly codeHistory: string;
 }
 
 export interface VmProcessRecord {
@@ -217,6 +219,7 @@ export function parseVmProcessConfig(json: string): VmProcessConfig {
     paused: fields.paused === true,
     orphanSeconds: positive(fields, 'orphanSeconds'),
     cacheFolder: text(fields, 'cacheFolder'),
+    codeHistory: text(fields, 'codeHistory'),
   };
 }
 

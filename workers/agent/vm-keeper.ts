@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { join } from 'node:path';
 import type { VmStatus } from '../../src/contracts/channel.ts';
 import { ChannelError } from '../../src/contracts/channel.ts';
 import { MAX_RESTARTS, RESTART_RESET_MS, restartDelayMs } from '../../src/contracts/reconcile.ts';
@@ -330,6 +331,7 @@ export class VmKeeper {
       paused: row.desired === 'paused',
       orphanSeconds: this.#deps.orphanSeconds,
       cacheFolder: this.#deps.cacheFolder,
+      codeHistory: join(this.#deps.cacheFolder, 'code-history', `${row.tenantId}.bin`),
     };
   }
 

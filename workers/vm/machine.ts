@@ -81,7 +81,7 @@ export async function openMachine({ config, disc, output, log }: MachineSettings
   try {
     machine = await createMachine(
       { memoryMiB, cpu, engine, ...start, disks, ...cdrom },
-      { serial: { write: output }, log, cacheFolder: config.cacheFolder },
+      { serial: { write: output }, log, cacheFolder: config.cacheFolder, codeHistory: config.codeHistory },
     );
   } catch (error) {
     await Promise.all([...disks.map(({ backend }) => backend.close()), inDrive?.close()]);

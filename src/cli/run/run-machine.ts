@@ -46,6 +46,7 @@ export async function runMachine(options: RunOptions, cacheFolder: string): Prom
       const machine = await build(options, {
         serial: console.sink,
         cacheFolder,
+        codeHistory: join(cacheFolder, 'code-history.bin'),
         ...(profile && { profile }),
         ...(log !== undefined && { firmwareLog: (line) => writeSync(log, `${line}\n`) }),
       });

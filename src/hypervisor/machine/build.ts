@@ -7,6 +7,7 @@ import { Interpreter } from '../cpu/interpret/engine.ts';
 import { CS, FRAMES, gpr, RAM, S, SEG, segment } from '../cpu/layout.ts';
 import type { CpuPlatform } from '../cpu/system/context.ts';
 import { CPU_PROFILES, CpuidTable, type CpuProfile } from '../cpu/system/cpuid.ts';
+import { CodeHistory } from '../cpu/translate/code-history.ts';
 import { setV8Flags } from '../cpu/translate/maker-start.ts';
 import type { TranslationProfile } from '../cpu/translate/profile/translation-profile.ts';
 import { TRANSLATION, Translator, type TranslatorOptions } from '../cpu/translate/translator.ts';
@@ -114,6 +115,11 @@ export interface MachineBackends {
   readonly host?: HostSource;
   /** A folder for what takes long to generate and is the same for all machines; without it each process generates it. */
   readonly cacheFolder?: string;
+  /**
+   * A file for what is learned of guests' code: which of it was worth translating. How soon code is translated tells what
+   * ran in the machines before, so those that are not to know of one another have files of their own.
+   */
+  readonly codeHistory?: string;
   /** How eagerly code is translated, for tests. */
   readonly translation?: TranslatorOptions;
   /** Collects what translated code does, place by place; it costs some of its speed. */
@@ -380,6 +386,7 @@ export async function createMachine(config: MachineConfig, backends: MachineBack
           new Translator(host, {
             ...(backends.translation ?? { ...TRANSLATION, count: config.countRegions ?? false }),
             profile: backends.profile,
+            history: backends.codeHistory === undefined ? undefined : new CodeHistory(backends.codeHistory),
           }),
       }),
     });

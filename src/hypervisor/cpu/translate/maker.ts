@@ -66,7 +66,7 @@ export interface MadeRegion {
   readonly observed: Observed;
   /** Indirect jumps and calls that tell where they go: their offsets, and those of their cells in the module's records. */
   readonly observers: readonly { readonly at: number; readonly cells: number }[];
-  /** The code as it was translated, by granules of 64 bytes: frames' addresses, and their bytes one behind the other. */
+  /** The code as it was translated, by granules of 64 bytes, that of its beginning first: frames' addresses, and their bytes one behind the other. */
   readonly granules: readonly number[];
   readonly code: Uint8Array;
   /** For a profile. */

@@ -5,6 +5,7 @@ import { RUN_LENGTH } from '../interpret/run-decoder.ts';
 import type { Tier, TierHost } from '../interpret/tier.ts';
 import { CS, FETCH, RAM, RECORD, REGION_COUNTERS, S, SEG, segment } from '../layout.ts';
 import { BranchTargets, countTargets } from './branch-targets.ts';
+import { CodeHistory, type Lesson, placeOfCode, type Worth } from './code-history.ts';
 import { REACHES } from './environment.ts';
 import {
   LIMITS,
@@ -37,6 +38,8 @@ export interface TranslatorOptions {
   readonly regions: number;
   /** Told where slices end; regions then count what they do, by place. */
   readonly profile?: TranslationProfile | undefined;
+  /** What was learned in earlier machines, and keeps what is in this one. */
+  readonly history?: CodeHistory | undefined;
 }
 
 /** What is right for guests, by measurement. */
@@ -68,6 +71,12 @@ const FEW_CROSSINGS = 20_000;
 /** The same for misses of the TLB that a region was left for. */
 const FEW_MISSES = 1000;
 const GRANULE = 64;
+/** Samples, of the threshold, that make code hot that was translated for nothing in an earlier machine. */
+const LATE = 4;
+/** Instructions of slices in regions after which one that hardly ran has shown that it will not. */
+const LONG_ENOUGH = 10_000_000;
+/** The history is kept when the guest has started, for it may run for months, and at the end. Milliseconds. */
+const KEPT_AFTER = 30_000;
 /** What slices differ by while a profile is taken, one less than a power of two: or they would end at the same places of a loop. */
 const PROFILE_SPREAD = 4095;
 /** Bytes of interpreted code that a profile keeps. */
@@ -86,6 +95,9 @@ interface Installed {
   /** Instructions of the slices that ended there, and of all slices in regions when it was put in place. */
   weight: number;
   since: number;
+  /** Instructions of the slices that ended there or in those it replaced, and of all slices in regions when the first was put in place. */
+  ran: number;
+  readonly from: number;
 }
 
 /**
@@ -116,6 +128,9 @@ export class Translator implements Tier {
   #nextSlot = FIRST_SLOT;
   /** Counts how often all records were dropped: what was asked for before is not put in place. */
   #epoch = 0;
+  /** What regions that are gone were worth, by place. */
+  readonly #worth = new Map<number, Worth>();
+  readonly #keeping: NodeJS.Timeout | undefined;
   /** Samples in a row that were in regions. */
   #settled = 0;
   #slice: number;
@@ -153,6 +168,7 @@ export class Translator implements Tier {
     this.#makes = { memory, ramBytes, interpreter, count: this.#options.count, profile };
     if (options.immediate) this.#maker = new RegionMaker(this.#makes);
     else this.#thread = startMakerThread(this.#makes);
+    if (options.history) this.#keeping = setTimeout(() => this.#keepHistory(), KEPT_AFTER).unref();
   }
 
   sliceLimit(): number {
@@ -180,6 +196,8 @@ export class Translator implements Tier {
   }
 
   async dispose(): Promise<void> {
+    clearTimeout(this.#keeping);
+    this.#keepHistory();
     await this.#thread?.end();
     this.#thread = undefined;
   }
@@ -190,10 +208,11 @@ export class Translator implements Tier {
     if (this.#thread && this.#asked.size > 0) this.#listen(this.#thread);
     this.#lookAtCrossings();
     this.#lookAtMisses();
-    const record = this.#recordAtRip();
+    const page = this.#pageAtRip();
+    const record = page === undefined ? 0 : this.#recordAtRip(page);
     const { profile } = this.#options;
     if (profile) this.#tell(profile, record, instructions);
-    if (record !== 0) this.#sample(record, this.#spender(record));
+    if (page !== undefined && record !== 0) this.#sample(page, record, this.#spender(record));
   }
 
   /** The region that the slice ended in: the one that used the budget up, or that of the record where the guest goes on. */
@@ -245,10 +264,10 @@ export class Translator implements Tier {
     this.#thread = again ? startMakerThread(this.#makes) : undefined;
   }
 
-  /** The record that S.rip is at, 0 when there is none or its page is not known. */
-  #recordAtRip(): number {
-    const { view, cache, codeAddress } = this.#host;
-    if (view.getInt32(S.codeMode, true) === CODE16) return 0;
+  /** The page of RAM that S.rip is in, by its physical address; undefined when it is not known. */
+  #pageAtRip(): number | undefined {
+    const { view, codeAddress } = this.#host;
+    if (view.getInt32(S.codeMode, true) === CODE16) return undefined;
     // Halves of 64 bits: this runs at the end of each slice.
     const low = view.getInt32(S.rip, true);
     const high = view.getInt32(S.rip + 4, true);
@@ -259,12 +278,17 @@ export class Translator implements Tier {
     const physical = known
       ? view.getUint32(entry + 12, true)
       : codeAddress(view.getBigInt64(S.rip, true) & ~0xfffn);
-    if (physical === undefined || isDevicePage(physical)) return 0;
-    const slots = cache.known(physical);
-    return slots === undefined ? 0 : view.getUint32(slots + (low & 0xfff) * 4, true);
+    return physical === undefined || isDevicePage(physical) ? undefined : physical;
   }
 
-  #sample(record: number, spender: Installed | undefined): void {
+  /** The record that S.rip is at, 0 when there is none. */
+  #recordAtRip(page: number): number {
+    const { view, cache } = this.#host;
+    const slots = cache.known(page);
+    return slots === undefined ? 0 : view.getUint32(slots + (view.getInt32(S.rip, true) & 0xfff) * 4, true);
+  }
+
+  #sample(page: number, record: number, spender: Installed | undefined): void {
     const { view } = this.#host;
     const handler = view.getUint16(record + RECORD.handler, true);
     const { sliceInstructions } = this.#options;
@@ -286,8 +310,9 @@ export class Translator implements Tier {
       return;
     }
     if (this.#asked.has(record) || !(this.#maker ?? this.#thread)) return;
+    const lesson = this.#lesson(page);
     const count = (this.#samples.get(record) ?? 0) + 1;
-    if (count < this.#options.threshold || this.#asked.size >= MOST_ASKED) {
+    if (count < this.#enough(lesson) || this.#asked.size >= MOST_ASKED) {
       this.#samples.set(record, count);
       return;
     }
@@ -297,10 +322,26 @@ export class Translator implements Tier {
       linear: view.getBigInt64(S.rip, true),
       record,
       mode: view.getInt32(S.codeMode, true) as CodeMode,
-      level: this.#options.full ? 1 : 0,
+      level: this.#options.full || lesson === 'translate in full' ? 1 : 0,
       reach: REACHES[0],
       observed: NOTHING_OBSERVED,
     });
+  }
+
+  /** What was learned of the code at S.rip. */
+  #lesson(page: number): Lesson | undefined {
+    const { history } = this.#options;
+    if (!history) return undefined;
+    const { view } = this.#host;
+    const offset = view.getInt32(S.rip, true) & 0xfff;
+    const mode = view.getInt32(S.codeMode, true) as CodeMode;
+    return history.lesson(placeOfCode(mode, offset, this.#bytes, ((RAM + page) >>> 0) + offset));
+  }
+  /** Samples that make code hot. */
+  #enough(lesson: Lesson | undefined): number {
+    const { threshold } = this.#options;
+    if (lesson === undefined) return threshold;
+    return lesson === 'wait' ? threshold * LATE : 1;
   }
 
   /** Tells a profile where the slice ended; the next one has another length. */
@@ -339,6 +380,7 @@ export class Translator implements Tier {
     this.#ran += this.#slice;
     if (!member) return;
     member.weight += this.#slice;
+    member.ran += this.#slice;
     const much = member.weight >= this.#options.sliceInstructions * MUCH.slices;
     const share = member.weight * MUCH.share >= this.#ran - member.since;
     if (!much || !share || this.#asked.size >= MOST_ASKED) return;
@@ -462,14 +504,19 @@ export class Translator implements Tier {
     profiled: ProfiledRegion | undefined,
   ): void {
     const before = this.#byRecord.get(made.record);
+    const ran = before?.ran ?? 0;
+    const from = before?.from ?? this.#ran;
     if (before) {
+      // It counts with the one that comes.
+      before.ran = 0;
       this.#counters.regionsEnlarged += 1;
       this.#drop(before);
     }
     const slot = this.#free.pop() ?? this.#nextSlot++;
     this.#table.set(slot, code);
     const granules = byPage(made.granules);
-    const member: Installed = { made, granules, slot, records, profiled, weight: 0, since: this.#ran };
+    const since = this.#ran;
+    const member: Installed = { made, granules, slot, records, profiled, weight: 0, since, ran, from };
     for (const [physical, [low, high]] of granules) {
       this.#host.cache.coverGranules(physical, low, high);
       const set = this.#byPage.get(physical) ?? new Set();
@@ -482,6 +529,30 @@ export class Translator implements Tier {
     if (profiled) this.#options.profile?.installed(profiled);
     this.#counters.regions += 1;
     this.#counters.instructionsTranslated += made.instructions;
+  }
+
+  // What the next machine is to know
+
+  #keepHistory(): void {
+    const { history } = this.#options;
+    if (!history) return;
+    const worth = new Map(this.#worth);
+    for (const member of this.#byRecord.values()) this.#assess(member, worth);
+    history.keep(worth);
+  }
+
+  /** Adds what a region was worth to that of its place; one that has not had the time to show it says nothing. */
+  #assess({ made, ran, from }: Installed, worth: Map<number, Worth>): void {
+    if (CodeHistory.isWaste(ran) && this.#ran - from < LONG_ENOUGH) return;
+    const { linear, mode, level, code } = made;
+    // The code of its first granule comes first.
+    const offset = Number(linear & 0xfffn);
+    const place = placeOfCode(mode, offset, code, offset % GRANULE);
+    const before = worth.get(place);
+    worth.set(place, {
+      instructions: ran + (before?.instructions ?? 0),
+      full: level === 1 || (before?.full ?? false),
+    });
   }
 
   // What makes regions invalid
@@ -515,6 +586,7 @@ export class Translator implements Tier {
     const { slot, granules } = member;
     const { record, entryHandler } = member.made;
     this.#byRecord.delete(record);
+    if (this.#options.history) this.#assess(member, this.#worth);
     if (member.profiled) member.profiled.dropped = true;
     for (const physical of granules.keys()) this.#byPage.get(physical)?.delete(member);
     this.#counters.regionsDropped += 1;
