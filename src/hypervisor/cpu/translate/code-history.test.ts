@@ -106,17 +106,24 @@ describe('a history of code', () => {
     assert.deepEqual([both.lesson(1), both.lesson(2)], ['translate', 'translate']);
   });
 
-  it('is bounded, and loses what was not met for longest', () => {
+  it('has always the same size, and loses what was not met for longest', () => {
     const path = newPath();
     const many = (first: number, n: number): Map<number, Worth> =>
-      found(...Array.from({ length: n }, (_, k): [number, number] => [first + k, 100_000]));
-    new CodeHistory(path).keep(many(0, 100));
-    new CodeHistory(path).keep(many(1000, 0x8000 - 50));
-    const history = new CodeHistory(path);
-    const old = [...many(0, 100).keys()].filter((place) => history.lesson(place) !== undefined);
-    assert.equal(old.length, 50);
-    assert.equal(history.lesson(1000), 'translate');
-    assert.equal(statSync(path).size, 4 + 0x8000 * 12);
+      found(...Array.from({ length: n }, (_, k): [number, number] => [(first + k) * 0x11_0000, 100_000]));
+    const known = (places: Map<number, Worth>): number => {
+      const history = new CodeHistory(path);
+      return [...places.keys()].filter((place) => history.lesson(place) === 'translate').length;
+    };
+    const [old, often, fresh] = [many(0, 8000), many(10_000, 2000), many(20_000, 10_000)];
+    new CodeHistory(path).keep(new Map([...old, ...often]));
+    const { size } = statSync(path);
+    assert.ok(known(old) > 7800, `${known(old)} of 8,000 when there is room for 16,384`);
+    new CodeHistory(path).keep(often);
+    new CodeHistory(path).keep(fresh);
+    assert.ok(known(fresh) > 9800, `${known(fresh)} of the newest`);
+    assert.ok(known(often) > 1600, `${known(often)} of those met twice`);
+    assert.ok(known(old) < 5000, `${known(old)} of those not met again`);
+    assert.equal(statSync(path).size, size);
   });
 
   it('in a folder that cannot be one leaves nothing behind and raises nothing', () => {

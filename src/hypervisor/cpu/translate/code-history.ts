@@ -13,29 +13,28 @@ export interface Worth {
 /** What to do with code that was met before: translate it at once, that in full size, or not soon. */
 export type Lesson = 'translate' | 'translate in full' | 'wait';
 
-interface Entry extends Worth {
-  /** How often the file was written since the place was last met. */
-  readonly age: number;
-}
-
 /** Instructions from which a region was worth making, and up to which it was not: making one of sixty takes the time in which the interpreter runs 200,000. */
 const WORTHWHILE = 60_000;
 const WASTED = 20_000;
 /** From here on the first, smaller region was the waste. */
 const LARGE = 5_000_000;
 
-/** Places that are kept: 384 KiB. */
-const MOST_PLACES = 0x8000;
-
-/** `TCH1`, then for each place its key (48 bits), its age (8 bits), whether it was of full size (8 bits) and its thousands of instructions (32 bits). */
+/**
+ * The file is a table of fixed size, which is looked at as it is: places are found in one of SETS sets, chosen by a hash,
+ * of WAYS entries. Its head is `TCH1` and how often the file was written.
+ */
 const MAGIC = 0x3148_4354;
-const HEAD = 4;
-const STRIDE = 12;
-const OLDEST = 0xff;
+const HEAD = { bytes: 16, magic: 0, writes: 4 } as const;
+const SETS = 2048;
+const WAYS = 8;
+/** An entry: place (48 bits), flags (16), thousands of instructions (u32), and the number of the write that it was last met for, 0 in one that is free. */
+const ENTRY = { bytes: 16, placeLow: 0, placeHigh: 4, flags: 6, instructions: 8, write: 12 } as const;
+const FULL = 1;
+const FILE_BYTES = HEAD.bytes + SETS * WAYS * ENTRY.bytes;
 
-/** Bytes of code in a key. */
-const KEY_BYTES = 3;
-/** A key looks at no byte behind its granule, which is what is kept of a region's code. */
+/** Bytes of code that tell a place. */
+const PLACE_BYTES = 3;
+/** Of them none behind its granule counts, which is what is kept of a region's code. */
 const GRANULE = 64;
 
 /**
@@ -48,7 +47,7 @@ const GRANULE = 64;
 export function placeOfCode(mode: CodeMode, offset: number, bytes: Uint8Array, at: number): number {
   let place = mode * 0x1000 + (offset & 0xfff);
   const left = GRANULE - (offset % GRANULE);
-  for (let n = 0; n < KEY_BYTES; n++) place = place * 0x100 + (n < left ? (bytes[at + n] ?? 0) : 0);
+  for (let n = 0; n < PLACE_BYTES; n++) place = place * 0x100 + (n < left ? (bytes[at + n] ?? 0) : 0);
   return place;
 }
 
@@ -59,21 +58,21 @@ export function placeOfCode(mode: CodeMode, offset: number, bytes: Uint8Array, a
  */
 export class CodeHistory {
   readonly #path: string;
-  readonly #entries: ReadonlyMap<number, Entry>;
+  readonly #file: DataView;
 
   /** A file that is not there, or is not one, is an empty history. */
   constructor(path: string) {
     this.#path = path;
-    this.#entries = read(path);
+    this.#file = read(path);
   }
 
   /** What was learned of a place (placeOfCode); undefined when that is nothing. */
   lesson(place: number): Lesson | undefined {
-    const entry = this.#entries.get(place);
-    if (!entry) return undefined;
-    if (entry.full && entry.instructions >= LARGE) return 'translate in full';
-    if (entry.instructions >= WORTHWHILE) return 'translate';
-    return entry.instructions <= WASTED ? 'wait' : undefined;
+    const worth = worthOf(this.#file, place);
+    if (!worth) return undefined;
+    if (worth.full && worth.instructions >= LARGE) return 'translate in full';
+    if (worth.instructions >= WORTHWHILE) return 'translate';
+    return CodeHistory.isWaste(worth.instructions) ? 'wait' : undefined;
   }
 
   /** Whether so few instructions say that a region was not worth making. */
@@ -87,55 +86,77 @@ export class CodeHistory {
    */
   keep(found: ReadonlyMap<number, Worth>): void {
     if (found.size === 0) return;
-    const entries = new Map<number, Entry>();
-    for (const [place, entry] of read(this.#path))
-      entries.set(place, { ...entry, age: Math.min(entry.age + 1, OLDEST) });
+    const file = read(this.#path);
+    const writes = file.getUint32(HEAD.writes, true) + 1;
+    file.setUint32(HEAD.writes, writes, true);
     for (const [place, { instructions, full }] of found) {
-      const before = this.#entries.get(place);
-      entries.set(place, {
-        instructions: Math.max(instructions, (before?.instructions ?? 0) / 2),
-        full: full || (before?.full ?? false),
-        age: 0,
-      });
+      const before = worthOf(this.#file, place);
+      const more = Math.max(instructions, (before?.instructions ?? 0) / 2);
+      put(file, place, { instructions: more, full: full || before?.full === true }, writes);
     }
-    write(this.#path, entries);
+    write(this.#path, file);
   }
 }
 
-function read(path: string): Map<number, Entry> {
-  const entries = new Map<number, Entry>();
-  let file: Buffer;
+/** The first of the entries that a place may have. */
+function setOf(place: number): number {
+  const high = Math.floor(place / 0x1_0000_0000);
+  // Multiplicative hashing (Knuth, TAOCP vol. 3, 6.4), of the upper bits.
+  const hash =
+    Math.imul((place >>> 0) ^ Math.imul(high, 0x85eb_ca6b), 0x9e37_79b1) >>> (32 - Math.log2(SETS));
+  return HEAD.bytes + hash * WAYS * ENTRY.bytes;
+}
+
+function isOf(file: DataView, at: number, place: number): boolean {
+  return (
+    file.getUint32(at + ENTRY.placeLow, true) === place >>> 0 &&
+    file.getUint16(at + ENTRY.placeHigh, true) === Math.floor(place / 0x1_0000_0000) &&
+    file.getUint32(at + ENTRY.write, true) !== 0
+  );
+}
+
+function worthOf(file: DataView, place: number): Worth | undefined {
+  const first = setOf(place);
+  for (let at = first; at < first + WAYS * ENTRY.bytes; at += ENTRY.bytes) {
+    if (!isOf(file, at, place)) continue;
+    const full = (file.getUint16(at + ENTRY.flags, true) & FULL) !== 0;
+    return { instructions: file.getUint32(at + ENTRY.instructions, true) * 1000, full };
+  }
+  return undefined;
+}
+
+/** Puts a place into its set, instead of the one that was not met for longest when there is no room. */
+function put(file: DataView, place: number, { instructions, full }: Worth, write: number): void {
+  const first = setOf(place);
+  let chosen = first;
+  for (let at = first; at < first + WAYS * ENTRY.bytes; at += ENTRY.bytes) {
+    if (isOf(file, at, place)) {
+      chosen = at;
+      break;
+    }
+    if (file.getUint32(at + ENTRY.write, true) < file.getUint32(chosen + ENTRY.write, true)) chosen = at;
+  }
+  file.setUint32(chosen + ENTRY.placeLow, place >>> 0, true);
+  file.setUint16(chosen + ENTRY.placeHigh, Math.floor(place / 0x1_0000_0000), true);
+  file.setUint16(chosen + ENTRY.flags, full ? FULL : 0, true);
+  file.setUint32(chosen + ENTRY.instructions, Math.min(Math.round(instructions / 1000), 0xffff_ffff), true);
+  file.setUint32(chosen + ENTRY.write, write, true);
+}
+
+function read(path: string): DataView {
   try {
-    file = readFileSync(path);
+    const { buffer, byteOffset, length } = readFileSync(path);
+    const file = new DataView(buffer, byteOffset, length);
+    if (length === FILE_BYTES && file.getUint32(HEAD.magic, true) === MAGIC) return file;
   } catch {
-    return entries;
+    // Not there, or not to be read: nothing is known.
   }
-  const whole = file.length >= HEAD && (file.length - HEAD) % STRIDE === 0;
-  if (!whole || file.length > HEAD + MOST_PLACES * STRIDE || file.readUInt32LE(0) !== MAGIC) return entries;
-  for (let at = HEAD; at < file.length; at += STRIDE) {
-    entries.set(file.readUIntLE(at, 6), {
-      age: file.readUInt8(at + 6),
-      full: file.readUInt8(at + 7) !== 0,
-      instructions: file.readUInt32LE(at + 8) * 1000,
-    });
-  }
-  return entries;
+  const file = new DataView(new ArrayBuffer(FILE_BYTES));
+  file.setUint32(HEAD.magic, MAGIC, true);
+  return file;
 }
 
-function write(path: string, entries: ReadonlyMap<number, Entry>): void {
-  // What was not met for longest goes first, and of that what brought least.
-  const kept = [...entries]
-    .sort(([, a], [, b]) => a.age - b.age || b.instructions - a.instructions)
-    .slice(0, MOST_PLACES);
-  const file = Buffer.alloc(HEAD + kept.length * STRIDE);
-  file.writeUInt32LE(MAGIC, 0);
-  kept.forEach(([place, { age, full, instructions }], n) => {
-    const at = HEAD + n * STRIDE;
-    file.writeUIntLE(place, at, 6);
-    file.writeUInt8(age, at + 6);
-    file.writeUInt8(full ? 1 : 0, at + 7);
-    file.writeUInt32LE(Math.min(Math.round(instructions / 1000), 0xffff_ffff), at + 8);
-  });
+function write(path: string, file: DataView): void {
   const work = `${path}.${process.pid}`;
   try {
     mkdirSync(dirname(path), { recursive: true });

@@ -73,6 +73,8 @@ const FEW_MISSES = 1000;
 const GRANULE = 64;
 /** Samples, of the threshold, that make code hot that was translated for nothing in an earlier machine. */
 const LATE = 4;
+/** A guest that is sampled less often than this is at rest, and what it runs then need not be translated soon. Milliseconds. */
+const AT_REST = 100;
 /** Instructions of slices in regions after which one that hardly ran has shown that it will not. */
 const LONG_ENOUGH = 10_000_000;
 /** The history is kept when the guest has started, for it may run for months, and at the end. Milliseconds. */
@@ -128,6 +130,8 @@ export class Translator implements Tier {
   #nextSlot = FIRST_SLOT;
   /** Counts how often all records were dropped: what was asked for before is not put in place. */
   #epoch = 0;
+  /** When the interpreter was found running last, by performance.now(). */
+  #interpretedAt = Number.POSITIVE_INFINITY;
   /** What regions that are gone were worth, by place. */
   readonly #worth = new Map<number, Worth>();
   readonly #keeping: NodeJS.Timeout | undefined;
@@ -328,11 +332,15 @@ export class Translator implements Tier {
     });
   }
 
-  /** What was learned of the code at S.rip. */
+  /** What was learned of the code at S.rip, if it is of use now. */
   #lesson(page: number): Lesson | undefined {
     const { history } = this.#options;
     if (!history) return undefined;
     const { view } = this.#host;
+    const now = performance.now();
+    const rests = now - this.#interpretedAt > AT_REST;
+    this.#interpretedAt = now;
+    if (rests) return undefined;
     const offset = view.getInt32(S.rip, true) & 0xfff;
     const mode = view.getInt32(S.codeMode, true) as CodeMode;
     return history.lesson(placeOfCode(mode, offset, this.#bytes, ((RAM + page) >>> 0) + offset));
