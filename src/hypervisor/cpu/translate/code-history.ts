@@ -75,6 +75,9 @@ export class CodeHistory {
     return CodeHistory.isWaste(worth.instructions) ? 'wait' : undefined;
   }
 
+  /** Places that a history has room for. */
+  static readonly room: number = SETS * WAYS;
+
   /** Whether so few instructions say that a region was not worth making. */
   static isWaste(instructions: number): boolean {
     return instructions <= WASTED;

@@ -557,6 +557,8 @@ export class Translator implements Tier {
     const offset = Number(linear & 0xfffn);
     const place = placeOfCode(mode, offset, code, offset % GRANULE);
     const before = worth.get(place);
+    // A guest that makes code all the time has new places without end.
+    if (!before && worth.size >= CodeHistory.room) return;
     worth.set(place, {
       instructions: ran + (before?.instructions ?? 0),
       full: level === 1 || (before?.full ?? false),
