@@ -78,6 +78,7 @@ async function serve(
     engine: config.engine,
     orphanSeconds: settings.orphanSeconds,
     cacheFolder: join(config.cacheDir, 'hypervisor'),
+    historyDir: join(config.home, 'code-history'),
     log,
   });
   const jobs = new Worker<ReconcileJob>(

@@ -34,6 +34,8 @@ export interface KeeperDeps {
   readonly orphanSeconds: number;
   /** See VmProcessConfig. */
   readonly cacheFolder: string;
+  /** Where there is a file for each tenant of what is learned of its guests' code. */
+  readonly historyDir: string;
   /** How many VMs are launched at once. */
   readonly launches: Semaphore;
   readonly log: Logger;
@@ -331,7 +333,7 @@ export class VmKeeper {
       paused: row.desired === 'paused',
       orphanSeconds: this.#deps.orphanSeconds,
       cacheFolder: this.#deps.cacheFolder,
-      codeHistory: join(this.#deps.cacheFolder, 'code-history', `${row.tenantId}.bin`),
+      codeHistory: join(this.#deps.historyDir, `${row.tenantId}.bin`),
     };
   }
 
