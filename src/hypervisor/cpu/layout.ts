@@ -251,7 +251,9 @@ export const FRAMES = {
 const PAGES = 0x10_0000;
 const EXTRA_BYTES = 0x1_0000_0000 - FRAMES.video.base;
 
-/** Per frame: an i64 mask of the 64-byte granules that hold pre-decoded code. */
+/** Bytes of code that are watched together. */
+export const GRANULE = 64;
+/** Per frame: an i64 mask of the granules that hold pre-decoded code. */
 export const CODE_MASK = TLB_FILLED.base + TLB_FILLED.capacity * 4;
 
 /** A bit for every 4 MiB, by linear address modulo 4 GiB: there may be fragments of large pages of it in the TLB. */

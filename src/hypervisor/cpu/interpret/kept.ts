@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { keepFile } from '../../../lib/keep-file.ts';
 import { collectGarbage } from '../../../lib/memory.ts';
 import {
   type DescribedInterpreter,
@@ -24,7 +25,7 @@ export function keptInterpreter(folder: string | undefined): GeneratedInterprete
   const kept = read(path);
   if (kept) return kept;
   const generated = generateInterpreter();
-  write(folder, path, generated);
+  write(path, generated);
   // Generating leaves 30 MiB behind, and the guest does not wait yet.
   collectGarbage();
   return generated;
@@ -63,19 +64,11 @@ function read(path: string): GeneratedInterpreter | undefined {
   }
 }
 
-function write(folder: string, path: string, generated: GeneratedInterpreter): void {
+function write(path: string, generated: GeneratedInterpreter): void {
   const description = new TextEncoder().encode(JSON.stringify(describeInterpreter(generated)));
   const head = new Uint8Array(HEAD);
   const lengths = new DataView(head.buffer);
   lengths.setUint32(0, description.length, true);
   lengths.setUint32(4, generated.bytes.length, true);
-  const work = `${path}.${process.pid}`;
-  try {
-    mkdirSync(folder, { recursive: true });
-    writeFileSync(work, Buffer.concat([head, description, generated.bytes]));
-    renameSync(work, path);
-  } catch {
-    // A full disk, say. What was begun is not left behind.
-    if (existsSync(work)) rmSync(work, { force: true });
-  }
+  keepFile(path, Buffer.concat([head, description, generated.bytes]));
 }

@@ -1,6 +1,7 @@
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { readFileSync } from 'node:fs';
+import { keepFile } from '../../../lib/keep-file.ts';
 import type { CodeMode } from '../decode/decoder.ts';
+import { GRANULE } from '../layout.ts';
 
 /** What translating the code at one place brought, in one machine. */
 export interface Worth {
@@ -32,10 +33,8 @@ const ENTRY = { bytes: 16, placeLow: 0, placeHigh: 4, flags: 6, instructions: 8,
 const FULL = 1;
 const FILE_BYTES = HEAD.bytes + SETS * WAYS * ENTRY.bytes;
 
-/** Bytes of code that tell a place. */
+/** Bytes of code that tell a place; of them none behind its granule counts, which is what is kept of a region's code. */
 const PLACE_BYTES = 3;
-/** Of them none behind its granule counts, which is what is kept of a region's code. */
-const GRANULE = 64;
 
 /**
  * The place of code, whatever page it lies in: mode, offset in its page, and its first bytes, so that a kernel that puts
@@ -97,7 +96,7 @@ export class CodeHistory {
       const more = Math.max(instructions, (before?.instructions ?? 0) / 2);
       put(file, place, { instructions: more, full: full || before?.full === true }, writes);
     }
-    write(this.#path, file);
+    keepFile(this.#path, file);
   }
 }
 
@@ -157,16 +156,4 @@ function read(path: string): DataView {
   const file = new DataView(new ArrayBuffer(FILE_BYTES));
   file.setUint32(HEAD.magic, MAGIC, true);
   return file;
-}
-
-function write(path: string, file: DataView): void {
-  const work = `${path}.${process.pid}`;
-  try {
-    mkdirSync(dirname(path), { recursive: true });
-    writeFileSync(work, file);
-    renameSync(work, path);
-  } catch {
-    // A full disk, say. What was begun is not left behind.
-    if (existsSync(work)) rmSync(work, { force: true });
-  }
 }

@@ -3,7 +3,7 @@ import type { GeneratedInterpreter } from '../interpret/generate.ts';
 import { isGeneratedLate } from '../interpret/generate.ts';
 import { codeAt, DEVICE_CODE } from '../interpret/physical-map.ts';
 import type { Val } from '../isa/builder.ts';
-import { CODE_DIRECTORY, RECORD, RECORDS } from '../layout.ts';
+import { CODE_DIRECTORY, GRANULE, RECORD, RECORDS } from '../layout.ts';
 import type { FunctionRef } from '../wasm/function.ts';
 import { I32 } from '../wasm/opcodes.ts';
 import type { Region } from './blocks.ts';
@@ -31,8 +31,6 @@ export const LIMITS = LEVELS[1];
 /** How far on the interpreter's instructions are followed from a hot region. */
 const CONTINUATIONS = 2;
 export const NOTHING_OBSERVED: Observed = new Map();
-/** Bytes of code that are watched together: see CODE_MASK. */
-const GRANULE = 64;
 
 /** Offsets from the page of a region's beginning: targets by the indirect branch. */
 export type Observed = ReadonlyMap<number, readonly number[]>;

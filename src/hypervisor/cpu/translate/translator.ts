@@ -3,7 +3,7 @@ import { lateName } from '../interpret/generate.ts';
 import { isDevicePage } from '../interpret/physical-map.ts';
 import { RUN_LENGTH } from '../interpret/run-decoder.ts';
 import type { Tier, TierHost } from '../interpret/tier.ts';
-import { CS, FETCH, RAM, RECORD, REGION_COUNTERS, S, SEG, segment } from '../layout.ts';
+import { CS, FETCH, GRANULE, RAM, RECORD, REGION_COUNTERS, S, SEG, segment } from '../layout.ts';
 import { BranchTargets, countTargets } from './branch-targets.ts';
 import { CodeHistory, type Lesson, placeOfCode, type Worth } from './code-history.ts';
 import { REACHES } from './environment.ts';
@@ -70,7 +70,6 @@ const LONGEST_SLICE = 32;
 const FEW_CROSSINGS = 20_000;
 /** The same for misses of the TLB that a region was left for. */
 const FEW_MISSES = 1000;
-const GRANULE = 64;
 /** Samples, of the threshold, that make code hot that was translated for nothing in an earlier machine. */
 const LATE = 4;
 /** A guest that is sampled less often than this is at rest, and what it runs then need not be translated soon. Milliseconds. */
@@ -314,7 +313,7 @@ export class Translator implements Tier {
       return;
     }
     if (this.#asked.has(record) || !(this.#maker ?? this.#thread)) return;
-    const lesson = this.#lesson(page);
+    const lesson = this.#rests() ? undefined : this.#lesson(page);
     const count = (this.#samples.get(record) ?? 0) + 1;
     if (count < this.#enough(lesson) || this.#asked.size >= MOST_ASKED) {
       this.#samples.set(record, count);
@@ -332,15 +331,18 @@ export class Translator implements Tier {
     });
   }
 
-  /** What was learned of the code at S.rip, if it is of use now. */
+  /** Whether the interpreter was not found running for long: asked at each sample of it. */
+  #rests(): boolean {
+    const now = performance.now();
+    const rests = now - this.#interpretedAt > AT_REST;
+    this.#interpretedAt = now;
+    return rests;
+  }
+  /** What was learned of the code at S.rip. */
   #lesson(page: number): Lesson | undefined {
     const { history } = this.#options;
     if (!history) return undefined;
     const { view } = this.#host;
-    const now = performance.now();
-    const rests = now - this.#interpretedAt > AT_REST;
-    this.#interpretedAt = now;
-    if (rests) return undefined;
     const offset = view.getInt32(S.rip, true) & 0xfff;
     const mode = view.getInt32(S.codeMode, true) as CodeMode;
     return history.lesson(placeOfCode(mode, offset, this.#bytes, ((RAM + page) >>> 0) + offset));
