@@ -15,7 +15,7 @@ function field(bytes: number, align = Math.min(bytes, 8)): number {
 }
 
 export const S = {
-  /** RAX RCX RDX RBX RSP RBP RSI RDI R8..R15, i64 each. */
+  /** RAX RCX RDX RBX RSP RBP RSI RDI R8..R15, i64 each. Outside of 64-bit mode the high halves of the first eight are 0. */
   gpr: field(16 * 8),
   /** Always zero: the base or index register of an address that has none, and the base of a flat segment. */
   zero: field(8),
@@ -207,7 +207,7 @@ if (next > SCRATCH) throw new Error('the state block reaches into the scratch ar
  */
 export const TLB = {
   base: 0x10000,
-  entries: 4096,
+  entries: 16384,
   stride: 32,
   views: 3,
   readTag: 0,
@@ -234,7 +234,7 @@ export const FETCH = {
 export const FETCH_VIEW_BYTES = FETCH.entries * FETCH.stride;
 
 /** Indices of filled TLB entries, so that a flush costs what the fills did: u32 each; bit 31 set for a global page. */
-export const TLB_FILLED = { base: FETCH.base + FETCH.views * FETCH_VIEW_BYTES, capacity: 4096 } as const;
+export const TLB_FILLED = { base: FETCH.base + FETCH.views * FETCH_VIEW_BYTES, capacity: 16384 } as const;
 
 /**
  * Memory is numbered in frames of 4 KiB, written as addresses: RAM's are its
@@ -328,5 +328,19 @@ export const MAP = {
   clean: 4,
 } as const;
 
+/**
+ * What the TLB has of the first 4 GiB, for translated 32-bit code: by page two u32, for reading and for writing, that
+ * are one less than the entry's addend, or 0; a table for each view and one for WATCH_VIEW. The view of the TLB at V
+ * has its table at base + (V - TLB.base) * scale. Only what is written to takes up memory.
+ */
+export const FLAT_TLB = {
+  base: MAP.base + PAGES * 4,
+  stride: 8,
+  read: 0,
+  write: 4,
+  scale: (PAGES * 8) / TLB_VIEW_BYTES,
+  bytes: (TLB.views + 1) * PAGES * 8,
+} as const;
+
 /** Guest RAM; the other frames lie before it. */
-export const RAM = Math.ceil((MAP.base + PAGES * 4 + EXTRA_BYTES) / 0x10000) * 0x10000;
+export const RAM = Math.ceil((FLAT_TLB.base + FLAT_TLB.bytes + EXTRA_BYTES) / 0x10000) * 0x10000;

@@ -1,5 +1,6 @@
 import {
   CODE_MASK,
+  FLAT_TLB,
   MAP,
   RAM,
   S,
@@ -15,6 +16,7 @@ import type { ModuleBuilder } from '../wasm/module.ts';
 import { I32, I64 } from '../wasm/opcodes.ts';
 import { i32, i64, select, type Value } from '../wasm/value.ts';
 import { type Core, type CoreImports, DEVICE, mapped, state, state64, WRITE_SCRATCH } from './core-parts.ts';
+import { dropEntry, flatEntry } from './core-tlb.ts';
 import { ACCESS, addPaging } from './paging.ts';
 import { addWatch } from './watch.ts';
 
@@ -65,7 +67,7 @@ export function addMemory(
       .and(pageMask.eqz());
     const mayWrite = f.let(write.or(f.load('i32.load', S.walkFlags).shrU(1).and(1)).and(open));
     const known = f.let(f.load('i64.load', entry, TLB.readTag).eq(tag));
-    f.if(known.eqz(), () => f.store('i64.store', entry, i64(-1), TLB.writeTag));
+    f.if(known.eqz(), () => dropEntry(f, entry));
     f.store('i64.store', entry, tag, TLB.readTag);
     f.if(mayWrite, () => {
       f.store('i64.store', entry, tag, TLB.writeTag);
@@ -75,7 +77,14 @@ export function addMemory(
       const other = before.ne(0).and(before.ne(number));
       f.store('i32.store16', writer, select(other, i32(TLB_WRITERS.several), number), TLB_WRITERS.base);
     });
-    f.store('i32.store', entry, i32(RAM).add(frame).sub(tag.wrap()), TLB.addend);
+    const addend = f.let(i32(RAM).add(frame).sub(tag.wrap()));
+    f.store('i32.store', entry, addend, TLB.addend);
+    f.if(tag.shrU(32n).eqz(), () => {
+      const flat = f.let(flatEntry(entry, tag));
+      const writes = f.load('i64.load', entry, TLB.writeTag).eq(tag);
+      f.store('i32.store', flat, addend.sub(1), FLAT_TLB.read);
+      f.store('i32.store', flat, select(writes, addend.sub(1), i32(0)), FLAT_TLB.write);
+    });
     f.store('i32.store', entry, frame, TLB.physical);
     f.if(known, () => f.return());
     f.run(noteLarge, linear);

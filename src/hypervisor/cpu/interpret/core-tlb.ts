@@ -1,6 +1,7 @@
 import {
   FETCH,
   FETCH_VIEW_BYTES,
+  FLAT_TLB,
   S,
   TLB,
   TLB_FILLED,
@@ -11,8 +12,33 @@ import {
 import type { FunctionBuilder } from '../wasm/function.ts';
 import type { ModuleBuilder } from '../wasm/module.ts';
 import { I32, I64 } from '../wasm/opcodes.ts';
-import { i32, i64 } from '../wasm/value.ts';
+import { i32, i64, type Value } from '../wasm/value.ts';
 import { state } from './core-parts.ts';
+
+/** Where the flat table has the page of a linear address: see FLAT_TLB. The address of the TLB's entry tells the view. */
+export function flatEntry(entry: Value, linear: Value): Value {
+  const view = entry.sub(TLB.base).and(-TLB_VIEW_BYTES);
+  return view.mul(FLAT_TLB.scale).add(FLAT_TLB.base).add(linear.shrU(12n).wrap().mul(FLAT_TLB.stride));
+}
+
+/** Leaves an entry of the TLB to nothing, in the flat tables too. */
+export function dropEntry(f: FunctionBuilder, entry: Value): void {
+  const page = f.let(f.load('i64.load', entry, TLB.readTag));
+  f.if(page.shrU(32n).eqz(), () => {
+    const flat = f.let(flatEntry(entry, page));
+    f.store('i32.store', flat, i32(0), FLAT_TLB.read);
+    f.store('i32.store', flat, i32(0), FLAT_TLB.write);
+  });
+  f.store('i64.store', entry, i64(-1), TLB.readTag);
+  f.store('i64.store', entry, i64(-1), TLB.writeTag);
+}
+
+/** Leaves an entry of the TLB to reads. */
+function closeEntry(f: FunctionBuilder, entry: Value): void {
+  const page = f.let(f.load('i64.load', entry, TLB.readTag));
+  f.if(page.shrU(32n).eqz(), () => f.store('i32.store', flatEntry(entry, page), i32(0), FLAT_TLB.write));
+  f.store('i64.store', entry, i64(-1), TLB.writeTag);
+}
 
 /** Emits what drops translations. */
 export function addFlush(m: ModuleBuilder): void {
@@ -40,7 +66,12 @@ export function addFlush(m: ModuleBuilder): void {
     f.store('i32.store', S.tlbFilled, i32(0));
     f.store('i32.store', S.tlbGlobal, i32(0));
     f.if(count.gtU(TLB_FILLED.capacity), () => {
-      f.memoryFill(TLB.base, 0xff, TLB.views * TLB_VIEW_BYTES);
+      const entry = f.local(I32, i32(TLB.base));
+      f.loop((again) => {
+        dropEntry(f, entry);
+        f.set(entry, entry.add(TLB.stride));
+        f.brIf(again, entry.ltU(TLB.base + TLB.views * TLB_VIEW_BYTES));
+      });
       f.return();
     });
     const at = f.local(I32, i32(TLB_FILLED.base).add(first.shl(2)));
@@ -57,9 +88,7 @@ export function addFlush(m: ModuleBuilder): void {
             f.set(keep, keep.add(4));
           },
           () => {
-            const entry = f.let(i32(TLB.base).add(item.and(0xffff).shl(5)));
-            f.store('i64.store', entry, i64(-1), TLB.readTag);
-            f.store('i64.store', entry, i64(-1), TLB.writeTag);
+            dropEntry(f, f.let(i32(TLB.base).add(item.and(0xffff).shl(5))));
           },
         );
         f.set(at, at.add(4));
@@ -83,10 +112,7 @@ export function addFlush(m: ModuleBuilder): void {
     for (let view = 0; view < TLB.views; view++) {
       const index = page.and(TLB.entries - 1);
       const entry = f.let(i32(TLB.base + view * TLB_VIEW_BYTES).add(index.mul(TLB.stride)));
-      f.if(f.load('i64.load', entry, TLB.readTag).eq(tag), () => {
-        f.store('i64.store', entry, i64(-1), TLB.readTag);
-        f.store('i64.store', entry, i64(-1), TLB.writeTag);
-      });
+      f.if(f.load('i64.load', entry, TLB.readTag).eq(tag), () => dropEntry(f, entry));
     }
     const block = f.let(linear.wrap().shrU(22));
     const seen = f.load('i32.load8_u', block.shrU(3), TLB_LARGE.base).shrU(block.and(7)).and(1);
@@ -106,10 +132,7 @@ export function addFlush(m: ModuleBuilder): void {
         f.if(item.shrU(30).and(1), () => {
           const entry = f.let(i32(TLB.base).add(item.and(0xffff).shl(5)));
           // A large page is at most 1 GiB; its fragments may all go.
-          f.if(f.load('i64.load', entry, TLB.readTag).xor(tag).shrU(30).eqz(), () => {
-            f.store('i64.store', entry, i64(-1), TLB.readTag);
-            f.store('i64.store', entry, i64(-1), TLB.writeTag);
-          });
+          f.if(f.load('i64.load', entry, TLB.readTag).xor(tag).shrU(30).eqz(), () => dropEntry(f, entry));
         });
         f.set(at, at.add(4));
         f.br(again);
@@ -125,9 +148,7 @@ export function addFlush(m: ModuleBuilder): void {
       f.if(number.eqz(), () => f.return());
       f.if(number.ne(TLB_WRITERS.several), () => {
         const entry = f.let(i32(TLB.base).add(number.sub(1).shl(5)));
-        f.if(f.load('i32.load', entry, TLB.physical).eq(frame), () =>
-          f.store('i64.store', entry, i64(-1), TLB.writeTag),
-        );
+        f.if(f.load('i32.load', entry, TLB.physical).eq(frame), () => closeEntry(f, entry));
         f.return();
       });
     });
@@ -137,9 +158,7 @@ export function addFlush(m: ModuleBuilder): void {
       full,
       () => {
         f.loop((again) => {
-          f.if(f.load('i32.load', at, TLB.physical).sub(frame).ltU(bytes), () =>
-            f.store('i64.store', at, i64(-1), TLB.writeTag),
-          );
+          f.if(f.load('i32.load', at, TLB.physical).sub(frame).ltU(bytes), () => closeEntry(f, at));
           f.set(at, at.add(TLB.stride));
           f.brIf(again, at.ltU(TLB.base + TLB.views * TLB_VIEW_BYTES));
         });
@@ -151,9 +170,7 @@ export function addFlush(m: ModuleBuilder): void {
           f.loop((again) => {
             f.brIf(done, at.geU(end));
             const entry = f.let(i32(TLB.base).add(f.load('i32.load', at).and(0xffff).shl(5)));
-            f.if(f.load('i32.load', entry, TLB.physical).sub(frame).ltU(bytes), () =>
-              f.store('i64.store', entry, i64(-1), TLB.writeTag),
-            );
+            f.if(f.load('i32.load', entry, TLB.physical).sub(frame).ltU(bytes), () => closeEntry(f, entry));
             f.set(at, at.add(4));
             f.br(again);
           });

@@ -4,6 +4,7 @@ import {
   CS,
   FETCH,
   FETCH_VIEW_BYTES,
+  gpr,
   S,
   SEG,
   segment,
@@ -55,6 +56,14 @@ export function setView(view: DataView, index: 0 | 1 | 2): void {
 }
 
 /**
+ * Outside of 64-bit mode the high halves of RAX to RDI are 0: they are not preserved when it is left (SDM vol. 1,
+ * 3.4.1.1), and translated 32-bit code reckons with the low ones only.
+ */
+function clearHighHalves(view: DataView): void {
+  for (let n = 0; n < 8; n++) view.setUint32(gpr(n) + 4, 0, true);
+}
+
+/**
  * Derives from the architectural state what the engine keeps of it: the mode
  * of code, the TLB views, which units trap, what is watched. Gives whether a
  * breakpoint is enabled.
@@ -68,6 +77,7 @@ export function applyMode(view: DataView, wasm: InterpreterExports): boolean {
     view.setInt32(S.codeMode, mode, true);
     wasm.flushFetch();
   }
+  if (!long) clearHighHalves(view);
   const user = view.getInt32(S.cpl, true) === 3;
   const ac = (view.getUint32(S.eflags, true) & AC) !== 0;
   const breakpoints = (view.getUint32(S.dr + 56, true) & 0xff) === 0 ? undefined : enabledBreakpoints(view);

@@ -62,12 +62,13 @@ export class RegionBuilder implements Builder {
   readonly #f: FunctionBuilder;
   readonly #module: RegionModule;
   readonly #flow: RegionFlow;
+  /** An i32 outside of 64-bit mode, as the homes of general registers are. */
   readonly #pageBase: Local;
   readonly #registers: RegisterHomes;
   #i!: GuestInstruction; // set by `begin` before any semantics run
   /** Locals of the current instruction: they may be handed out without a copy. */
   readonly #fresh = new Set<Val>();
-  readonly #linears = new Map<number, Local>();
+  readonly #linears = new Map<number, Val>();
   readonly #targets = new Map<number, HostPlace>();
   /** What is known of the addresses that the current instruction computed. */
   readonly #places = new Map<Val, Place>();
@@ -213,7 +214,7 @@ export class RegionBuilder implements Builder {
   // Registers
 
   /** A register's value now: the local that holds it may change later, so its value is copied where it is read first. */
-  #gpr64(n: number): Val {
+  #gpr(n: number): Val {
     return this.#register(this.environment.gprs, this.#registers.gprs, n, this.#mutableGprs);
   }
   #xmm(n: number): Val {
@@ -234,7 +235,7 @@ export class RegionBuilder implements Builder {
     if (this.#depth === 0 && !((mutable >> n) & 1)) values[n] = value;
     return value;
   }
-  #setGpr64(n: number, value: Val): void {
+  #setGpr(n: number, value: Val): void {
     const { environment } = this;
     this.#setRegister(environment.gprs, this.#registers.gprs, n, this.#mutableGprs, value);
     this.#written |= 1 << n;
@@ -275,26 +276,20 @@ export class RegionBuilder implements Builder {
 
   /** Reads `size` bits of a general register from a byte on (1: AH to BH). */
   #readGpr(n: number, byte: number, size: Size): Val {
-    const value = this.#gpr64(n);
-    if (size === 64) return value;
+    const value = this.#gpr(n);
+    if (size === 64) return value.extendU();
     const low = value.wrap();
     if (size === 32) return low;
     return byte === 1 ? low.shrU(8).and(0xff) : low.and(size === 8 ? 0xff : 0xffff);
   }
   #writeGpr(n: number, byte: number, size: Size, value: Val): void {
-    if (size === 64) return this.#setGpr64(n, value);
-    if (size === 32) return this.#setGpr64(n, value.extendU());
+    if (size >= 32) return this.#setGpr(n, this.long ? value.extendU() : value.wrap());
     const mask = size === 8 ? 0xff : 0xffff;
-    const part = value
-      .and(mask)
-      .extendU()
-      .shl(BigInt(byte * 8));
-    this.#setGpr64(
-      n,
-      this.#gpr64(n)
-        .and(~(BigInt(mask) << BigInt(byte * 8)))
-        .or(part),
-    );
+    const part = value.and(mask);
+    const old = this.#gpr(n);
+    if (!this.long) return this.#setGpr(n, old.and(~(mask << (byte * 8))).or(part.shl(byte * 8)));
+    const hole = ~(BigInt(mask) << BigInt(byte * 8));
+    this.#setGpr(n, old.and(hole).or(part.extendU().shl(BigInt(byte * 8))));
   }
   #readXmm(n: number, type: ValType, size: Size): Val {
     const value = this.#xmm(n);
@@ -442,8 +437,8 @@ export class RegionBuilder implements Builder {
     else this.#writeXmm(register.number, bits, value);
   }
 
-  #operandLinear(index: number, spec: OperandSpec, bits: Size): Local {
-    const linear = this.linear(index, bits / 8, spec.access) as Local;
+  #operandLinear(index: number, spec: OperandSpec, bits: Size): Val {
+    const linear = this.linear(index, bits / 8, spec.access);
     if (spec.aligned) this.checkAligned(linear, bits / 8);
     return linear;
   }
@@ -455,24 +450,35 @@ export class RegionBuilder implements Builder {
     if (i.ripRelative) sum = this.#pageBase.add(BigInt(i.at + i.displacement));
     else {
       const parts: Val[] = [];
-      if (i.base >= 0) parts.push(this.#gpr64(i.base));
-      if (i.index >= 0) parts.push(this.#gpr64(i.index).shl(BigInt(i.shift)));
-      const displacement = i64(BigInt(i.displacement));
-      sum = parts.reduce<Val | undefined>((a, b) => (a ? a.add(b) : b), undefined) ?? i64(0);
-      sum = sum.add(displacement);
+      if (i.base >= 0) parts.push(this.#gpr(i.base));
+      if (i.index >= 0) parts.push(this.#gpr(i.index).shl(this.#address(i.shift)));
+      sum = parts.reduce<Val | undefined>((a, b) => (a ? a.add(b) : b), undefined) ?? this.#address(0);
+      sum = sum.add(this.#address(i.displacement));
     }
     return this.#wrapped(sum);
+  }
+  /** A number to reckon with addresses: an i32 outside of 64-bit mode. */
+  #address(number: number): Val {
+    return this.long ? i64(BigInt(number)) : i32(number);
+  }
+  /** What stands for an address in the table's semantics: outside of 64-bit mode the low half is a local. */
+  #addressOf(value: Val): Val {
+    return this.long ? this.#copy(value) : this.#copy(value.wrap()).extendU();
   }
   /** An offset at the instruction's address size. */
   #wrapped(offset: Val): Val {
     const { form, addressSize } = this.#i;
+    if (!this.long) {
+      const low = offset.wrap();
+      return (addressSize === 16 ? low.and(0xffff) : low).extendU();
+    }
     if (form !== FORM.general || addressSize === 64) return offset;
     return offset.and(addressSize === 32 ? 0xffff_ffffn : 0xffffn);
   }
   linear(index: number, _bytes: number, _access: 'r' | 'w' | 'rw'): Val {
     const known = this.#linears.get(index);
     if (known) return known;
-    const linear = this.#copy(this.#inSegment(this.offset(index), this.#i.segment));
+    const linear = this.#addressOf(this.#inSegment(this.offset(index), this.#i.segment));
     this.#linears.set(index, linear);
     const { base } = this.#i;
     const moved = base >= 0 && ((this.#written >> base) & 1) !== 0;
@@ -482,14 +488,16 @@ export class RegionBuilder implements Builder {
     return linear;
   }
   further(linear: Val, bytes: number): Val {
-    const further = this.#copy(linear.add(BigInt(bytes)));
+    const further = this.#addressOf(
+      this.long ? linear.add(BigInt(bytes)) : linear.wrap().add(bytes),
+    );
     const place = this.#places.get(linear);
     if (place) this.#places.set(further, { ...place, offset: place.offset + bytes });
     return further;
   }
   bitString(index: number, delta: Val, _bytes: number, _access: 'r' | 'w'): Val {
     const offset = this.#wrapped(this.offset(index).add(delta));
-    return this.#copy(this.#inSegment(offset, this.#i.segment));
+    return this.#addressOf(this.#inSegment(offset, this.#i.segment));
   }
   /** Adds a segment's base. Outside of 64-bit mode ES, SS and DS are flat, or the region was not entered. */
   #inSegment(offset: Val, index: number): Val {
@@ -499,10 +507,10 @@ export class RegionBuilder implements Builder {
     this.if(this.#f.load('i32.load', segment(index) + SEG.checked), () =>
       this.#bail('a segment that is checked'),
     );
-    return offset.add(base).and(0xffff_ffffn);
+    return offset.wrap().add(base.wrap()).extendU();
   }
   segmented(which: 'record' | 'es', offset: Val, _bytes: number, _access: 'r' | 'w'): Val {
-    return this.let(this.#inSegment(offset, which === 'es' ? ES : this.#i.segment));
+    return this.#addressOf(this.#inSegment(offset, which === 'es' ? ES : this.#i.segment));
   }
 
   immediate(index: number, type: ValType = I64): Val {
@@ -531,7 +539,8 @@ export class RegionBuilder implements Builder {
     const { environment } = this;
     const place = this.#places.get(linear);
     const site = { environment, block: this.#block, index: this.#index };
-    return this.#memory.at(this.let(linear), place, bytes, write, site);
+    const address = this.let(this.long ? linear : linear.wrap());
+    return this.#memory.at(address, place, bytes, write, site);
   }
 
   checkAligned(linear: Val, bytes: number): void {
@@ -541,16 +550,18 @@ export class RegionBuilder implements Builder {
   // Stack: flat outside of 64-bit mode, and 32 bits wide
 
   stack(delta: number | Val, _bytes: number, _access: 'r' | 'w'): Val {
-    const sp = this.#gpr64(4).add(typeof delta === 'number' ? BigInt(delta) : delta);
-    const linear = this.#copy(this.long ? sp : sp.and(0xffff_ffffn));
+    const linear = this.#addressOf(this.#stackPointer(delta));
     const moved = ((this.#written >> 4) & 1) !== 0;
     if (typeof delta === 'number' && !moved)
       this.#places.set(linear, this.environment.addresses.stack(delta));
     return linear;
   }
   adjustStack(delta: number | Val): void {
-    const sp = this.#gpr64(4).add(typeof delta === 'number' ? BigInt(delta) : delta);
-    this.#setGpr64(4, this.long ? sp : sp.and(0xffff_ffffn));
+    this.#setGpr(4, this.#stackPointer(delta));
+  }
+  #stackPointer(delta: number | Val): Val {
+    if (typeof delta === 'number') return this.#gpr(4).add(this.#address(delta));
+    return this.#gpr(4).add(this.long ? delta : delta.wrap());
   }
   push(size: Size, value: Val): void {
     const bytes = size / 8;
@@ -810,8 +821,7 @@ export class RegionBuilder implements Builder {
   }
   /** The offset in CS of an offset from the page: CS is flat outside of 64-bit mode. */
   rip(at: number): Val {
-    const linear = this.#pageBase.add(BigInt(at));
-    return this.long ? linear : linear.and(0xffff_ffffn);
+    return this.#pageBase.add(this.#address(at)).extendU();
   }
 
   outside(): void {

@@ -1,6 +1,6 @@
 import { LEAVE } from '../interpret/core-parts.ts';
 import type { Val } from '../isa/builder.ts';
-import { FETCH, gpr, RECORD, REGION_COUNTERS, S, xmm } from '../layout.ts';
+import { FETCH, FLAT_TLB, gpr, RECORD, REGION_COUNTERS, S, TLB, xmm } from '../layout.ts';
 import type { FunctionBuilder, Label, Local } from '../wasm/function.ts';
 import { I32, I64, V128 } from '../wasm/opcodes.ts';
 import { i32, i64 } from '../wasm/value.ts';
@@ -66,6 +66,8 @@ class RegionEmitter implements RegionFlow {
   readonly #record: Local;
   readonly #ordinal: Local;
   readonly #budget: Local;
+  /** The type of addresses and general registers: i64 in 64-bit mode, else i32. */
+  readonly #address: typeof I32 | typeof I64;
   readonly #pageBase: Local;
   readonly #view: Local;
   /** Whether MXCSR is settled: see Builder.settledMxcsr; 0 too behind a result that came the exact way. */
@@ -105,8 +107,10 @@ class RegionEmitter implements RegionFlow {
     this.#record = f.params[0] as Local;
     this.#ordinal = f.let(f.load('i32.load8_u', this.#record, RECORD.ordinal));
     this.#budget = f.local(I32, f.load('i32.load', S.budget).sub(this.#ordinal));
-    this.#pageBase = f.local(I64, f.load('i64.load', S.pageBase));
-    this.#view = f.local(I32, f.load('i32.load', S.tlbView));
+    this.#address = context.long ? I64 : I32;
+    this.#pageBase = f.local(this.#address, f.load(this.#loadAddress(), S.pageBase));
+    this.#view = f.local(I32);
+    this.#lookAtView();
     const settles = region.blocks.some((block) => block.instructions.some((i) => i.effects.settles));
     this.#settled = settles ? f.local(I32) : undefined;
     this.#flagCode = f.local(I32);
@@ -140,7 +144,7 @@ class RegionEmitter implements RegionFlow {
     const { gprs, xmms, entry } = this.#region;
     if (!this.#context.long) this.#guardFlat();
     for (let n = 0; n < 16; n++) {
-      if ((gprs >> n) & 1) this.#gprs[n] = f.local(I64, f.load('i64.load', gpr(n)));
+      if ((gprs >> n) & 1) this.#gprs[n] = f.local(this.#address, f.load(this.#loadAddress(), gpr(n)));
       if ((xmms >> n) & 1) this.#xmms[n] = f.local(V128, f.load('v128.load', xmm(n)));
     }
     this.#count('entries');
@@ -190,15 +194,14 @@ class RegionEmitter implements RegionFlow {
     f.store('i32.store', S.budget, this.#budget.sub(this.#exitRetired));
     const { gprWrites, xmmWrites } = this.#region;
     for (let n = 0; n < 16; n++) {
-      const home = this.#gprs[n];
-      if ((gprWrites >> n) & 1 && home) f.store('i64.store', gpr(n), home);
+      if ((gprWrites >> n) & 1) this.#storeGpr(n);
       const vector = this.#xmms[n];
       if ((xmmWrites >> n) & 1 && vector) f.store('v128.store', xmm(n), vector);
     }
     this.#storeFlags(this.#deferred());
-    const linear = this.#pageBase.add(this.#exitAt.extendS());
     const { long } = this.#context;
-    f.returnCall(this.#module.chain(long), long ? linear : linear.and(0xffff_ffffn));
+    const offset = long ? this.#exitAt.extendS() : this.#exitAt;
+    f.returnCall(this.#module.chain(long), this.#pageBase.add(offset).extendU());
   }
 
   /** Leaves by the common way out. */
@@ -278,8 +281,9 @@ class RegionEmitter implements RegionFlow {
     const f = this.#f;
     const block = this.#block;
     const { returns, cases, dispatch } = block;
-    const target = f.let(to);
-    if (returns?.block) f.if(target.eq(this.#builder.rip(returns.at)), () => this.#behind(block, returns));
+    const { long } = this.#context;
+    const target = long ? f.let(to) : f.let(to.wrap()).extendU();
+    if (returns?.block) f.if(this.#compare('eq', target, returns.at), () => this.#behind(block, returns));
     this.#choose(target, cases, (one) => this.#behind(block, one));
     if (dispatch?.block && this.#returnTo) {
       f.set(this.#returnTo, target);
@@ -299,14 +303,20 @@ class RegionEmitter implements RegionFlow {
     const inside = cases.filter((one) => one.block);
     const middle = inside[inside.length >> 1];
     if (inside.length <= COMPARED || !middle) {
-      for (const one of inside) f.if(target.eq(this.#builder.rip(one.at)), () => go(one));
+      for (const one of inside) f.if(this.#compare('eq', target, one.at), () => go(one));
       return;
     }
     f.if(
-      target.ltU(this.#builder.rip(middle.at)),
+      this.#compare('lt_u', target, middle.at),
       () => this.#choose(target, inside.slice(0, inside.length >> 1), go),
       () => this.#choose(target, inside.slice(inside.length >> 1), go),
     );
+  }
+
+  /** Compares an offset in CS with that of a place in the region. */
+  #compare(operator: 'eq' | 'lt_u', target: Val, at: number): Val {
+    const rip = this.#builder.rip(at);
+    return this.#context.long ? target.compare(operator, rip) : target.wrap().compare(operator, rip.wrap());
   }
 
   /** Leaves the target of an indirect jump or call for whoever makes the region anew. */
@@ -436,15 +446,13 @@ class RegionEmitter implements RegionFlow {
   /** Whether another page is not mapped to where its code was translated from. */
   #elsewhere(page: number): Val {
     const f = this.#f;
-    const linear = f.let(this.#pageBase.add(BigInt(page * 4096)));
+    const linear = f.let(this.#builder.rip(page * 4096));
     const index = linear
       .wrap()
       .shrU(12)
       .and(FETCH.entries - 1);
     const entry = f.let(f.load('i32.load', S.fetchView).add(index.mul(FETCH.stride)));
-    const tag = (this.#context.long ? linear : linear.and(0xffff_ffffn)).or(
-      f.load('i64.load', S.fetchGeneration),
-    );
+    const tag = linear.or(f.load('i64.load', S.fetchGeneration));
     const known = f.load('i64.load', entry).eq(tag);
     return known.and(f.load('i32.load', entry, 12).eq(i32(this.#context.physical(page)))).eqz();
   }
@@ -472,11 +480,11 @@ class RegionEmitter implements RegionFlow {
     const behind = new Environment();
     behind.retired = environment.retired;
     this.#builder.environment = behind;
-    f.set(this.#view, f.load('i32.load', S.tlbView));
+    this.#lookAtView();
     this.#builder.lookAtMxcsr();
     for (let n = 0; n < 16; n++) {
       const home = this.#gprs[n];
-      if (home) f.set(home, f.load('i64.load', gpr(n)));
+      if (home) f.set(home, f.load(this.#loadAddress(), gpr(n)));
       const vector = this.#xmms[n];
       if (vector) f.set(vector, f.load('v128.load', xmm(n)));
     }
@@ -491,11 +499,28 @@ class RegionEmitter implements RegionFlow {
 
   // State
 
+  #loadAddress(): 'i32.load' | 'i64.load' {
+    return this.#address === I32 ? 'i32.load' : 'i64.load';
+  }
+
+  /** The view of the TLB that accesses go by now: outside of 64-bit mode its flat tables. */
+  #lookAtView(): void {
+    const f = this.#f;
+    const view = f.load('i32.load', S.tlbView);
+    if (this.#context.long) f.set(this.#view, view);
+    else f.set(this.#view, view.sub(TLB.base).mul(FLAT_TLB.scale).add(FLAT_TLB.base));
+  }
+
+  /** Brings a general register to the state block: see S.gpr for the high half. */
+  #storeGpr(n: number): void {
+    const home = this.#gprs[n];
+    if (home) this.#f.store(this.#context.long ? 'i64.store' : 'i32.store', gpr(n), home);
+  }
+
   #writeBack(environment: Environment): void {
     const f = this.#f;
     for (let n = 0; n < 16; n++) {
-      const home = this.#gprs[n];
-      if ((environment.dirtyGprs >> n) & 1 && home) f.store('i64.store', gpr(n), home);
+      if ((environment.dirtyGprs >> n) & 1) this.#storeGpr(n);
       const vector = this.#xmms[n];
       if ((environment.dirtyXmms >> n) & 1 && vector) f.store('v128.store', xmm(n), vector);
     }

@@ -1,7 +1,8 @@
-import { TLB } from '../layout.ts';
+import { FLAT_TLB, TLB } from '../layout.ts';
+import type { Val } from '../isa/builder.ts';
 import type { FunctionBuilder, Local } from '../wasm/function.ts';
 import { I32 } from '../wasm/opcodes.ts';
-import { i32 } from '../wasm/value.ts';
+import { i32, i64 } from '../wasm/value.ts';
 import type { AddressFlow } from './address-flow.ts';
 import type { Place } from './addresses.ts';
 import type { Block } from './blocks.ts';
@@ -36,8 +37,8 @@ const WIDEST_REACH = 64;
 export interface MemoryContext {
   readonly f: FunctionBuilder;
   readonly module: RegionModule;
-  /** The region's record, and the TLB's view. */
   readonly record: Local;
+  /** The TLB's view; outside of 64-bit mode its flat tables. */
   readonly view: Local;
   readonly long: boolean;
   readonly reach: ReachOfLooks;
@@ -58,25 +59,26 @@ export class RegionMemory {
   }
 
   /**
-   * Where bytes lie in linear memory. What is not plain RAM in reach leaves the region.
+   * Where bytes lie in linear memory. What is not plain RAM in reach leaves the region. Outside of 64-bit mode `linear`
+   * is an i32.
    * @param place of `linear`, if that is known
    */
   at(linear: Local, place: Place | undefined, bytes: number, write: boolean, site: AccessSite): HostPlace {
     const { f, long, addressFlow } = this.#context;
-    if (!place || !addressFlow) return { at: this.#look(linear, bytes, write, false), offset: 0 };
+    const before = long ? 0 : 1;
+    if (!place || !addressFlow) return { at: this.#look(linear, bytes, write, false), offset: before };
     const { environment } = site;
     const { root, offset } = place;
     const known = environment.windows.find(
       (w) => w.root === root && w.from <= offset && offset + bytes <= w.to && (w.write || !write),
     );
-    if (known) return { at: known.host, offset: offset - known.from };
+    if (known) return { at: known.host, offset: offset - known.from + before };
     const reach = this.#reach(addressFlow, place, bytes, write, site);
     const size = reach.to - reach.from;
-    const first = linear.add(BigInt(reach.from - offset));
-    const address = f.let(long ? first : first.and(0xffff_ffffn));
+    const address = f.let(linear.add(long ? BigInt(reach.from - offset) : reach.from - offset));
     const host = this.#look(address, size, reach.write, size > bytes);
     environment.windows = [...environment.windows, { root, host, ...reach }];
-    return { at: host, offset: offset - reach.from };
+    return { at: host, offset: offset - reach.from + before };
   }
 
   /**
@@ -103,23 +105,48 @@ export class RegionMemory {
     return reach;
   }
 
-  /** Looks bytes up in the TLB: of one access, or of `several`. */
+  /** Looks bytes up: of one access, or of `several`. Outside of 64-bit mode they lie one behind the local. */
   #look(address: Local, bytes: number, write: boolean, several: boolean): Local {
-    const { f, module, view, record, resolves, bail } = this.#context;
+    const { f, long } = this.#context;
+    if (!long) return this.#lookFlat(address, bytes, write, several);
     const low = address.wrap();
     const index = low.shrU(12 - 5).and((TLB.entries - 1) << 5);
-    const entry = f.let(view.add(index));
+    const entry = f.let(this.#context.view.add(index));
     const host = f.local(I32, low.add(f.load('i32.load', entry, TLB.addend)));
     const last = bytes === 1 ? address : address.add(BigInt(bytes - 1));
     const tag = f.let(f.load('i64.load', entry, write ? TLB.writeTag : TLB.readTag));
-    const leave = (): void => bail({ address, bytes, write, entry });
-    f.unlikely(last.and(-4096n).ne(tag), () => {
-      if (!resolves) return leave();
-      const { regionRead, regionWrite } = module.core;
-      const region = several ? record : i32(0);
-      f.set(host, f.call(write ? regionWrite : regionRead, address, i32(bytes), tag, region));
-      f.unlikely(host.eqz(), leave);
-    });
+    f.unlikely(last.and(-4096n).ne(tag), () => this.#resolve(host, { address, bytes, write }, tag, several));
     return host;
+  }
+
+  /** By the flat tables: the low 12 bits of what they have are all set, so one comparison finds that, and two pages. */
+  #lookFlat(low: Local, bytes: number, write: boolean, several: boolean): Local {
+    const { f, view } = this.#context;
+    const entry = view.add(low.shrU(12).shl(3));
+    const found = f.let(f.load('i32.load', entry, write ? FLAT_TLB.write : FLAT_TLB.read));
+    const host = f.local(I32, low.add(found));
+    const last = bytes - 1;
+    const missing =
+      bytes === 1
+        ? found.eqz()
+        : low
+            .add(last)
+            .and(found)
+            .and(0xfff)
+            .ltU(last);
+    f.unlikely(missing, () => this.#resolve(host, { address: low, bytes, write }, i64(0), several));
+    return host;
+  }
+
+  /** Finds bytes the long way, where the region does that. */
+  #resolve(host: Local, access: FailedAccess, tag: Val, several: boolean): void {
+    const { f, module, record, long, resolves, bail } = this.#context;
+    if (!resolves) return bail(access);
+    const { regionRead, regionWrite } = module.core;
+    const { address, bytes, write } = access;
+    const region = several ? record : i32(0);
+    f.set(host, f.call(write ? regionWrite : regionRead, address.extendU(), i32(bytes), tag, region));
+    f.unlikely(host.eqz(), () => bail(access));
+    if (!long) f.set(host, host.sub(1));
   }
 }

@@ -177,7 +177,10 @@ export class Value {
   /** i64 to i32, the low half; an i32 stays. */
   wrap(): Value {
     if (this.type === I32) return this;
-    return typeof this.known === 'bigint' ? constant(I32, this.known) : this.convert('i32.wrap_i64', I32);
+    if (typeof this.known === 'bigint') return constant(I32, this.known);
+    const [half] = this.operands;
+    if (half && (this.tail === EXTEND_U || this.tail === EXTEND_S)) return half;
+    return this.convert('i32.wrap_i64', I32);
   }
   /** i32 to i64 by sign; an i64 stays. */
   extendS(): Value {
@@ -399,6 +402,9 @@ function numericOp(name: string): readonly number[] {
   if (op === undefined) throw new RangeError(`no operator ${name}`);
   return op;
 }
+
+const EXTEND_S = numericOp('i64.extend_i32_s');
+const EXTEND_U = numericOp('i64.extend_i32_u');
 
 /** The same by type and bare name. */
 const BY_TYPE: Readonly<Record<ValType, Map<string, readonly number[]>>> = {

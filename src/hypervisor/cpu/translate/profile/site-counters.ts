@@ -8,11 +8,10 @@ import { COUNTERS, type Site } from './anatomy.ts';
 
 /** An access that the TLB did not answer, nor the look beyond it. */
 export interface FailedAccess {
+  /** Linear; an i32 outside of 64-bit mode. */
   readonly address: Val;
   readonly bytes: number;
   readonly write: boolean;
-  /** Address of the TLB's entry. */
-  readonly entry: Val;
 }
 
 /**
@@ -97,14 +96,16 @@ export class SiteCounters {
   }
 
   /** An instruction is left to the interpreter for its access to memory: by why that is so. */
-  countAccess(f: FunctionBuilder, at: number, { address, bytes, write, entry }: FailedAccess): void {
+  countAccess(f: FunctionBuilder, at: number, { address, bytes, write }: FailedAccess): void {
     const because = (why: string) => (): void => this.count(f, { kind: 'interpreted', at, why });
     const device = because('a device, or no canonical address');
     f.if(address.wrap().and(0xfff).add(bytes).gtU(4096), because('two pages'), () =>
       // The walk that has just failed has left the address.
-      f.if(f.load('i64.load', S.faultAddress).eq(address), because('a page fault'), () => {
+      f.if(f.load('i64.load', S.faultAddress).eq(address.extendU()), because('a page fault'), () => {
         if (!write) return device();
-        const found = f.load('i64.load', entry, TLB.writeTag).eq(address.and(-4096n));
+        const number = address.wrap().shrU(12).and(TLB.entries - 1);
+        const entry = f.load('i32.load', S.tlbView).add(number.mul(TLB.stride));
+        const found = f.load('i64.load', entry, TLB.writeTag).eq(address.extendU().and(-4096n));
         f.if(found, because('a write over code'), device);
       }),
     );
