@@ -3,6 +3,7 @@ import { type Encoding, FORM, type FormKind, type OperandSpec, operandBits } fro
 import { AF, ARITHMETIC, AUX, CF, OF, PF, SF, VM, ZF } from '../flags.ts';
 import { accessBytes, INT_LOADS, INT_STORES, loadFor, storeFor } from '../isa/accesses.ts';
 import type { Builder, Condition, Size, Val } from '../isa/builder.ts';
+import { stepFlags } from '../isa/integer/step-flags.ts';
 import { isSettled } from '../isa/sse-arith.ts';
 import { CS, ES, gpr, RECORD, S, SEG, SS, segment, TLB } from '../layout.ts';
 import type { FunctionBuilder, FunctionRef, Label, Local } from '../wasm/function.ts';
@@ -512,6 +513,9 @@ export class InterpreterBuilder implements Builder {
     if (flags.of !== flags.cf) aux = aux.or(cf.xor(flags.of).shl(30));
     if (flags.af) aux = aux.or(flags.af.shl(3));
     this.#setLazy(signed64(size, r), aux);
+  }
+  flagsStep(size: Size, r: Val, delta: 1 | -1): void {
+    this.flagsResult(size, r, { cf: this.cf(), ...stepFlags(size, r, delta) });
   }
   flagsAll(flags: { cf: Val; pf: Val; af: Val; zf: Val; sf: Val; of: Val }): void {
     const f = this.#f;

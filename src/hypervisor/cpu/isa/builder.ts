@@ -112,6 +112,8 @@ export interface Builder {
   flagsLogic(size: Size, r: Val): void;
   /** ZF SF PF from r; the rest from i32 truth values (0 or 1), AF 0 when not given. */
   flagsResult(size: Size, r: Val, flags: { cf: Val; of: Val; af?: Val }): void;
+  /** All but CF, which stays, from r, which had `delta` added. */
+  flagsStep(size: Size, r: Val, delta: 1 | -1): void;
   /** All six at once, each an i32 0 or 1. */
   flagsAll(flags: { cf: Val; pf: Val; af: Val; zf: Val; sf: Val; of: Val }): void;
   setCf(value: Val): void;

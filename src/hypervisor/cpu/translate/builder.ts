@@ -24,7 +24,9 @@ import {
   overflowFlag,
   parityFlag,
   type ReadableFlags,
+  readsCarry,
   signFlag,
+  type UnreadableFlags,
   zeroFlag,
 } from './flags.ts';
 import type { HostPlace, RegionMemory } from './memory.ts';
@@ -587,24 +589,14 @@ export class RegionBuilder implements Builder {
   #readable(): ReadableFlags {
     const { environment } = this;
     const { flags } = environment;
-    if (flags.kind === 'memory') {
-      const f = this.#f;
-      const loaded = {
-        kind: 'lazy' as const,
-        result: f.let(f.load('i64.load', S.flagResult)),
-        aux: f.let(f.load('i32.load', S.flagAux)),
-      };
-      return loaded;
+    if (flags.kind === 'step-over') {
+      const cf = this.let(carryFlag(this.#broughtToMemory(flags.before)));
+      const step = { ...flags, kind: 'step' as const, cf };
+      if (this.#depth === 0) environment.flags = step;
+      return step;
     }
-    if (flags.kind === 'deferred') {
-      const { code, r, x, y } = flags;
-      const f = this.#f;
-      f.run(this.#module.storeFlags('deferred'), code, r, x, y);
-      const lazy = {
-        kind: 'lazy' as const,
-        result: f.let(f.load('i64.load', S.flagResult)),
-        aux: f.let(f.load('i32.load', S.flagAux)),
-      };
+    if (flags.kind === 'memory' || flags.kind === 'deferred') {
+      const lazy = this.#broughtToMemory(flags);
       if (this.#depth === 0) environment.flags = { kind: 'memory' };
       return lazy;
     }
@@ -614,13 +606,26 @@ export class RegionBuilder implements Builder {
     }
     return flags;
   }
+  /** Flags as the state block has them then. */
+  #broughtToMemory(flags: UnreadableFlags): ReadableFlags {
+    const f = this.#f;
+    if (flags.kind === 'deferred') {
+      const { code, r, x, y } = flags;
+      f.run(this.#module.storeFlags('deferred'), code, r, x, y);
+    }
+    return {
+      kind: 'lazy',
+      result: f.let(f.load('i64.load', S.flagResult)),
+      aux: f.let(f.load('i32.load', S.flagAux)),
+    };
+  }
   #setFlags(flags: Flags): void {
     if (this.#depth === 0) {
       this.environment.flags = flags;
       return;
     }
     const mutable = this.#mutableFlags;
-    if (!mutable || flags.kind === 'memory' || flags.kind === 'deferred')
+    if (!mutable || flags.kind === 'memory' || flags.kind === 'deferred' || flags.kind === 'step-over')
       throw new Untranslatable('flags written in an if');
     const { result, aux } = lazyForm(flags, (value) => this.#f.let(value));
     const shared = this.#f.let(aux);
@@ -639,6 +644,13 @@ export class RegionBuilder implements Builder {
   }
   flagsResult(size: Size, r: Val, flags: { cf: Val; of: Val; af?: Val }): void {
     this.#setFlags({ kind: 'parts', size, r, cf: flags.cf, of: flags.of, af: flags.af ?? i32(0) });
+  }
+  flagsStep(size: Size, r: Val, delta: 1 | -1): void {
+    const { flags } = this.environment;
+    const step = { size, r, delta } as const;
+    const before = this.#depth > 0 || this.#mutableFlags ? undefined : carryIn(flags);
+    if (before) this.#setFlags({ kind: 'step-over', ...step, before });
+    else this.#setFlags({ kind: 'step', ...step, cf: carryFlag(this.#readable()) });
   }
   flagsAll(flags: { cf: Val; pf: Val; af: Val; zf: Val; sf: Val; of: Val }): void {
     this.#setFlags({ kind: 'all', ...flags });
@@ -663,6 +675,9 @@ export class RegionBuilder implements Builder {
   }
   condition(cc: Condition | Val): Val {
     if (typeof cc !== 'number') throw new TypeError('a condition is chosen by the row');
+    const { flags } = this.environment;
+    if (flags.kind === 'step-over' && !readsCarry(cc))
+      return conditionValue({ ...flags, kind: 'step', cf: i32(0) }, cc);
     return conditionValue(this.#readable(), cc);
   }
   rflags(): Val {
@@ -888,6 +903,12 @@ export class RegionBuilder implements Builder {
 
 /** Runtime functions of the x87 that leave its state alone. */
 const READS_X87: ReadonlySet<string> = new Set(['x87_result', 'x87_resultHigh', 'x87_statusWord']);
+
+/** The flags that CF is to be had from, if it cannot be read as it is. */
+function carryIn(flags: Flags): UnreadableFlags | undefined {
+  if (flags.kind === 'step-over') return flags.before;
+  return flags.kind === 'memory' || flags.kind === 'deferred' ? flags : undefined;
+}
 
 /** Instructions that subtract for the flags alone. */
 const COMPARES: ReadonlySet<string> = new Set(['cmp', 'cmpxchg', 'cmps', 'scas']);

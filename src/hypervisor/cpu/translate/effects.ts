@@ -44,7 +44,7 @@ export interface Effects {
   readonly xmmReads: number;
   readonly xmmWrites: number;
   readonly flagsRead: boolean;
-  readonly flagsWritten: 'none' | 'some' | 'all';
+  readonly flagsWritten: 'none' | 'some' | 'but carry' | 'all';
   /** Names of the runtime functions that it calls. */
   readonly calls: readonly string[];
   /** Whether it has a quick way for a settled MXCSR: see Builder.settledMxcsr. */
@@ -97,7 +97,7 @@ class EffectsBuilder implements Builder {
   xmmReads = 0;
   xmmWrites = 0;
   flagsRead = false;
-  flagsWritten: 'none' | 'some' | 'all' = 'none';
+  flagsWritten: Effects['flagsWritten'] = 'none';
   conditionalGprs = 0;
   conditionalXmms = 0;
   readonly conditionalOperands = new Set<number>();
@@ -261,6 +261,10 @@ class EffectsBuilder implements Builder {
   }
   flagsResult(_size: Size, _r: Val, _flags: { cf: Val; of: Val; af?: Val }): void {
     this.#setsFlags(true);
+  }
+  flagsStep(_size: Size, _r: Val, _delta: 1 | -1): void {
+    if (this.#depth > 0 || this.flagsWritten !== 'none') return this.#setsFlags(false);
+    this.flagsWritten = 'but carry';
   }
   flagsAll(_flags: { cf: Val; pf: Val; af: Val; zf: Val; sf: Val; of: Val }): void {
     this.#setsFlags(true);

@@ -539,6 +539,10 @@ class RegionEmitter implements RegionFlow {
       case 'sub':
         f.run(this.#module.storeFlags(flags.kind, flags.size), flags.r, flags.x, flags.y);
         return;
+      case 'step-over':
+        this.#storeFlags(flags.before);
+        storeLazy(f, { ...flags, kind: 'step', cf: f.let(f.load('i32.load', S.flagAux).shrU(31)) });
+        return;
       default:
         storeLazy(f, flags);
     }
@@ -570,7 +574,7 @@ class RegionEmitter implements RegionFlow {
   #canonicalFlags(flags: Flags): void {
     const f = this.#f;
     if (flags.kind === 'lazy' && flags.result === this.#flagResult) return;
-    if (flags.kind === 'memory' || flags.kind === 'deferred') {
+    if (flags.kind === 'memory' || flags.kind === 'deferred' || flags.kind === 'step-over') {
       this.#storeFlags(flags);
       f.set(this.#flagResult, f.load('i64.load', S.flagResult));
       f.set(this.#flagAux, f.load('i32.load', S.flagAux));
@@ -594,9 +598,19 @@ class RegionEmitter implements RegionFlow {
     switch (flags.kind) {
       case 'deferred':
         return;
+      case 'step-over':
+        this.#storeFlags(flags);
+        f.set(this.#flagCode, i32(DEFERRED.memory));
+        return;
       case 'memory':
         f.set(this.#flagCode, i32(DEFERRED.memory));
         return;
+      case 'step': {
+        const size = SIZES.indexOf(flags.size as 8) << 4;
+        const kind = flags.delta === 1 ? DEFERRED.increment : DEFERRED.decrement;
+        set(kind | size, flags.r.extendU(), flags.cf.extendU(), i64(0));
+        return;
+      }
       case 'add':
       case 'sub': {
         const size = SIZES.indexOf(flags.size as 8) << 4;

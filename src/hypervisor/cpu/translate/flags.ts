@@ -1,5 +1,6 @@
 import { AUX } from '../flags.ts';
 import type { Condition, Size, Val } from '../isa/builder.ts';
+import { stepFlags } from '../isa/integer/step-flags.ts';
 import { I64 } from '../wasm/opcodes.ts';
 import { i32, i64 } from '../wasm/value.ts';
 
@@ -42,18 +43,31 @@ export type Flags =
       readonly sf: Val;
       readonly of: Val;
     }
+  /** INC and DEC: all but CF from the result. */
+  | { readonly kind: 'step'; readonly size: Size; readonly r: Val; readonly delta: 1 | -1; readonly cf: Val }
+  /** The same where CF is in flags that cannot be read as they are. */
+  | {
+      readonly kind: 'step-over';
+      readonly size: Size;
+      readonly r: Val;
+      readonly delta: 1 | -1;
+      readonly before: UnreadableFlags;
+    }
   /** As the state block keeps them (cpu/flags.ts). */
   | { readonly kind: 'lazy'; readonly result: Val; readonly aux: Val }
   /** One of several, told apart by a number at run time: see DEFERRED. */
   | { readonly kind: 'deferred'; readonly code: Val; readonly r: Val; readonly x: Val; readonly y: Val };
 
+/** Flags that are in the state block, or can be put there. */
+export type UnreadableFlags = Extract<Flags, { kind: 'memory' } | { kind: 'deferred' }>;
 /** Flags whose parts can be read. */
-export type ReadableFlags = Exclude<Flags, { kind: 'memory' } | { kind: 'deferred' }>;
+export type ReadableFlags = Exclude<Flags, UnreadableFlags | { kind: 'step-over' }>;
 
 /**
  * Numbers of what deferred flags come from; operations have the size in bits 4 and up: 0 for 8 bits to 3 for 64. Of
  * result and two operands the third comes of the other two: the result of `compare`, the first operand of `addTo` and
- * `subFrom`, whose result a register has anyway. With carry or borrow in there are all three.
+ * `subFrom`, whose result a register has anyway. With carry or borrow in there are all three. An increment or decrement
+ * has CF for its first operand.
  */
 export const DEFERRED = {
   memory: 0,
@@ -64,6 +78,8 @@ export const DEFERRED = {
   subFrom: 5,
   addCarry: 6,
   subBorrow: 7,
+  increment: 8,
+  decrement: 9,
 } as const;
 export const SIZES: readonly (8 | 16 | 32 | 64)[] = [8, 16, 32, 64];
 
@@ -129,6 +145,8 @@ export function lazyForm(flags: ReadableFlags, share: (value: Val) => Val): { re
           : flags.cf.shl(31).or(flags.cf.xor(flags.of).shl(30))
         ).or(flags.af.shl(3)),
       };
+    case 'step':
+      return lazyForm({ ...flags, kind: 'parts', ...stepFlags(flags.size, flags.r, flags.delta) }, share);
     case 'all': {
       const zf = share(flags.zf);
       const aux = flags.cf
@@ -155,6 +173,7 @@ export function carryFlag(flags: ReadableFlags): Val {
       return topBit(flags.size, carries(flags));
     case 'logic':
       return i32(0);
+    case 'step':
     case 'parts':
     case 'all':
       return flags.cf;
@@ -171,6 +190,8 @@ export function overflowFlag(flags: ReadableFlags): Val {
       return topBit(flags.size, flags.x.xor(flags.y).and(flags.x.xor(flags.r)));
     case 'logic':
       return i32(0);
+    case 'step':
+      return stepFlags(flags.size, flags.r, flags.delta).of;
     case 'parts':
     case 'all':
       return flags.of;
@@ -221,6 +242,8 @@ export function adjustFlag(flags: ReadableFlags): Val {
       return flags.x.xor(flags.y).xor(flags.r).wrap().shrU(4).and(1);
     case 'logic':
       return i32(0);
+    case 'step':
+      return stepFlags(flags.size, flags.r, flags.delta).af;
     case 'parts':
     case 'all':
       return flags.af;
@@ -244,6 +267,11 @@ export function allParts(flags: ReadableFlags): Extract<Flags, { kind: 'all' }> 
 export function conditionValue(flags: ReadableFlags, cc: Condition): Val {
   const value = positive(flags, cc >> 1);
   return (cc & 1) === 1 ? value.eqz() : value;
+}
+
+/** Whether a condition looks at CF: B and BE, and their opposites (SDM vol. 1, appendix B). */
+export function readsCarry(cc: Condition): boolean {
+  return cc >> 1 === 1 || cc >> 1 === 3;
 }
 
 function positive(flags: ReadableFlags, pair: number): Val {

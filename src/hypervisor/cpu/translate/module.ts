@@ -6,7 +6,7 @@ import { FETCH, RECORD, S } from '../layout.ts';
 import type { FunctionBuilder, FunctionRef, Global, Local } from '../wasm/function.ts';
 import { ModuleBuilder } from '../wasm/module.ts';
 import { I32, I64, type ValType } from '../wasm/opcodes.ts';
-import { DEFERRED, type Flags, lazyForm, SIZES, signed64 } from './flags.ts';
+import { DEFERRED, lazyForm, type ReadableFlags, SIZES, signed64 } from './flags.ts';
 
 /** What the interpreter's module has for regions. */
 export interface CoreFunctions {
@@ -156,6 +156,11 @@ export class RegionModule {
           const result = f.local(type, narrow(r));
           const first = f.local(type, narrow(x));
           const second = f.let(narrow(y));
+          for (const [step, delta] of STEPS)
+            f.if(kind.eq(step), () => {
+              storeLazy(f, { kind: 'step', size, r: result, delta, cf: x.wrap() });
+              f.return();
+            });
           f.if(kind.eq(DEFERRED.compare), () => f.set(result, first.sub(second)));
           f.if(kind.eq(DEFERRED.addTo), () => f.set(first, result.sub(second)));
           f.if(kind.eq(DEFERRED.subFrom), () => f.set(first, result.add(second)));
@@ -171,8 +176,13 @@ export class RegionModule {
   }
 }
 
+const STEPS = [
+  [DEFERRED.increment, 1],
+  [DEFERRED.decrement, -1],
+] as const;
+
 /** Puts flags that are not deferred into the state block. */
-export function storeLazy(f: FunctionBuilder, flags: Exclude<Flags, { kind: 'memory' | 'deferred' }>): void {
+export function storeLazy(f: FunctionBuilder, flags: ReadableFlags): void {
   const { result, aux } = lazyForm(flags, (value) => f.let(value));
   f.store('i64.store', S.flagResult, result);
   f.store('i32.store', S.flagAux, aux);

@@ -138,15 +138,28 @@ function flowFlags(blocks: readonly Block[]): void {
   for (let changed = true; changed; ) {
     changed = false;
     for (const block of [...blocks].reverse()) {
-      let live = targetsOf(block).some((target) => target.block?.flagsLive ?? false);
-      for (const i of [...block.instructions].reverse()) {
-        if (i.effects.flagsWritten === 'all') live = false;
-        if (i.effects.flagsRead) live = true;
-      }
+      const live = flagsLive(block);
       if (live !== block.flagsLive) {
         block.flagsLive = live;
         changed = true;
       }
     }
   }
+}
+
+/**
+ * Whether the flags are read in a block, or behind it, before they are written. INC and DEC read CF only where it has to
+ * be handed on to another block.
+ */
+function flagsLive(block: Block): boolean {
+  let live = targetsOf(block).some((target) => target.block?.flagsLive ?? false);
+  let handedOn = true;
+  for (const { effects } of [...block.instructions].reverse()) {
+    if (effects.flagsWritten === 'all') {
+      live = false;
+      handedOn = false;
+    } else if (effects.flagsWritten === 'but carry') live ||= handedOn;
+    if (effects.flagsRead) live = true;
+  }
+  return live;
 }

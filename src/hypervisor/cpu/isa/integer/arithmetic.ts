@@ -65,13 +65,7 @@ function step(b: Builder, delta: 1 | -1): void {
   const x = b.read(0);
   const r = b.let(x.add(delta));
   b.write(0, r);
-  const sign = size === 64 ? 1n << 63n : 2 ** (size - 1);
-  const all = size === 64 ? (1n << 64n) - 1n : 2 ** size - 1;
-  // INC overflows from the largest positive value, DEC from the most negative one.
-  const edge = delta === 1 ? (typeof sign === 'bigint' ? sign - 1n : sign - 1) : sign;
-  const of = x.and(all).eq(edge);
-  const af = x.and(0xf).eq(delta === 1 ? 0xf : 0);
-  b.flagsResult(size, r, { cf: b.cf(), of, af });
+  b.flagsStep(size, r, delta);
 }
 
 /** The upper half of an unsigned 64 by 64 bit product, from four 32-bit ones; as few steps one after the other as can be. */
