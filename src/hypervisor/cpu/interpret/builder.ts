@@ -2,8 +2,8 @@ import { REGISTER_SLOTS } from '../decode/decoder.ts';
 import { type Encoding, FORM, type FormKind, type OperandSpec, operandBits } from '../decode/encoding.ts';
 import { AF, ARITHMETIC, AUX, CF, OF, PF, SF, VM, ZF } from '../flags.ts';
 import { accessBytes, INT_LOADS, INT_STORES, loadFor, storeFor } from '../isa/accesses.ts';
-import type { Builder, Condition, Size, Val } from '../isa/builder.ts';
-import { stepFlags } from '../isa/integer/step-flags.ts';
+import type { Builder, Condition, Shift, Size, Val } from '../isa/builder.ts';
+import { shiftFlags, stepFlags } from '../isa/integer/flag-parts.ts';
 import { isSettled } from '../isa/sse-arith.ts';
 import { CS, ES, gpr, RECORD, S, SEG, SS, segment, TLB } from '../layout.ts';
 import type { FunctionBuilder, FunctionRef, Label, Local } from '../wasm/function.ts';
@@ -513,6 +513,9 @@ export class InterpreterBuilder implements Builder {
     if (flags.of !== flags.cf) aux = aux.or(cf.xor(flags.of).shl(30));
     if (flags.af) aux = aux.or(flags.af.shl(3));
     this.#setLazy(signed64(size, r), aux);
+  }
+  flagsShift(shift: Shift, size: Size, r: Val, x: Val, count: Val): void {
+    this.flagsResult(size, r, shiftFlags(shift, size, r, x, count));
   }
   flagsStep(size: Size, r: Val, delta: 1 | -1): void {
     this.flagsResult(size, r, { cf: this.cf(), ...stepFlags(size, r, delta) });

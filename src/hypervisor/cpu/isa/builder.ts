@@ -6,6 +6,7 @@ import type { Value } from '../wasm/value.ts';
 export type Val = Value;
 
 export type Size = 8 | 16 | 32 | 64 | 128 | 256;
+export type Shift = 'shl' | 'shr' | 'sar';
 
 /** Condition codes in the order of Jcc's opcode bits (SDM vol. 1, appendix B). */
 export type Condition = 0 | 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8 | 9 | 10 | 11 | 12 | 13 | 14 | 15;
@@ -112,6 +113,8 @@ export interface Builder {
   flagsLogic(size: Size, r: Val): void;
   /** ZF SF PF from r; the rest from i32 truth values (0 or 1), AF 0 when not given. */
   flagsResult(size: Size, r: Val, flags: { cf: Val; of: Val; af?: Val }): void;
+  /** From a shift of `x` by `count`, an i32 that is not 0; AF 0. */
+  flagsShift(shift: Shift, size: Size, r: Val, x: Val, count: Val): void;
   /** All but CF, which stays, from r, which had `delta` added. */
   flagsStep(size: Size, r: Val, delta: 1 | -1): void;
   /** All six at once, each an i32 0 or 1. */

@@ -3,7 +3,7 @@ import { AF, ARITHMETIC, CF, OF, PF, SF, ZF } from '../flags.ts';
 import { UNIT_BIT } from '../interpret/builder.ts';
 import { isQuick } from '../interpret/runtime/x87-quick.ts';
 import { accessBytes, loadFor, storeFor } from '../isa/accesses.ts';
-import type { Builder, Condition, FloatLanes, Size, Val } from '../isa/builder.ts';
+import type { Builder, Condition, FloatLanes, Shift, Size, Val } from '../isa/builder.ts';
 import { isSettled } from '../isa/sse-arith.ts';
 import { CS, ES, FLAT, FS, S, SEG, segment } from '../layout.ts';
 import { type FunctionBuilder, type Label, Local } from '../wasm/function.ts';
@@ -644,6 +644,9 @@ export class RegionBuilder implements Builder {
   }
   flagsResult(size: Size, r: Val, flags: { cf: Val; of: Val; af?: Val }): void {
     this.#setFlags({ kind: 'parts', size, r, cf: flags.cf, of: flags.of, af: flags.af ?? i32(0) });
+  }
+  flagsShift(shift: Shift, size: Size, r: Val, x: Val, count: Val): void {
+    this.#setFlags({ kind: 'shift', shift, size, r, x, count });
   }
   flagsStep(size: Size, r: Val, delta: 1 | -1): void {
     const { flags } = this.environment;

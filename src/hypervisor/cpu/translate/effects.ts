@@ -6,7 +6,7 @@ import {
   type OperandSpec,
   operandBits,
 } from '../decode/encoding.ts';
-import type { Builder, Condition, Size, Val } from '../isa/builder.ts';
+import type { Builder, Condition, Shift, Size, Val } from '../isa/builder.ts';
 import { FS, GS, gpr, S, segment, xmm } from '../layout.ts';
 import { type Label, Local } from '../wasm/function.ts';
 import {
@@ -138,6 +138,9 @@ class EffectsBuilder implements Builder {
 
   read(index: number): Val {
     const spec = this.#spec(index);
+    const { kind } = spec.what;
+    // Where an immediate count is 0 after all, the flags before it are found the long way.
+    if (SHIFTS.has(this.#encoding.instruction.name) && (kind === 'immediate' || kind === 'constant')) return i32(1);
     if (!this.isMemory(index) && !(spec.file === 'gpr' || spec.file === 'xmm' || spec.file === 'mmx'))
       return this.registerAddress(index);
     return this.#dummy(operandType(spec, this.operandSize(index)));
@@ -262,6 +265,9 @@ class EffectsBuilder implements Builder {
   flagsResult(_size: Size, _r: Val, _flags: { cf: Val; of: Val; af?: Val }): void {
     this.#setsFlags(true);
   }
+  flagsShift(_shift: Shift, _size: Size, _r: Val, _x: Val, _count: Val): void {
+    this.#setsFlags(true);
+  }
   flagsStep(_size: Size, _r: Val, _delta: 1 | -1): void {
     if (this.#depth > 0 || this.flagsWritten !== 'none') return this.#setsFlags(false);
     this.flagsWritten = 'but carry';
@@ -299,14 +305,15 @@ class EffectsBuilder implements Builder {
   }
 
   let(value: Val): Local {
-    return this.#dummy(value.type);
+    return value.known === undefined ? this.#dummy(value.type) : (value as Local); // as the translator's builder does
   }
   local(type: ValType): Local {
     return this.#dummy(type);
   }
   set(): void {}
-  if(_condition: Val, then: (label: Label) => void, otherwise?: (label: Label) => void): void {
+  if(condition: Val, then: (label: Label) => void, otherwise?: (label: Label) => void): void {
     const label = { depth: 0 };
+    if (condition.known !== undefined) return (condition.known === 0 ? otherwise : then)?.(label);
     this.#depth += 1;
     then(label);
     otherwise?.(label);
@@ -418,6 +425,8 @@ const RESULTS = new Map<string, ValType>([
 /** Segment registers of which a region asks the base at each access. */
 const BASED = new Set<bigint | number | undefined>([segment(FS), segment(GS)]);
 
+/** Instructions that leave the flags alone when their count is 0. */
+const SHIFTS: ReadonlySet<string> = new Set(['rol', 'ror', 'rcl', 'rcr', 'shl', 'shr', 'sar', 'shld', 'shrd']);
 /** Fields from which the engine derives how code runs. */
 const DERIVED = new Set<number>([S.cr0, S.cr3, S.cr4, S.efer, S.cpl, S.rip, S.codeMode]);
 

@@ -611,6 +611,11 @@ class RegionEmitter implements RegionFlow {
         set(kind | size, flags.r.extendU(), flags.cf.extendU(), i64(0));
         return;
       }
+      case 'shift': {
+        const size = SIZES.indexOf(flags.size as 8) << 4;
+        set(DEFERRED[flags.shift] | size, flags.r.extendU(), flags.x.extendU(), flags.count.extendU());
+        return;
+      }
       case 'add':
       case 'sub': {
         const size = SIZES.indexOf(flags.size as 8) << 4;

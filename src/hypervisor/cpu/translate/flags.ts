@@ -1,6 +1,6 @@
 import { AUX } from '../flags.ts';
-import type { Condition, Size, Val } from '../isa/builder.ts';
-import { stepFlags } from '../isa/integer/step-flags.ts';
+import type { Condition, Shift, Size, Val } from '../isa/builder.ts';
+import { shiftFlags, signExtended, stepFlags, topBit } from '../isa/integer/flag-parts.ts';
 import { I64 } from '../wasm/opcodes.ts';
 import { i32, i64 } from '../wasm/value.ts';
 
@@ -43,6 +43,14 @@ export type Flags =
       readonly sf: Val;
       readonly of: Val;
     }
+  | {
+      readonly kind: 'shift';
+      readonly shift: Shift;
+      readonly size: Size;
+      readonly r: Val;
+      readonly x: Val;
+      readonly count: Val;
+    }
   /** INC and DEC: all but CF from the result. */
   | { readonly kind: 'step'; readonly size: Size; readonly r: Val; readonly delta: 1 | -1; readonly cf: Val }
   /** The same where CF is in flags that cannot be read as they are. */
@@ -67,7 +75,7 @@ export type ReadableFlags = Exclude<Flags, UnreadableFlags | { kind: 'step-over'
  * Numbers of what deferred flags come from; operations have the size in bits 4 and up: 0 for 8 bits to 3 for 64. Of
  * result and two operands the third comes of the other two: the result of `compare`, the first operand of `addTo` and
  * `subFrom`, whose result a register has anyway. With carry or borrow in there are all three. An increment or decrement
- * has CF for its first operand.
+ * has CF for its first operand, a shift what is shifted and the count.
  */
 export const DEFERRED = {
   memory: 0,
@@ -80,18 +88,16 @@ export const DEFERRED = {
   subBorrow: 7,
   increment: 8,
   decrement: 9,
+  shl: 10,
+  shr: 11,
+  sar: 12,
 } as const;
 export const SIZES: readonly (8 | 16 | 32 | 64)[] = [8, 16, 32, 64];
 
 /** The result, sign-extended from its size to i64. */
 export function signed64(size: Size, value: Val): Val {
   if (size === 64) return value;
-  return (size === 8 ? value.ext8() : size === 16 ? value.ext16() : value).extendS();
-}
-
-/** An operand as a signed number in its wasm type. */
-function signed(size: Size, value: Val): Val {
-  return size === 8 ? value.ext8() : size === 16 ? value.ext16() : value;
+  return signExtended(size, value).extendS();
 }
 
 /** An operand as an unsigned number; results may have bits above their size. */
@@ -99,8 +105,9 @@ function unsigned(size: Size, value: Val): Val {
   return size === 8 ? value.and(0xff) : size === 16 ? value.and(0xffff) : value;
 }
 
-const topBit = (size: Size, value: Val): Val =>
-  size === 64 ? value.shrU(63n).wrap() : value.shrU(size - 1).and(1);
+function partsOfShift(flags: Extract<Flags, { kind: 'shift' }>): { cf: Val; of: Val } {
+  return shiftFlags(flags.shift, flags.size, flags.r, flags.x, flags.count);
+}
 
 /** Bits that were carried out of each position of x + y, or borrowed into it. */
 function carries(flags: { kind: 'add' | 'sub'; r: Val; x: Val; y: Val }): Val {
@@ -145,6 +152,8 @@ export function lazyForm(flags: ReadableFlags, share: (value: Val) => Val): { re
           : flags.cf.shl(31).or(flags.cf.xor(flags.of).shl(30))
         ).or(flags.af.shl(3)),
       };
+    case 'shift':
+      return lazyForm({ ...flags, kind: 'parts', ...partsOfShift(flags), af: i32(0) }, share);
     case 'step':
       return lazyForm({ ...flags, kind: 'parts', ...stepFlags(flags.size, flags.r, flags.delta) }, share);
     case 'all': {
@@ -173,6 +182,8 @@ export function carryFlag(flags: ReadableFlags): Val {
       return topBit(flags.size, carries(flags));
     case 'logic':
       return i32(0);
+    case 'shift':
+      return partsOfShift(flags).cf;
     case 'step':
     case 'parts':
     case 'all':
@@ -190,6 +201,8 @@ export function overflowFlag(flags: ReadableFlags): Val {
       return topBit(flags.size, flags.x.xor(flags.y).and(flags.x.xor(flags.r)));
     case 'logic':
       return i32(0);
+    case 'shift':
+      return partsOfShift(flags).of;
     case 'step':
       return stepFlags(flags.size, flags.r, flags.delta).of;
     case 'parts':
@@ -241,6 +254,7 @@ export function adjustFlag(flags: ReadableFlags): Val {
     case 'sub':
       return flags.x.xor(flags.y).xor(flags.r).wrap().shrU(4).and(1);
     case 'logic':
+    case 'shift':
       return i32(0);
     case 'step':
       return stepFlags(flags.size, flags.r, flags.delta).af;
@@ -278,11 +292,11 @@ function positive(flags: ReadableFlags, pair: number): Val {
   if (flags.kind === 'sub' && !flags.carry) {
     const { size, x, y } = flags;
     if (pair === 3) return x.leU(y);
-    if (pair === 6) return signed(size, x).ltS(signed(size, y));
-    if (pair === 7) return signed(size, x).leS(signed(size, y));
+    if (pair === 6) return signExtended(size, x).ltS(signExtended(size, y));
+    if (pair === 7) return signExtended(size, x).leS(signExtended(size, y));
   }
   if (flags.kind === 'logic') {
-    const r = signed(flags.size, flags.r);
+    const r = signExtended(flags.size, flags.r);
     if (pair === 3) return zeroFlag(flags);
     if (pair === 4 || pair === 6) return r.ltS(r.type === I64 ? i64(0) : i32(0));
     if (pair === 7) return r.leS(r.type === I64 ? i64(0) : i32(0));

@@ -1,7 +1,7 @@
 import { HANDLER, HANDLER_TABLE } from '../interpret/core-parts.ts';
 import { addDigits } from '../interpret/runtime/x87-numbers.ts';
 import { addQuick, isQuick } from '../interpret/runtime/x87-quick.ts';
-import type { Size, Val } from '../isa/builder.ts';
+import type { Shift, Size, Val } from '../isa/builder.ts';
 import { FETCH, RECORD, S } from '../layout.ts';
 import type { FunctionBuilder, FunctionRef, Global, Local } from '../wasm/function.ts';
 import { ModuleBuilder } from '../wasm/module.ts';
@@ -161,6 +161,11 @@ export class RegionModule {
               storeLazy(f, { kind: 'step', size, r: result, delta, cf: x.wrap() });
               f.return();
             });
+          for (const shift of SHIFTS)
+            f.if(kind.eq(DEFERRED[shift]), () => {
+              storeLazy(f, { kind: 'shift', shift, size, r: result, x: first, count: y.wrap() });
+              f.return();
+            });
           f.if(kind.eq(DEFERRED.compare), () => f.set(result, first.sub(second)));
           f.if(kind.eq(DEFERRED.addTo), () => f.set(first, result.sub(second)));
           f.if(kind.eq(DEFERRED.subFrom), () => f.set(first, result.add(second)));
@@ -176,6 +181,7 @@ export class RegionModule {
   }
 }
 
+const SHIFTS: readonly Shift[] = ['shl', 'shr', 'sar'];
 const STEPS = [
   [DEFERRED.increment, 1],
   [DEFERRED.decrement, -1],

@@ -3,6 +3,7 @@ import { I32, I64 } from '../../wasm/opcodes.ts';
 import { i32, i64 } from '../../wasm/value.ts';
 import type { Builder, Size, Val } from '../builder.ts';
 import { type Instruction, instruction } from '../rows.ts';
+import { signExtended } from './flag-parts.ts';
 import { opcodeHex } from './names.ts';
 
 /** The six encodings that the classic arithmetic instructions share (SDM vol. 2, table A-2), from the first opcode on. */
@@ -90,7 +91,7 @@ function multiply(b: Builder, signed: boolean): void {
     const high = signed ? b.call('mulHighS', x, y) : upperProduct(b, x, y);
     b.setGpr(0, 64, low);
     b.setGpr(2, 64, high);
-    const carry = b.let(signed ? high.ne(low.shrS(63n)) : high.ne(0n));
+    const carry = signed ? high.ne(low.shrS(63n)) : high.ne(0n);
     b.flagsResult(64, low, { cf: carry, of: carry });
     return;
   }
@@ -105,8 +106,7 @@ function multiply(b: Builder, signed: boolean): void {
     b.setGpr(2, size, product.shrU(BigInt(size)).wrap());
   }
   const low = product.wrap();
-  const fits = signed ? product.eq(widen(low)) : product.shrU(BigInt(size)).eqz();
-  const carry = b.let(fits.eqz());
+  const carry = signed ? product.ne(widen(low)) : product.shrU(BigInt(size)).ne(0n);
   b.flagsResult(size, low, { cf: carry, of: carry });
 }
 
@@ -124,10 +124,10 @@ function multiplySigned(b: Builder, left: number, right: number): void {
     b.flagsResult(64, low, { cf: carry, of: carry });
     return;
   }
-  const product = b.let(x.extendS().mul((size === 16 ? y.ext16() : y).extendS()));
-  const low = b.let(product.wrap());
+  const factor = signExtended(size, y);
+  const low = b.let(x.mul(factor));
   b.write(0, low);
-  const carry = b.let(product.ne((size === 16 ? low.ext16() : low).extendS()));
+  const carry = x.extendS().mul(factor.extendS()).ne(signExtended(size, low).extendS());
   b.flagsResult(size, low, { cf: carry, of: carry });
 }
 

@@ -1,7 +1,8 @@
 import { I32, I64 } from '../../wasm/opcodes.ts';
 import { i32, i64 } from '../../wasm/value.ts';
-import type { Builder, Size, Val } from '../builder.ts';
+import type { Builder, Shift, Size, Val } from '../builder.ts';
 import { type Instruction, instruction } from '../rows.ts';
+import { signExtended, topBit } from './flag-parts.ts';
 
 /** The encodings of group 2 (SDM vol. 2, table A-6) for one of its members. */
 function group2(extension: number): string[] {
@@ -24,37 +25,21 @@ const widen = (size: Size, v: Val): Val => (size === 64 ? v : v.extendU());
 /** A count in the type of 64-bit arithmetic. */
 const wide = (count: Val): Val => count.extendU();
 const narrow = (size: Size, v: Val): Val => (size === 64 ? v : v.wrap());
-const topBit = (size: Size, v: Val): Val => (size === 64 ? v.shrU(63n).wrap() : v.shrU(size - 1).and(1));
 const bit = (v: Val): Val => (v.type === I64 ? v.wrap() : v).and(1);
 
 /** Semantics of a shift: the flags stay when the count is zero, the destination is written either way. */
-function shift(operation: 'shl' | 'shr' | 'sar') {
+function shift(operation: Shift) {
   return (b: Builder): void => {
     const size = b.operandSize(0);
     const x = b.read(0);
     const count = shiftCount(b, 1, size);
-    const n = wide(count);
-    const last = wide(count.sub(1));
-    const signed = operation === 'sar' ? signExtended(size, x) : widen(size, x);
-    const v = b.let(signed);
+    const n = size === 64 ? wide(count) : count;
     const r = b.let(
-      narrow(size, operation === 'shl' ? v.shl(n) : operation === 'shr' ? v.shrU(n) : v.shrS(n)),
+      operation === 'shl' ? x.shl(n) : operation === 'shr' ? x.shrU(n) : signExtended(size, x).shrS(n),
     );
     b.write(0, r);
-    b.if(count, () => {
-      const before = b.let(
-        operation === 'shl' ? v.shl(last) : operation === 'shr' ? v.shrU(last) : v.shrS(last),
-      );
-      const cf = b.let(operation === 'shl' ? bit(before.shrU(BigInt(size - 1))) : bit(before));
-      const of =
-        operation === 'shl' ? topBit(size, r).xor(cf) : operation === 'shr' ? topBit(size, x) : i32(0);
-      b.flagsResult(size, r, { cf, of });
-    });
+    b.if(count, () => b.flagsShift(operation, size, r, x, count));
   };
-}
-
-function signExtended(size: Size, x: Val): Val {
-  return (size === 8 ? x.ext8() : size === 16 ? x.ext16() : x).extendS();
 }
 
 /** ROL and ROR: only CF and OF change, and only when the masked count is not zero. */
@@ -76,10 +61,10 @@ function rotate(left: boolean) {
     const result = b.let(r);
     b.write(0, result);
     b.if(count, () => {
-      const top = b.let(topBit(size, result));
+      const top = topBit(size, result);
       const cf = left ? bit(result) : top;
       const next = size === 64 ? result.shrU(62n).wrap().and(1) : result.shrU(size - 2).and(1);
-      b.setCfOf(b.let(cf), left ? top.xor(bit(result)) : top.xor(next));
+      b.setCfOf(cf, left ? top.xor(bit(result)) : top.xor(next));
     });
   };
 }
@@ -163,10 +148,7 @@ function doubleShift(left: boolean) {
     }
     const result = b.let(r);
     b.write(0, result);
-    b.if(count, () => {
-      const carry = b.let(cf);
-      b.flagsResult(size, result, { cf: carry, of: topBit(size, result).xor(topBit(size, x)) });
-    });
+    b.if(count, () => b.flagsResult(size, result, { cf, of: topBit(size, result).xor(topBit(size, x)) }));
   };
 }
 
