@@ -610,8 +610,8 @@ export class RegionBuilder implements Builder {
   #broughtToMemory(flags: UnreadableFlags): ReadableFlags {
     const f = this.#f;
     if (flags.kind === 'deferred') {
-      const { code, r, x, y } = flags;
-      f.run(this.#module.storeFlags('deferred'), code, r, x, y);
+      const { code, x, y } = flags;
+      f.run(this.#module.storeFlags('deferred'), code, x.extendU(), y.extendU());
     }
     return {
       kind: 'lazy',

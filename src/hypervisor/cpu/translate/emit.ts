@@ -1,5 +1,5 @@
 import { LEAVE } from '../interpret/core-parts.ts';
-import type { Val } from '../isa/builder.ts';
+import type { Size, Val } from '../isa/builder.ts';
 import { FETCH, FLAT_TLB, gpr, RECORD, REGION_COUNTERS, S, TLB, xmm } from '../layout.ts';
 import type { FunctionBuilder, Label, Local } from '../wasm/function.ts';
 import { I32, I64, V128 } from '../wasm/opcodes.ts';
@@ -115,8 +115,8 @@ class RegionEmitter implements RegionFlow {
     this.#settled = settles ? f.local(I32) : undefined;
     this.#flagCode = f.local(I32);
     this.#flagResult = f.local(I64);
-    this.#flagX = f.local(I64);
-    this.#flagY = f.local(I64);
+    this.#flagX = f.local(this.#address);
+    this.#flagY = f.local(this.#address);
     this.#flagAux = f.local(I32);
     this.#exitAt = f.local(I32);
     this.#entryBudget = f.local(I32);
@@ -533,7 +533,7 @@ class RegionEmitter implements RegionFlow {
       case 'memory':
         return;
       case 'deferred':
-        f.run(this.#module.storeFlags('deferred'), flags.code, flags.r, flags.x, flags.y);
+        f.run(this.#module.storeFlags('deferred'), flags.code, flags.x.extendU(), flags.y.extendU());
         return;
       case 'add':
       case 'sub':
@@ -561,7 +561,7 @@ class RegionEmitter implements RegionFlow {
   }
 
   #deferred(): Flags {
-    return { kind: 'deferred', code: this.#flagCode, r: this.#flagResult, x: this.#flagX, y: this.#flagY };
+    return { kind: 'deferred', code: this.#flagCode, x: this.#flagX, y: this.#flagY };
   }
 
   /** Brings the flags and the budget where the block expects them; registers are in their homes. */
@@ -588,52 +588,33 @@ class RegionEmitter implements RegionFlow {
 
   #deferFlags(flags: Flags): void {
     const f = this.#f;
-    const set = (code: number, r: Val, x: Val, y: Val): void => {
-      const values = [f.let(r), f.let(x), f.let(y)] as const;
-      f.set(this.#flagCode, i32(code));
-      f.set(this.#flagResult, values[0]);
-      f.set(this.#flagX, values[1]);
-      f.set(this.#flagY, values[2]);
+    const set = (code: number, size: Size, x: Val, y: Val = i32(0)): void => {
+      const typed = (value: Val): Val => f.let(this.#address === I64 ? value.extendU() : value);
+      const [first, second] = [typed(x), typed(y)];
+      f.set(this.#flagCode, i32(code | (SIZES.indexOf(size) << 4)));
+      f.set(this.#flagX, first);
+      f.set(this.#flagY, second);
     };
     switch (flags.kind) {
       case 'deferred':
         return;
-      case 'step-over':
-        this.#storeFlags(flags);
-        f.set(this.#flagCode, i32(DEFERRED.memory));
-        return;
-      case 'memory':
-        f.set(this.#flagCode, i32(DEFERRED.memory));
-        return;
-      case 'step': {
-        const size = SIZES.indexOf(flags.size as 8) << 4;
-        const kind = flags.delta === 1 ? DEFERRED.increment : DEFERRED.decrement;
-        set(kind | size, flags.r.extendU(), flags.cf.extendU(), i64(0));
-        return;
-      }
-      case 'shift': {
-        const size = SIZES.indexOf(flags.size as 8) << 4;
-        set(DEFERRED[flags.shift] | size, flags.r.extendU(), flags.x.extendU(), flags.count.extendU());
-        return;
-      }
+      case 'logic':
+        return set(DEFERRED.logic, flags.size, flags.r);
+      case 'step':
+        return set(flags.delta === 1 ? DEFERRED.increment : DEFERRED.decrement, flags.size, flags.r, flags.cf);
+      case 'shift':
+        return set(DEFERRED[flags.shift], flags.size, flags.x, flags.count);
       case 'add':
       case 'sub': {
-        const size = SIZES.indexOf(flags.size as 8) << 4;
-        const [r, x, y] = [flags.r, flags.x, flags.y].map((value) => value.extendU()) as [Val, Val, Val];
-        const added = flags.kind === 'add';
-        if (flags.carry) set((added ? DEFERRED.addCarry : DEFERRED.subBorrow) | size, r, x, y);
-        else if (flags.compares) set(DEFERRED.compare | size, i64(0), x, y);
-        else set((added ? DEFERRED.addTo : DEFERRED.subFrom) | size, r, i64(0), y);
-        return;
+        const { size, r, x, y } = flags;
+        if (flags.carry) break;
+        if (flags.compares) return set(DEFERRED.compare, size, x, y);
+        return set(flags.kind === 'add' ? DEFERRED.addTo : DEFERRED.subFrom, size, r, y);
       }
-      case 'logic':
-        set(DEFERRED.logic | (SIZES.indexOf(flags.size as 8) << 4), flags.r.extendU(), i64(0), i64(0));
-        return;
-      default: {
-        const { result, aux } = lazyForm(flags, (value) => f.let(value));
-        set(DEFERRED.lazy, result, aux.extendU(), i64(0));
-      }
+      default:
     }
+    this.#storeFlags(flags);
+    f.set(this.#flagCode, i32(DEFERRED.memory));
   }
 }
 

@@ -64,7 +64,7 @@ export type Flags =
   /** As the state block keeps them (cpu/flags.ts). */
   | { readonly kind: 'lazy'; readonly result: Val; readonly aux: Val }
   /** One of several, told apart by a number at run time: see DEFERRED. */
-  | { readonly kind: 'deferred'; readonly code: Val; readonly r: Val; readonly x: Val; readonly y: Val };
+  | { readonly kind: 'deferred'; readonly code: Val; readonly x: Val; readonly y: Val };
 
 /** Flags that are in the state block, or can be put there. */
 export type UnreadableFlags = Extract<Flags, { kind: 'memory' } | { kind: 'deferred' }>;
@@ -72,27 +72,23 @@ export type UnreadableFlags = Extract<Flags, { kind: 'memory' } | { kind: 'defer
 export type ReadableFlags = Exclude<Flags, UnreadableFlags | { kind: 'step-over' }>;
 
 /**
- * Numbers of what deferred flags come from; operations have the size in bits 4 and up: 0 for 8 bits to 3 for 64. Of
- * result and two operands the third comes of the other two: the result of `compare`, the first operand of `addTo` and
- * `subFrom`, whose result a register has anyway. With carry or borrow in there are all three. An increment or decrement
- * has CF for its first operand, a shift what is shifted and the count.
+ * Numbers of what deferred flags come from; operations have the size in bits 4 and up: 0 for 8 bits to 3 for 64. Two
+ * values are enough: the operands of `compare`, the result and the second operand of `addTo` and `subFrom`, whose
+ * result a register has anyway, the result and CF of an increment or decrement, what a shift shifts and its count.
  */
 export const DEFERRED = {
   memory: 0,
-  lazy: 1,
-  logic: 2,
-  compare: 3,
-  addTo: 4,
-  subFrom: 5,
-  addCarry: 6,
-  subBorrow: 7,
-  increment: 8,
-  decrement: 9,
-  shl: 10,
-  shr: 11,
-  sar: 12,
+  logic: 1,
+  compare: 2,
+  addTo: 3,
+  subFrom: 4,
+  increment: 5,
+  decrement: 6,
+  shl: 7,
+  shr: 8,
+  sar: 9,
 } as const;
-export const SIZES: readonly (8 | 16 | 32 | 64)[] = [8, 16, 32, 64];
+export const SIZES: readonly Size[] = [8, 16, 32, 64];
 
 /** The result, sign-extended from its size to i64. */
 export function signed64(size: Size, value: Val): Val {

@@ -1,12 +1,13 @@
 import { HANDLER, HANDLER_TABLE } from '../interpret/core-parts.ts';
 import { addDigits } from '../interpret/runtime/x87-numbers.ts';
 import { addQuick, isQuick } from '../interpret/runtime/x87-quick.ts';
-import type { Shift, Size, Val } from '../isa/builder.ts';
+import type { Shift, Size } from '../isa/builder.ts';
+import { shifted } from '../isa/integer/flag-parts.ts';
 import { FETCH, RECORD, S } from '../layout.ts';
 import type { FunctionBuilder, FunctionRef, Global, Local } from '../wasm/function.ts';
 import { ModuleBuilder } from '../wasm/module.ts';
 import { I32, I64, type ValType } from '../wasm/opcodes.ts';
-import { DEFERRED, lazyForm, type ReadableFlags, SIZES, signed64 } from './flags.ts';
+import { DEFERRED, lazyForm, type ReadableFlags, SIZES } from './flags.ts';
 
 /** What the interpreter's module has for regions. */
 export interface CoreFunctions {
@@ -134,47 +135,40 @@ export class RegionModule {
     });
   }
 
-  /** (code, r, x, y). */
+  /** (code, x, y): see DEFERRED. */
   #defineDeferred(): FunctionRef {
-    return this.m.fn('storeFlags deferred', [I32, I64, I64, I64], [], (f, code, r, x, y) => {
-      f.if(code.eq(DEFERRED.memory), () => f.return());
-      f.if(code.eq(DEFERRED.lazy), () => {
-        f.store('i64.store', S.flagResult, r);
-        f.store('i32.store', S.flagAux, x.wrap());
-        f.return();
-      });
+    return this.m.fn('storeFlags deferred', [I32, I64, I64], [], (f, code, x, y) => {
       const kind = f.let(code.and(0xf));
+      const when = (other: number, store: () => void): void =>
+        f.if(kind.eq(other), () => {
+          store();
+          f.return();
+        });
+      when(DEFERRED.memory, () => {});
       SIZES.forEach((size, n) => {
-        const narrow = (v: Val): Val => (size === 64 ? v : v.wrap());
         f.if(code.shrU(4).eq(n), () => {
-          f.if(kind.eq(DEFERRED.logic), () => {
-            f.store('i64.store', S.flagResult, signed64(size, narrow(r)));
-            f.store('i32.store', S.flagAux, 0);
-            f.return();
-          });
-          const type = size === 64 ? I64 : I32;
-          const result = f.local(type, narrow(r));
-          const first = f.local(type, narrow(x));
-          const second = f.let(narrow(y));
+          const first = f.let(size === 64 ? x : x.wrap());
+          const second = f.let(size === 64 ? y : y.wrap());
+          const store = (flags: ReadableFlags): void => storeLazy(f, flags);
+          when(DEFERRED.logic, () => store({ kind: 'logic', size, r: first }));
           for (const [step, delta] of STEPS)
-            f.if(kind.eq(step), () => {
-              storeLazy(f, { kind: 'step', size, r: result, delta, cf: x.wrap() });
-              f.return();
-            });
+            when(step, () => store({ kind: 'step', size, r: first, delta, cf: y.wrap() }));
           for (const shift of SHIFTS)
-            f.if(kind.eq(DEFERRED[shift]), () => {
-              storeLazy(f, { kind: 'shift', shift, size, r: result, x: first, count: y.wrap() });
-              f.return();
+            when(DEFERRED[shift], () => {
+              const r = f.let(shifted(shift, size, first, second));
+              store({ kind: 'shift', shift, size, r, x: first, count: y.wrap() });
             });
-          f.if(kind.eq(DEFERRED.compare), () => f.set(result, first.sub(second)));
-          f.if(kind.eq(DEFERRED.addTo), () => f.set(first, result.sub(second)));
-          f.if(kind.eq(DEFERRED.subFrom), () => f.set(first, result.add(second)));
-          const parts = { size, r: result, x: first, y: second, carry: true };
-          f.if(
-            kind.eq(DEFERRED.addTo).or(kind.eq(DEFERRED.addCarry)),
-            () => storeLazy(f, { kind: 'add', ...parts }),
-            () => storeLazy(f, { kind: 'sub', ...parts }),
+          const carry = true;
+          when(DEFERRED.addTo, () =>
+            store({ kind: 'add', size, r: first, x: f.let(first.sub(second)), y: second, carry }),
           );
+          const r = f.local(first.type, first);
+          f.if(
+            kind.eq(DEFERRED.subFrom),
+            () => f.set(first, r.add(second)),
+            () => f.set(r, first.sub(second)),
+          );
+          store({ kind: 'sub', size, r, x: first, y: second, carry });
         });
       });
     });

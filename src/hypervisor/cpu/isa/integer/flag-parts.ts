@@ -11,6 +11,12 @@ export function stepFlags(size: Size, r: Val, delta: 1 | -1): { of: Val; af: Val
   return { of, af: r.wrap().and(0xf).eq(delta === 1 ? 0 : 0xf) };
 }
 
+/** What a shift of `x` by `count`, of the type of `x`, gives: bits above the size may be anything. */
+export function shifted(shift: Shift, size: Size, x: Val, count: Val): Val {
+  if (shift === 'shl') return x.shl(count);
+  return shift === 'shr' ? x.shrU(count) : signExtended(size, x).shrS(count);
+}
+
 /** CF and OF of a shift of `x` by `count`, an i32 that is not 0, to `r` (SDM vol. 2, SAL/SAR/SHL/SHR). */
 export function shiftFlags(shift: Shift, size: Size, r: Val, x: Val, count: Val): { cf: Val; of: Val } {
   const bit = (value: Val): Val => value.wrap().and(1);

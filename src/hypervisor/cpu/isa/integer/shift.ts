@@ -2,7 +2,7 @@ import { I32, I64 } from '../../wasm/opcodes.ts';
 import { i32, i64 } from '../../wasm/value.ts';
 import type { Builder, Shift, Size, Val } from '../builder.ts';
 import { type Instruction, instruction } from '../rows.ts';
-import { signExtended, topBit } from './flag-parts.ts';
+import { shifted, topBit } from './flag-parts.ts';
 
 /** The encodings of group 2 (SDM vol. 2, table A-6) for one of its members. */
 function group2(extension: number): string[] {
@@ -33,10 +33,7 @@ function shift(operation: Shift) {
     const size = b.operandSize(0);
     const x = b.read(0);
     const count = shiftCount(b, 1, size);
-    const n = size === 64 ? wide(count) : count;
-    const r = b.let(
-      operation === 'shl' ? x.shl(n) : operation === 'shr' ? x.shrU(n) : signExtended(size, x).shrS(n),
-    );
+    const r = b.let(shifted(operation, size, x, size === 64 ? wide(count) : count));
     b.write(0, r);
     b.if(count, () => b.flagsShift(operation, size, r, x, count));
   };
