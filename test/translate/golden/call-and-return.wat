@@ -17,7 +17,7 @@
     (local.set 8 (i64.load $flagResult))
     (local.set 9 (i32.load $flagAux))
     (loop
-      (if (i64.ne (i64.shr_s (i64.shl (local.tee 10 (i64.add (i64.add (local.get 3) (i64.const 261)) (i64.const 9))) (i64.const 16)) (i64.const 16)) (local.get 10))
+      (if (i64.ne (i64.shr_s (i64.shl (local.tee 10 (i64.add (local.get 3) (i64.const 270))) (i64.const 16)) (i64.const 16)) (local.get 10))
         (i64.store $rax (local.get 5))
         (i64.store $rcx (local.get 6))
         (i64.store $rsp (local.get 7))
@@ -46,7 +46,7 @@
       (local.set 10 (local.get 5))
       (local.set 14 (local.get 6))
       (local.set 5 (i64.add (local.get 10) (i64.shl (local.get 14) (i64.const 1))))
-      (local.set 11 (local.tee 10 (local.get 7)))
+      (local.set 10 (local.get 7))
       (if (i64.ne (i64.shr_s (i64.shl (local.tee 11 (i64.load (local.get 13))) (i64.const 16)) (i64.const 16)) (local.get 11))
         (i64.store $flagResult (local.get 8))
         (i32.store $flagAux (local.get 9))

@@ -53,7 +53,7 @@
       )
       (local.set 14 (i32.load offset=1 (local.get 14)))
       (local.set 7 (i32.mul (local.tee 14 (local.tee 5 (i32.add (local.get 11) (local.get 14)))) (i32.const 7)))
-      (local.set 12 (local.tee 11 (local.get 9)))
+      (local.set 11 (local.get 9))
       (local.set 15 (i32.load offset=1 (local.get 15)))
       (local.set 9 (i32.add (local.get 11) (i32.const 4)))
       (local.set 15 (i32.and (local.tee 7 (local.get 15)) (i32.const 255)))

@@ -463,10 +463,6 @@ export class RegionBuilder implements Builder {
   #address(number: number): Val {
     return this.long ? i64(BigInt(number)) : i32(number);
   }
-  /** What stands for an address in the table's semantics: outside of 64-bit mode the low half is a local. */
-  #addressOf(value: Val): Val {
-    return this.long ? this.#copy(value) : this.#copy(value.wrap()).extendU();
-  }
   /** An offset at the instruction's address size. */
   #wrapped(offset: Val): Val {
     const { form, addressSize } = this.#i;
@@ -480,7 +476,7 @@ export class RegionBuilder implements Builder {
   linear(index: number, _bytes: number, _access: 'r' | 'w' | 'rw'): Val {
     const known = this.#linears.get(index);
     if (known) return known;
-    const linear = this.#addressOf(this.#inSegment(this.offset(index), this.#i.segment));
+    const linear = this.#inSegment(this.offset(index), this.#i.segment);
     this.#linears.set(index, linear);
     const { base } = this.#i;
     const moved = base >= 0 && ((this.#written >> base) & 1) !== 0;
@@ -490,16 +486,14 @@ export class RegionBuilder implements Builder {
     return linear;
   }
   further(linear: Val, bytes: number): Val {
-    const further = this.#addressOf(
-      this.long ? linear.add(BigInt(bytes)) : linear.wrap().add(bytes),
-    );
+    const further = this.long ? linear.add(BigInt(bytes)) : linear.wrap().add(bytes).extendU();
     const place = this.#places.get(linear);
     if (place) this.#places.set(further, { ...place, offset: place.offset + bytes });
     return further;
   }
   bitString(index: number, delta: Val, _bytes: number, _access: 'r' | 'w'): Val {
     const offset = this.#wrapped(this.offset(index).add(delta));
-    return this.#addressOf(this.#inSegment(offset, this.#i.segment));
+    return this.#inSegment(offset, this.#i.segment);
   }
   /** Adds a segment's base. Outside of 64-bit mode ES, SS and DS are flat, or the region was not entered. */
   #inSegment(offset: Val, index: number): Val {
@@ -512,7 +506,7 @@ export class RegionBuilder implements Builder {
     return offset.wrap().add(base.wrap()).extendU();
   }
   segmented(which: 'record' | 'es', offset: Val, _bytes: number, _access: 'r' | 'w'): Val {
-    return this.#addressOf(this.#inSegment(offset, which === 'es' ? ES : this.#i.segment));
+    return this.#inSegment(offset, which === 'es' ? ES : this.#i.segment);
   }
 
   immediate(index: number, type: ValType = I64): Val {
@@ -541,8 +535,7 @@ export class RegionBuilder implements Builder {
     const { environment } = this;
     const place = this.#places.get(linear);
     const site = { environment, block: this.#block, index: this.#index };
-    const address = this.let(this.long ? linear : linear.wrap());
-    return this.#memory.at(address, place, bytes, write, site);
+    return this.#memory.at(this.long ? linear : linear.wrap(), place, bytes, write, site);
   }
 
   checkAligned(linear: Val, bytes: number): void {
@@ -552,7 +545,7 @@ export class RegionBuilder implements Builder {
   // Stack: flat outside of 64-bit mode, and 32 bits wide
 
   stack(delta: number | Val, _bytes: number, _access: 'r' | 'w'): Val {
-    const linear = this.#addressOf(this.#stackPointer(delta));
+    const linear = this.#stackPointer(delta).extendU();
     const moved = ((this.#written >> 4) & 1) !== 0;
     if (typeof delta === 'number' && !moved)
       this.#places.set(linear, this.environment.addresses.stack(delta));

@@ -63,10 +63,11 @@ export class RegionMemory {
    * is an i32.
    * @param place of `linear`, if that is known
    */
-  at(linear: Local, place: Place | undefined, bytes: number, write: boolean, site: AccessSite): HostPlace {
+  at(linear: Val, place: Place | undefined, bytes: number, write: boolean, site: AccessSite): HostPlace {
     const { f, long, addressFlow } = this.#context;
     const before = long ? 0 : 1;
-    if (!place || !addressFlow) return { at: this.#look(linear, bytes, write, false), offset: before };
+    if (!place || !addressFlow)
+      return { at: this.#look(f.let(linear), bytes, write, false), offset: before };
     const { environment } = site;
     const { root, offset } = place;
     const known = environment.windows.find(

@@ -329,7 +329,14 @@ function fold(name: string, left: Value, right: Value): Value | undefined {
     if (apply) return constant(I64, apply(a, b));
     const compare = COMPARE64[name];
     if (compare) return constant(I32, Number(compare(a, b)));
-  } else if ((b === 0 || b === 0n) && ZERO_IS_NEUTRAL.has(name)) {
+  } else if (name === 'add' && b !== undefined && left.tail === typedOp(left.type, 'add')) {
+    const [inner, number] = left.operands;
+    if (inner && typeof number?.known === 'number' && typeof b === 'number')
+      return inner.add(i32(number.known + b));
+    if (inner && typeof number?.known === 'bigint' && typeof b === 'bigint')
+      return inner.add(i64(number.known + b));
+  }
+  if ((b === 0 || b === 0n) && ZERO_IS_NEUTRAL.has(name)) {
     return left;
   } else if ((b === -1 || b === -1n) && name === 'and') {
     return left;
