@@ -1,9 +1,10 @@
-import { DS, FLAT, FS, GS, gpr, RECORD, S, SS, segment, xmm } from '../layout.ts';
+import { CS, DS, FLAT, FS, GS, gpr, RECORD, S, SS, segment, xmm } from '../layout.ts';
 import {
   type Encoding,
   FORM,
   type FormKind,
   handlerKey,
+  hasCommonForms,
   immediateBytes,
   type OpcodeTable,
   type OperandSpec,
@@ -308,9 +309,16 @@ export class Decoder {
     const stack = this.#base === 4 || this.#base === 5;
     const preset = stack && !this.#ripRelative && (this.addressSize !== 16 || this.#base === 5) ? SS : DS;
     this.#memorySegment = this.#segment >= 0 ? this.#segment : preset;
-    const flat = mode === CODE64 && this.addressSize === 64 && this.#segment < FS;
+    const flat = mode === CODE64 ? this.addressSize === 64 && this.#segment < FS : this.#isCommon32();
     this.form = !flat ? FORM.general : this.#index >= 0 ? FORM.indexed : FORM.base;
     if (mode === CODE64 && this.#memorySegment < FS && !flat) this.#memorySegment = FLAT;
+  }
+
+  /** Outside of 64-bit mode: whether it is enough to know that the segments are flat. */
+  #isCommon32(): boolean {
+    const segment = this.#memorySegment;
+    const form = this.encoding !== undefined && hasCommonForms(this.encoding, false, this.opsize);
+    return form && this.addressSize === 32 && segment !== CS && segment < FS;
   }
 
   #memory16(): void {

@@ -78,6 +78,14 @@ export interface Encoding {
 export const FORM = { register: 0, base: 1, indexed: 2, general: 3 } as const;
 export type FormKind = 0 | 1 | 2 | 3;
 
+/**
+ * Whether an encoding has forms of its own for a base or a base and an index in flat segments. Outside of 64-bit mode it
+ * is what most of the code there consists of: instructions on 32-bit general registers.
+ */
+export function hasCommonForms(encoding: Encoding, long: boolean, opsize: 16 | 32 | 64): boolean {
+  return long || (opsize === 32 && encoding.instruction.unit === undefined);
+}
+
 /** Index into `Encoding.handlers`. */
 export function handlerKey(long: boolean, opsize: 16 | 32 | 64, form: FormKind): number {
   return (long ? 12 : 0) + (opsize === 16 ? 0 : opsize === 32 ? 4 : 8) + form;

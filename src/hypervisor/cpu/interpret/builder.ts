@@ -242,6 +242,7 @@ export class InterpreterBuilder implements Builder {
     const f = this.#f;
     if (this.#spec(index).what.kind === 'moffs') return this.immediate(index);
     const baseAddress = this.#field16(RECORD.baseReg);
+    if (!this.long && this.#form.form !== FORM.general) return this.#offset32(baseAddress);
     const base = f.load('i64.load', baseAddress);
     const disp = f.load('i64.load32_s', this.#record, RECORD.disp);
     if (this.#form.form === FORM.base) return f.let(base.add(disp));
@@ -254,21 +255,40 @@ export class InterpreterBuilder implements Builder {
     return f.let(f.let(sum).shl(f.let(unused)).shrU(f.let(unused)));
   }
 
+  /** The same where addresses have 32 bits. */
+  #offset32(baseAddress: Val): Local {
+    const f = this.#f;
+    const base = f.load('i32.load', baseAddress).add(f.load('i32.load', this.#record, RECORD.disp));
+    if (this.#form.form === FORM.base) return f.let(base.extendU());
+    const index = f.load('i32.load', this.#field16(RECORD.indexReg));
+    return f.let(base.add(index.shl(f.load('i32.load8_u', this.#record, RECORD.shift))).extendU());
+  }
+
   linear(index: number, bytes: number, access: 'r' | 'w' | 'rw'): Val {
     const known = this.#linears.get(index);
     if (known) return known;
     const offset = this.offset(index);
     const { form } = this.#form;
-    const flat = form === FORM.base || form === FORM.indexed;
-    const linear = flat
-      ? (offset as Local)
-      : this.#segmentLinear(
-          offset,
-          this.#f.load('i32.load8_u', this.#record, RECORD.segment),
-          bytes,
-          access !== 'r',
-        );
+    const common = form === FORM.base || form === FORM.indexed;
+    const segmented = (): Local =>
+      this.#segmentLinear(
+        offset,
+        this.#f.load('i32.load8_u', this.#record, RECORD.segment),
+        bytes,
+        access !== 'r',
+      );
+    let linear: Local;
+    if (!common) linear = segmented();
+    else if (this.long) linear = offset as Local;
+    else linear = this.#unlessFlat(this.#word(S.oddSegments), offset, segmented);
     this.#linears.set(index, linear);
+    return linear;
+  }
+  /** An offset in a segment that is flat, as most are outside of 64-bit mode; else what `segmented` makes of it. */
+  #unlessFlat(odd: Val, offset: Val, segmented: () => Val): Local {
+    const f = this.#f;
+    const linear = f.local(I64, offset);
+    f.unlikely(odd, () => f.set(linear, segmented()));
     return linear;
   }
 
@@ -402,23 +422,23 @@ export class InterpreterBuilder implements Builder {
 
   // Stack
 
-  #stackLinear(sp: Val, bytes: number, write: boolean): Local {
-    return this.long ? this.#f.let(sp) : this.#segmentLinear(sp, i32(SS), bytes, write);
-  }
   #stackMask(): Val {
     const big = this.#f.load('i32.load', segment(SS) + SEG.attributes).and(0x4000);
     return select(big, i64(0xffff_ffff), i64(0xffff));
   }
   stack(delta: number | Val, bytes: number, access: 'r' | 'w'): Val {
-    const rsp = this.#f.load('i64.load', gpr(4));
-    const sp = rsp.add(delta);
-    const linear = this.#stackLinear(
-      this.long ? sp : this.#f.let(sp.and(this.#stackMask())),
-      bytes,
-      access === 'w',
+    const f = this.#f;
+    const sp = f.let(f.load('i64.load', gpr(4)).add(delta));
+    if (this.long) {
+      this.#stackAddresses.add(sp);
+      return sp;
+    }
+    return this.#unlessFlat(this.#oddStack(), sp.and(0xffff_ffffn), () =>
+      this.#segmentLinear(f.let(sp.and(this.#stackMask())), i32(SS), bytes, access === 'w'),
     );
-    if (this.long) this.#stackAddresses.add(linear);
-    return linear;
+  }
+  #oddStack(): Val {
+    return this.#f.load('i32.load8_u', S.oddSegments + SS);
   }
   adjustStack(delta: number | Val): void {
     const f = this.#f;
@@ -428,11 +448,11 @@ export class InterpreterBuilder implements Builder {
       return;
     }
     const sum = f.let(rsp.add(delta));
-    const big = f.load('i32.load', segment(SS) + SEG.attributes).and(0x4000);
+    const wide = (): void => f.store('i64.store', gpr(4), sum.and(0xffff_ffffn));
     f.if(
-      big,
-      () => f.store('i64.store', gpr(4), sum.and(0xffff_ffffn)),
-      () => f.store('i64.store16', gpr(4), sum),
+      this.#oddStack(),
+      () => f.if(this.#stackMask().eq(0xffffn), () => f.store('i64.store16', gpr(4), sum), wide),
+      wide,
     );
   }
   push(size: Size, value: Val): void {

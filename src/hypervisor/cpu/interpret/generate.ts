@@ -1,4 +1,4 @@
-import { type Encoding, FORM, type FormKind, handlerKey, OpcodeTable } from '../decode/encoding.ts';
+import { type Encoding, FORM, type FormKind, handlerKey, hasCommonForms, OpcodeTable } from '../decode/encoding.ts';
 import { allInstructions } from '../isa/index.ts';
 import type { FormInfo, OperandInfo } from '../system/instruction.ts';
 import type { FunctionRef } from '../wasm/function.ts';
@@ -106,8 +106,9 @@ function* formsOf(encoding: Encoding): Generator<Form> {
       if (encoding.vex !== undefined && opsize === 16) continue;
       const kinds: FormKind[] = [];
       if (register) kinds.push(FORM.register);
-      if (memory && long) kinds.push(FORM.base);
-      if (memory && long && !encoding.vsib) kinds.push(FORM.indexed);
+      const common = hasCommonForms(encoding, long, opsize);
+      if (memory && common) kinds.push(FORM.base);
+      if (memory && common && !encoding.vsib) kinds.push(FORM.indexed);
       if (memory) kinds.push(FORM.general);
       for (const form of kinds) yield { encoding, long, opsize, form };
     }
