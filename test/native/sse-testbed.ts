@@ -44,7 +44,7 @@ export interface TestbedResult extends HostState {
 }
 
 const LONG_KINDS: readonly FormKind[] = [FORM.register, FORM.base];
-const LEGACY_KINDS: readonly FormKind[] = [FORM.register, FORM.general];
+const LEGACY_KINDS: readonly FormKind[] = [FORM.register, FORM.base, FORM.general];
 
 function generate(
   table: OpcodeTable,
