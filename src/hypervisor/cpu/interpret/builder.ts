@@ -132,6 +132,10 @@ export class InterpreterBuilder implements Builder {
       this.traits.readsOpsize = true;
     return operandBits(spec, this.#form.opsize);
   }
+  get flat(): boolean {
+    const { form } = this.#form;
+    return form === FORM.base || form === FORM.indexed;
+  }
   isMemory(index: number): boolean {
     const { kind } = this.#spec(index).what;
     return kind === 'moffs' || (kind === 'modrm-rm' && this.#form.form !== FORM.register);
@@ -268,8 +272,7 @@ export class InterpreterBuilder implements Builder {
     const known = this.#linears.get(index);
     if (known) return known;
     const offset = this.offset(index);
-    const { form } = this.#form;
-    const common = form === FORM.base || form === FORM.indexed;
+    const common = this.flat;
     const segmented = (): Local =>
       this.#segmentLinear(
         offset,

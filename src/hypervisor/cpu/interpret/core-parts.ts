@@ -31,6 +31,9 @@ export interface Core {
   readonly readable: FunctionRef;
   readonly writable: FunctionRef;
   readonly commit: FunctionRef;
+  /** (keep global pages), and (linear): see core-tlb.ts. */
+  readonly flush: FunctionRef;
+  readonly flushPage: FunctionRef;
   /** (rip: i64) → code: continue at an offset in CS; the two differ in the width of addresses. */
   readonly jump64: FunctionRef;
   readonly jump32: FunctionRef;

@@ -13,7 +13,7 @@ import type { FunctionBuilder } from '../wasm/function.ts';
 import type { ModuleBuilder } from '../wasm/module.ts';
 import { I32, I64 } from '../wasm/opcodes.ts';
 import { i32, i64, type Value } from '../wasm/value.ts';
-import { state } from './core-parts.ts';
+import { type Core, state } from './core-parts.ts';
 
 /** Where the flat table has the page of a linear address: see FLAT_TLB. The address of the TLB's entry tells the view. */
 export function flatEntry(entry: Value, linear: Value): Value {
@@ -41,7 +41,7 @@ function closeEntry(f: FunctionBuilder, entry: Value): void {
 }
 
 /** Emits what drops translations. */
-export function addFlush(m: ModuleBuilder): void {
+export function addFlush(m: ModuleBuilder): Pick<Core, 'flush' | 'flushPage'> {
   const clearFetch = (f: FunctionBuilder): void => {
     const generation = f.let(f.load('i64.load', S.fetchGeneration).add(1n));
     f.store('i64.store', S.fetchGeneration, generation);
@@ -179,4 +179,5 @@ export function addFlush(m: ModuleBuilder): void {
     );
   });
   for (const ref of [flush, flushPage, flushFetch, protect]) m.export(ref);
+  return { flush, flushPage };
 }

@@ -12,7 +12,7 @@ import { ACCESS } from './paging.ts';
 /** Emits the core: memory access, flushes, control flow and the loop. */
 export function addCore(m: ModuleBuilder, imports: CoreImports): Core {
   const memory = addMemory(m, imports);
-  addFlush(m);
+  const flushes = addFlush(m);
   const flow = addFlow(m);
   addRun(m, imports, memory.translate);
   const checkSegment = m.fn(
@@ -52,5 +52,5 @@ export function addCore(m: ModuleBuilder, imports: CoreImports): Core {
       f.return(0);
     },
   );
-  return { ...memory, ...flow, checkSegment };
+  return { ...memory, ...flow, ...flushes, checkSegment };
 }

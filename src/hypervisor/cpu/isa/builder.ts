@@ -40,6 +40,8 @@ export interface Builder {
   /** Number of explicit operands. */
   readonly operandCount: number;
   operandSize(index: number): Size;
+  /** Whether a memory operand has its address from one or two registers and no segment's base, outside of 64-bit mode where segments are flat. */
+  readonly flat: boolean;
   isMemory(index: number): boolean;
 
   /** Reads operand `index`; zero-extended. May fault. */

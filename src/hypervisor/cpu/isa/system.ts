@@ -171,12 +171,32 @@ function movFromSegment(b: Builder): void {
 
 /** MOV from CR0, CR2, CR3 and CR4 at level 0; CR8, which the local APIC has, is the routine's. */
 function movFromControl(b: Builder): void {
-  const at = b.registerAddress(1);
-  const known = [S.cr0, S.cr2, S.cr3, S.cr4].map((field) => at.eq(field)).reduce((any, one) => any.or(one));
-  b.if(b.state('i32.load', S.cpl).ne(0).or(known.eqz()), () => b.system('mov_from_cr'));
-  const value = b.call('controlRegister', at);
+  const number = b.registerAddress(1); // of control registers the record has the number
+  const other = number.sub(2).gtU(2).and(number.ne(0));
+  b.if(b.state('i32.load', S.cpl).ne(0).or(other), () => b.system('mov_from_cr'));
+  const value = b.call('controlRegister', number);
   if (b.operandSize(0) === 32) b.write(0, value.wrap());
   else b.write(0, b.long ? value : value.and(0xffff_ffffn));
+}
+
+/** MOV to CR3 at level 0; the others are the routine's. */
+function movToControl(b: Builder): void {
+  const routine = (): void => b.system('mov_to_cr');
+  b.if(b.state('i32.load', S.cpl).ne(0).or(b.registerAddress(0).ne(3)), routine);
+  const value = b.read(1);
+  const next = b.let(b.nextRip()); // which hangs off the page that is looked up anew
+  b.if(b.call('loadCr3', b.operandSize(1) === 32 ? value.extendU() : value).eqz(), routine);
+  b.jump(next);
+}
+
+/** INVLPG of an address without a segment's base. */
+function dropPage(b: Builder): void {
+  const routine = (): void => b.system('invlpg');
+  if (!b.flat) return routine();
+  if (!b.long) b.if(b.state('i32.load', S.oddSegments), routine);
+  const next = b.let(b.nextRip());
+  b.if(b.call('dropPage', b.offset(0)).eqz(), routine);
+  b.jump(next);
 }
 
 /** MOV to DS, ES, FS or GS, where the descriptor is an ordinary one; CS and SS are the routine's, which tells of them before memory is read. */
@@ -280,13 +300,13 @@ const segmentInstructions: readonly Instruction[] = [
 
 const controlInstructions: readonly Instruction[] = [
   instruction('mov-from-cr', '0F 20 Rq:w,Cq', movFromControl),
-  system('mov-to-cr', '0F 22 Cq:w,Rq'),
+  instruction('mov-to-cr', '0F 22 Cq:w,Rq', movToControl),
   system('mov-from-dr', '0F 21 Rq:w,Dq'),
   system('mov-to-dr', '0F 23 Dq:w,Rq'),
   privileged('clts', '0F 06'),
   privileged('invd', '0F 08'),
   privileged('wbinvd', '0F 09'),
-  privileged('invlpg', '0F 01 /7 M'),
+  instruction('invlpg', '0F 01 /7 M', dropPage, { privilege: 0 }),
   instruction('invpcid', '66 0F 38 82 Gq:r,M', leave('invpcid'), { cpuid: 'INVPCID' }),
   instruction('xsetbv', 'NP 0F 01 /m=D1', leave('xsetbv'), { cpuid: 'XSAVE' }),
   instruction('clac', 'NP 0F 01 /m=CA', setAc('clac', 0), { cpuid: 'SMAP' }),

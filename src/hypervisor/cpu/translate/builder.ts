@@ -208,6 +208,9 @@ export class RegionBuilder implements Builder {
   operandSize(index: number): Size {
     return operandBits(this.#spec(index), this.#i.opsize);
   }
+  get flat(): boolean {
+    return this.#i.form === FORM.base || this.#i.form === FORM.indexed;
+  }
   isMemory(index: number): boolean {
     const { kind } = this.#spec(index).what;
     return kind === 'moffs' || (kind === 'modrm-rm' && this.#i.form !== FORM.register);

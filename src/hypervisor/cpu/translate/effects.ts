@@ -124,6 +124,9 @@ class EffectsBuilder implements Builder {
   operandSize(index: number): Size {
     return operandBits(this.#spec(index), this.opsize);
   }
+  get flat(): boolean {
+    return this.#form === FORM.base || this.#form === FORM.indexed;
+  }
   isMemory(index: number): boolean {
     const { kind } = this.#spec(index).what;
     return kind === 'moffs' || (kind === 'modrm-rm' && this.#form !== FORM.register);

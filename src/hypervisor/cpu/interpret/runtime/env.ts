@@ -13,6 +13,14 @@ export interface RuntimeEnv {
   readonly commit: FunctionRef;
 }
 
+/** What a group may drop of the TLB. */
+export interface FlushEnv {
+  /** (keep global pages: i32). */
+  readonly flush: FunctionRef;
+  /** (linear: i64). */
+  readonly flushPage: FunctionRef;
+}
+
 /** What a group may call outside of the processor. */
 export interface OutsideEnv {
   /** () → f64: ticks of the time-stamp counter since power-on. May ask the engine to stop. */

@@ -1,7 +1,7 @@
 import type { FunctionRef } from '../../wasm/function.ts';
 import type { ModuleBuilder } from '../../wasm/module.ts';
 import { addBmiRuntime } from './bmi.ts';
-import type { OutsideEnv, RuntimeEnv } from './env.ts';
+import type { FlushEnv, OutsideEnv, RuntimeEnv } from './env.ts';
 import { addIntegerRuntime } from './integer.ts';
 import { addShaRuntime } from './sha.ts';
 import { addSseRuntime } from './sse-runtime.ts';
@@ -9,7 +9,10 @@ import { addSystemRuntime } from './system.ts';
 import { addX87Runtime } from './x87.ts';
 
 /** All runtime functions that instruction semantics may call, by name. */
-export function addRuntime(m: ModuleBuilder, env: RuntimeEnv & OutsideEnv): ReadonlyMap<string, FunctionRef> {
+export function addRuntime(
+  m: ModuleBuilder,
+  env: RuntimeEnv & OutsideEnv & FlushEnv,
+): ReadonlyMap<string, FunctionRef> {
   return new Map(
     Object.entries({
       ...addIntegerRuntime(m, env),

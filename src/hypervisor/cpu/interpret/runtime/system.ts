@@ -17,7 +17,8 @@ import type { ModuleBuilder } from '../../wasm/module.ts';
 import { I32, I64 } from '../../wasm/opcodes.ts';
 import { i32, i64, select, type Value } from '../../wasm/value.ts';
 import { ACCESS } from '../paging.ts';
-import type { OutsideEnv, RuntimeEnv } from './env.ts';
+import type { FlushEnv, OutsideEnv, RuntimeEnv } from './env.ts';
+import { addPagingRuntime } from './system-paging.ts';
 import { addProtectedEntries } from './system-protected.ts';
 import {
   dropsSegments,
@@ -59,7 +60,7 @@ const notCanonical = (address: Value): Value => address.shl(16n).shrS(16n).ne(ad
 
 export function addSystemRuntime(
   m: ModuleBuilder,
-  env: RuntimeEnv & OutsideEnv,
+  env: RuntimeEnv & OutsideEnv & FlushEnv,
 ): Record<string, FunctionRef> {
   /** The supervisor's view: user pages are refused under SMAP, unless `open`. */
   const supervisorView = (f: FunctionBuilder, open: Value): void => {
@@ -287,12 +288,10 @@ export function addSystemRuntime(
   const tscNow = m.fn('tscNow', [], [I64], (f) => {
     f.return(quad(f, S.tscOffset).add(f.call(env.elapsed).convert('i64.trunc_f64_u', I64)));
   });
-  /** (address of a control register in the state block) → its value. */
-  const controlRegister = m.fn('controlRegister', [I32], [I64], (f, at) => f.return(f.load('i64.load', at)));
   const { enterGate: _, ...others } = protectedMode;
   return {
     ...{ tscNow, traced, setAc, enterSyscall, leaveSyscall, returnLong, enterHandler, enterSoftware },
-    controlRegister,
+    ...addPagingRuntime(m, { ...env, traced }),
     ...others,
   };
 }
