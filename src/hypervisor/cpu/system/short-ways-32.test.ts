@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { AC, DF, IF, NT, RF, VM, writeRflags } from '../flags.ts';
-import { S } from '../layout.ts';
-import { bothAlike, GDT, Guest, KERNEL, KERNEL_TOP, SELECTOR, TSS, USER, USER_TOP } from './guestbed.ts';
+import { FS, S, SEG, segment } from '../layout.ts';
+import { bothAlike, GDT, Guest, KERNEL, KERNEL_TOP, SELECTOR, TABLES, TSS, USER, USER_TOP } from './guestbed.ts';
+import { CR4 } from './registers.ts';
 import { descriptor } from './testbed.ts';
 
 /** HLT at level 0, the one routine that a run needs. */
@@ -237,5 +238,51 @@ describe('the short ways of a 32-bit kernel do what the routines do', () => {
       });
       if (selector !== 0) assert.equal(routines, LAST);
     }
+  });
+
+  it('MOV to CR3, INVLPG, and MOV from CR2 and CR3', () => {
+    // mov ebx,cr2; mov cr3,ecx; mov edx,cr3; mov esi,[100000h]; invlpg [edi]; hlt
+    const code = '0F 20 D3 0F 22 D9 0F 20 DA 8B 35 00 00 10 00 0F 01 3F F4';
+    const routines = bothAlike(() => {
+      const guest = prepared(0, code);
+      guest.set(S.cr2, 0x1234_5678);
+      guest.setReg(1, TABLES | 0x18);
+      guest.setReg(7, KERNEL);
+      return guest;
+    });
+    assert.equal(routines, LAST);
+    // Segments that are not flat: invlpg fs:[edi]; invlpg gs:[edi]
+    bothAlike(() => {
+      const guest = prepared(0, '64 0F 01 3F 65 0F 01 3F F4');
+      guest.view.setBigUint64(segment(FS) + SEG.base, 0x1000n, true);
+      return guest;
+    });
+  });
+
+  it('MOV to CR3 loads the page-directory pointers of PAE', () => {
+    const POINTERS = 0x30000,
+      DIRECTORY = 0x31000;
+    /** With `second` as the second of the pointers that are loaded. */
+    const pae = (second: bigint, cr3 = POINTERS + 0x20): Guest => {
+      // mov cr3,ecx; mov esi,[100000h]; mov ebx,[40100000h]; hlt
+      const guest = prepared(0, '0F 22 D9 8B 35 00 00 10 00 8B 1D 00 00 10 40 F4');
+      guest.poke(DIRECTORY, 0x83);
+      guest.poke(POINTERS, DIRECTORY | 1);
+      guest.poke(POINTERS + 0x20, DIRECTORY | 1);
+      guest.poke(POINTERS + 0x28, second);
+      guest.set(S.cr3, POINTERS);
+      guest.set(S.cr4, CR4.PAE | CR4.DE | CR4.OSFXSR);
+      guest.set(S.pdpte, DIRECTORY | 1);
+      guest.setReg(1, cr3);
+      return guest;
+    };
+    assert.equal(
+      bothAlike(() => pae(BigInt(DIRECTORY | 1))),
+      LAST,
+    );
+    // One that is not there, one with a reserved bit (#GP), pointers beyond RAM.
+    bothAlike(() => pae(0n));
+    bothAlike(() => pae(BigInt(DIRECTORY | 3)));
+    bothAlike(() => pae(0n, 0x7fff_ffe0));
   });
 });

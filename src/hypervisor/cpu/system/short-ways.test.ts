@@ -191,6 +191,31 @@ describe('the short ways into and out of the kernel do what the routines do', ()
     assert.deepEqual([guest.reg(0), readRflags(guest.view) & (AC | IF)], [0x1234n, AC | IF]);
   });
 
+  it('MOV to CR3, INVLPG, and MOV from CR0, CR2, CR3 and CR4', () => {
+    const cases: readonly (readonly [bigint | number, bigint | number])[] = [
+      [TABLES, KERNEL],
+      // Bits of a cache, which stay; an address that is none, of which nothing can be dropped.
+      [TABLES | 0x18, 1n << 63n],
+      // Bit 63 while there are no process contexts, and bits beyond the width of addresses: #GP.
+      [(1n << 63n) | BigInt(TABLES), KERNEL],
+      [(1n << 60n) | BigInt(TABLES), KERNEL],
+    ];
+    for (const [n, [cr3, page]] of cases.entries()) {
+      const routines = bothAlike(() => {
+        // mov rax,cr0; mov rbx,cr2; mov rdx,cr4; mov cr3,rcx; mov rbp,cr3; invlpg [rdi]; mov rsi,[100000h]; hlt
+        const code = '0F 20 C0 0F 20 D3 0F 20 E2 0F 22 D9 0F 20 DD 0F 01 3F 48 8B 34 25 00 00 10 00 F4';
+        const guest = prepared(0, code, {});
+        guest.set(S.cr2, 0x1234_5678_9abcn);
+        guest.setReg(1, cr3);
+        guest.setReg(7, page);
+        return guest;
+      });
+      if (n < 2) assert.equal(routines, 1);
+    }
+    for (const code of ['0F 20 D0', '0F 22 D8', '0F 01 3F', '0F 22 C8', '0F 20 C8'])
+      for (const level of [0, 3] as const) bothAlike(() => prepared(level, `${code} F4`, { 6: 'F4' }));
+  });
+
   it('keep the bases of FS and GS', () => {
     bothAlike(() => {
       const guest = prepared(3, '0F 05 F4', {});
