@@ -3,7 +3,7 @@ import { type Encoding, FORM, type FormKind, type OperandSpec, operandBits } fro
 import { AF, ARITHMETIC, AUX, CF, OF, PF, SF, VM, ZF } from '../flags.ts';
 import { accessBytes, INT_LOADS, INT_STORES, loadFor, storeFor } from '../isa/accesses.ts';
 import type { Builder, Condition, Shift, Size, Val } from '../isa/builder.ts';
-import { shiftFlags, stepFlags } from '../isa/integer/flag-parts.ts';
+import { shiftFlags, signed64, stepFlags } from '../isa/integer/flag-parts.ts';
 import { isSettled } from '../isa/sse-arith.ts';
 import { CS, ES, gpr, RECORD, S, SEG, SS, segment, TLB } from '../layout.ts';
 import type { FunctionBuilder, FunctionRef, Label, Local } from '../wasm/function.ts';
@@ -790,9 +790,4 @@ export class InterpreterBuilder implements Builder {
 /** The page that the last byte of an access lies on: equal to the entry's tag when all of it is on that page. */
 function lastPage(address: Val, bytes: number): Val {
   return (bytes === 1 ? address : address.add(BigInt(bytes - 1))).and(-4096n);
-}
-
-function signed64(size: Size, value: Val): Val {
-  if (size === 64) return value;
-  return (size === 8 ? value.ext8() : size === 16 ? value.ext16() : value).extendS();
 }

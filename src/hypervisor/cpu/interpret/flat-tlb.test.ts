@@ -83,7 +83,10 @@ describe('the flat tables', () => {
       const done: string[] = [];
       for (let n = 0; n < 40; n++) {
         // What drops everything comes seldom.
-        const [name, code] = ACTIONS[random(10) === 0 ? random(6) : [0, 1, 5, 2][random(4)] ?? 0] ?? ['', ''];
+        const [name, code] = ACTIONS[random(10) === 0 ? random(6) : ([0, 1, 5, 2][random(4)] ?? 0)] ?? [
+          '',
+          '',
+        ];
         const page = random(PAGES);
         guest.setReg(6, WINDOW + (random(4) === 0 ? ALIAS : 0) + page * 4096);
         guest.setReg(4, 0x8800);

@@ -1,4 +1,11 @@
-import { type Encoding, FORM, type FormKind, handlerKey, hasCommonForms, OpcodeTable } from '../decode/encoding.ts';
+import {
+  type Encoding,
+  FORM,
+  type FormKind,
+  handlerKey,
+  hasCommonForms,
+  OpcodeTable,
+} from '../decode/encoding.ts';
 import { allInstructions } from '../isa/index.ts';
 import type { FormInfo, OperandInfo } from '../system/instruction.ts';
 import type { FunctionRef } from '../wasm/function.ts';

@@ -108,6 +108,17 @@ describe('system code run by the interpreter', () => {
     assert.equal(guest.view.getBigUint64(segment(3) + SEG.base, true), 0x12340n);
   });
 
+  it('the high halves of registers are gone once 64-bit mode is left', () => {
+    const guest = new Guest().long(0, 0x8000);
+    // push 58h; push 8010h; retfq — mov al,1; hlt
+    guest.code(0x8000, '6A 58 68 10 80 00 00 48 CB');
+    guest.code(0x8010, 'B0 01 F4');
+    guest.setReg(0, 0x1234_5678_9abc_def0n);
+    guest.setReg(3, -1n & 0xffff_ffff_ffff_ffffn);
+    guest.untilHalt();
+    assert.deepEqual([guest.reg(0), guest.reg(3)], [0x9abc_de01n, 0xffff_ffffn]);
+  });
+
   it('the encodings of system registers and of string I/O reach their routines', () => {
     const guest = new Guest().long(0, KERNEL);
     guest.code(

@@ -2,7 +2,18 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { AC, DF, IF, NT, RF, VM, writeRflags } from '../flags.ts';
 import { FS, S, SEG, segment } from '../layout.ts';
-import { bothAlike, GDT, Guest, KERNEL, KERNEL_TOP, SELECTOR, TABLES, TSS, USER, USER_TOP } from './guestbed.ts';
+import {
+  bothAlike,
+  GDT,
+  Guest,
+  KERNEL,
+  KERNEL_TOP,
+  SELECTOR,
+  TABLES,
+  TSS,
+  USER,
+  USER_TOP,
+} from './guestbed.ts';
 import { CR4 } from './registers.ts';
 import { descriptor } from './testbed.ts';
 

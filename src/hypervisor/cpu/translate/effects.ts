@@ -143,7 +143,8 @@ class EffectsBuilder implements Builder {
     const spec = this.#spec(index);
     const { kind } = spec.what;
     // Where an immediate count is 0 after all, the flags before it are found the long way.
-    if (SHIFTS.has(this.#encoding.instruction.name) && (kind === 'immediate' || kind === 'constant')) return i32(1);
+    if (SHIFTS.has(this.#encoding.instruction.name) && (kind === 'immediate' || kind === 'constant'))
+      return i32(1);
     if (!this.isMemory(index) && !(spec.file === 'gpr' || spec.file === 'xmm' || spec.file === 'mmx'))
       return this.registerAddress(index);
     return this.#dummy(operandType(spec, this.operandSize(index)));
@@ -429,7 +430,17 @@ const RESULTS = new Map<string, ValType>([
 const BASED = new Set<bigint | number | undefined>([segment(FS), segment(GS)]);
 
 /** Instructions that leave the flags alone when their count is 0. */
-const SHIFTS: ReadonlySet<string> = new Set(['rol', 'ror', 'rcl', 'rcr', 'shl', 'shr', 'sar', 'shld', 'shrd']);
+const SHIFTS: ReadonlySet<string> = new Set([
+  'rol',
+  'ror',
+  'rcl',
+  'rcr',
+  'shl',
+  'shr',
+  'sar',
+  'shld',
+  'shrd',
+]);
 /** Fields from which the engine derives how code runs. */
 const DERIVED = new Set<number>([S.cr0, S.cr3, S.cr4, S.efer, S.cpl, S.rip, S.codeMode]);
 

@@ -601,7 +601,12 @@ class RegionEmitter implements RegionFlow {
       case 'logic':
         return set(DEFERRED.logic, flags.size, flags.r);
       case 'step':
-        return set(flags.delta === 1 ? DEFERRED.increment : DEFERRED.decrement, flags.size, flags.r, flags.cf);
+        return set(
+          flags.delta === 1 ? DEFERRED.increment : DEFERRED.decrement,
+          flags.size,
+          flags.r,
+          flags.cf,
+        );
       case 'shift':
         return set(DEFERRED[flags.shift], flags.size, flags.x, flags.count);
       case 'add':

@@ -1,6 +1,6 @@
 import { AUX } from '../flags.ts';
 import type { Condition, Shift, Size, Val } from '../isa/builder.ts';
-import { shiftFlags, signExtended, stepFlags, topBit } from '../isa/integer/flag-parts.ts';
+import { shiftFlags, signExtended, signed64, stepFlags, topBit } from '../isa/integer/flag-parts.ts';
 import { I64 } from '../wasm/opcodes.ts';
 import { i32, i64 } from '../wasm/value.ts';
 
@@ -89,12 +89,6 @@ export const DEFERRED = {
   sar: 9,
 } as const;
 export const SIZES: readonly Size[] = [8, 16, 32, 64];
-
-/** The result, sign-extended from its size to i64. */
-export function signed64(size: Size, value: Val): Val {
-  if (size === 64) return value;
-  return signExtended(size, value).extendS();
-}
 
 /** An operand as an unsigned number; results may have bits above their size. */
 function unsigned(size: Size, value: Val): Val {

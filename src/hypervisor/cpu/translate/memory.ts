@@ -1,5 +1,5 @@
-import { FLAT_TLB, TLB } from '../layout.ts';
 import type { Val } from '../isa/builder.ts';
+import { FLAT_TLB, TLB } from '../layout.ts';
 import type { FunctionBuilder, Local } from '../wasm/function.ts';
 import { I32 } from '../wasm/opcodes.ts';
 import { i32, i64 } from '../wasm/value.ts';
@@ -66,8 +66,7 @@ export class RegionMemory {
   at(linear: Val, place: Place | undefined, bytes: number, write: boolean, site: AccessSite): HostPlace {
     const { f, long, addressFlow } = this.#context;
     const before = long ? 0 : 1;
-    if (!place || !addressFlow)
-      return { at: this.#look(f.let(linear), bytes, write, false), offset: before };
+    if (!place || !addressFlow) return { at: this.#look(f.let(linear), bytes, write, false), offset: before };
     const { environment } = site;
     const { root, offset } = place;
     const known = environment.windows.find(
@@ -127,14 +126,7 @@ export class RegionMemory {
     const found = f.let(f.load('i32.load', entry, write ? FLAT_TLB.write : FLAT_TLB.read));
     const host = f.local(I32, low.add(found));
     const last = bytes - 1;
-    const missing =
-      bytes === 1
-        ? found.eqz()
-        : low
-            .add(last)
-            .and(found)
-            .and(0xfff)
-            .ltU(last);
+    const missing = bytes === 1 ? found.eqz() : low.add(last).and(found).and(0xfff).ltU(last);
     f.unlikely(missing, () => this.#resolve(host, { address: low, bytes, write }, i64(0), several));
     return host;
   }

@@ -8,7 +8,13 @@ export function stepFlags(size: Size, r: Val, delta: 1 | -1): { of: Val; af: Val
   // INC overflows to the most negative value, DEC to the largest positive one.
   const edge = delta === 1 ? sign : sign - 1n;
   const of = size === 64 ? r.eq(edge) : r.and(Number(sign * 2n - 1n)).eq(Number(edge));
-  return { of, af: r.wrap().and(0xf).eq(delta === 1 ? 0 : 0xf) };
+  return {
+    of,
+    af: r
+      .wrap()
+      .and(0xf)
+      .eq(delta === 1 ? 0 : 0xf),
+  };
 }
 
 /** What a shift of `x` by `count`, of the type of `x`, gives: bits above the size may be anything. */
@@ -38,4 +44,10 @@ export function topBit(size: Size, value: Val): Val {
 /** As a signed number in its type. */
 export function signExtended(size: Size, value: Val): Val {
   return size === 8 ? value.ext8() : size === 16 ? value.ext16() : value;
+}
+
+/** The result, sign-extended from its size to i64. */
+export function signed64(size: Size, value: Val): Val {
+  if (size === 64) return value;
+  return signExtended(size, value).extendS();
 }

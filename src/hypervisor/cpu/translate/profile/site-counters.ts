@@ -103,7 +103,10 @@ export class SiteCounters {
       // The walk that has just failed has left the address.
       f.if(f.load('i64.load', S.faultAddress).eq(address.extendU()), because('a page fault'), () => {
         if (!write) return device();
-        const number = address.wrap().shrU(12).and(TLB.entries - 1);
+        const number = address
+          .wrap()
+          .shrU(12)
+          .and(TLB.entries - 1);
         const entry = f.load('i32.load', S.tlbView).add(number.mul(TLB.stride));
         const found = f.load('i64.load', entry, TLB.writeTag).eq(address.extendU().and(-4096n));
         f.if(found, because('a write over code'), device);
