@@ -199,8 +199,9 @@ export const DIVISION = { quotient: SCRATCH + 0x400, remainder: SCRATCH + 0x408 
 if (next > SCRATCH) throw new Error('the state block reaches into the scratch area');
 
 /**
- * The data TLB: three views of 4096 entries of 32 bytes. A boot of Debian's kernel misses 16 times as often with 1024:
- * stacks and data that lie at the same place of 4 MiB drive each other out.
+ * The data TLB: three views of 16384 entries of 32 bytes. A boot of Debian's kernel misses 16 times as often with 1024:
+ * stacks and data that lie at the same place of 4 MiB drive each other out. With 4096 a process that touches 16 MiB
+ * overflows the list of what is filled, and each flush clears all.
  * View 0: supervisor with SMAP in force; 1: supervisor that may touch user pages; 2: user.
  * An entry: read tag (i64), write tag (i64), addend (i32: linear memory address = low 32 bits of the
  * guest-linear address + addend), frame (u32). A tag is the page's linear address, or -1.
