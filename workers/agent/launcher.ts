@@ -6,6 +6,7 @@ import { Readable } from 'node:stream';
 import type { VmProcessConfig } from '../../src/contracts/vm-process.ts';
 import { READY_DESCRIPTOR } from '../../src/contracts/vm-process.ts';
 import { ENTRY_FLAG } from '../../src/lib/entry-flag.js';
+import { poolFlags } from '../../src/lib/pool-flags.js';
 import { startTicksOf } from '../../src/lib/process-identity.ts';
 import { withTimeout } from '../../src/lib/time.ts';
 import type { VmDirectory } from './vm-directory.ts';
@@ -39,6 +40,7 @@ export async function launch(directory: VmDirectory, config: VmProcessConfig): P
         `--max-old-space-size=${HEAP_MIB}`,
         '--disable-warning=ExperimentalWarning',
         ENTRY_FLAG,
+        ...poolFlags(),
         '--import',
         OWN_IMPORTS,
         VM_MAIN,

@@ -7,7 +7,8 @@ import { launch } from '../setup/launch.js';
 
 const program = fileURLToPath(new URL('../teremok.ts', import.meta.url));
 if (existsSync(program)) {
-  await launch(program, process.argv.slice(2));
+  const args = process.argv.slice(2);
+  await launch(program, args, { machine: args[0] === 'run' });
 } else {
   say(
     'this checkout has no command-line client (src/cli/teremok.ts is missing); run "git status" to see why',

@@ -1,6 +1,7 @@
 // Runs one of the project's TypeScript programs on any machine: `node launch.js PROGRAM [arguments]`.
 // It first sees to the dependencies and to a recent enough Node, then becomes the program, either in this
-// process or, when this Node is too old, in a child that gets the same terminal and signals.
+// process, by another program text in its place where Node needs other options, or, when this Node is too old,
+// in a child that gets the same terminal and signals.
 import { spawn } from 'node:child_process';
 import module from 'node:module';
 import { constants } from 'node:os';
@@ -8,6 +9,7 @@ import { delimiter, dirname, join, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { setFlagsFromString } from 'node:v8';
 import { ENTRY_FLAG } from '../../lib/entry-flag.js';
+import { poolFlags } from '../../lib/pool-flags.js';
 import {
   cacheDirectory,
   ensureDependencies,
@@ -23,8 +25,9 @@ const FORWARDED = /** @type {const} */ (['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT
  * Sets up what is missing and runs a program of the project.
  * @param {string} program path of a .ts file
  * @param {string[]} args
+ * @param {{ machine?: boolean }} [what] whether it will run a machine in its own process
  */
-export async function launch(program, args) {
+export async function launch(program, args, { machine = false } = {}) {
   let node;
   try {
     node = ensureNode();
@@ -39,7 +42,11 @@ export async function launch(program, args) {
   process.env.PATH = `${dirname(node)}${delimiter}${process.env.PATH ?? ''}`;
   process.env.TEREMOK_HOME = homeDirectory();
   process.env.TEREMOK_CACHE = cacheDirectory();
+  const flags = machine ? poolFlags([...process.execArgv, process.env.NODE_OPTIONS ?? '']) : [];
+  const again = [...flags, fileURLToPath(import.meta.url), program, ...args];
   if (node === process.execPath) {
+    // Of a Node that cannot do that, or a system: it goes on with Node's own number of threads.
+    if (flags.length > 0) process.execve?.(node, [node, ...process.execArgv, ...again], process.env);
     setFlagsFromString(ENTRY_FLAG);
     // What is kept from the last run needs no compiler of TypeScript, which takes 20 MiB and half a second.
     module.enableCompileCache(join(cacheDirectory(), 'hypervisor', 'code'));
@@ -48,7 +55,7 @@ export async function launch(program, args) {
     await import(pathToFileURL(program).href);
     return;
   }
-  const child = spawn(node, [fileURLToPath(import.meta.url), program, ...args], { stdio: 'inherit' });
+  const child = spawn(node, again, { stdio: 'inherit' });
   for (const signal of FORWARDED) process.on(signal, () => child.kill(signal));
   child.on('error', (error) => {
     say(`could not start ${node}: ${error.message}`);
