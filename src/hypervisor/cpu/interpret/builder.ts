@@ -272,20 +272,16 @@ export class InterpreterBuilder implements Builder {
     const known = this.#linears.get(index);
     if (known) return known;
     const offset = this.offset(index);
-    const common = this.flat;
-    const segmented = (): Local =>
-      this.#segmentLinear(
-        offset,
-        this.#f.load('i32.load8_u', this.#record, RECORD.segment),
-        bytes,
-        access !== 'r',
-      );
-    let linear: Local;
-    if (!common) linear = segmented();
-    else if (this.long) linear = offset as Local;
-    else linear = this.#unlessFlat(this.#word(S.oddSegments), offset, segmented);
+    const linear = this.#inOperandSegment(offset, bytes, access !== 'r');
     this.#linears.set(index, linear);
     return linear;
+  }
+  /** Adds the base of the memory operand's segment. */
+  #inOperandSegment(offset: Val, bytes: number, write: boolean): Local {
+    const segmented = (): Local =>
+      this.#segmentLinear(offset, this.#f.load('i32.load8_u', this.#record, RECORD.segment), bytes, write);
+    if (!this.flat) return segmented();
+    return this.long ? this.#f.let(offset) : this.#unlessFlat(this.#word(S.oddSegments), offset, segmented);
   }
   /** An offset in a segment that is flat, as most are outside of 64-bit mode; else what `segmented` makes of it. */
   #unlessFlat(odd: Val, offset: Val, segmented: () => Val): Local {
@@ -301,15 +297,14 @@ export class InterpreterBuilder implements Builder {
   bitString(index: number, delta: Val, bytes: number, access: 'r' | 'w'): Val {
     const f = this.#f;
     const moved = f.let(this.offset(index).add(delta));
-    if (this.#form.form !== FORM.general) return moved;
-    const unused = i64(64).sub(f.load('i64.load8_u', this.#record, RECORD.addressSize));
-    const offset = f.let(moved.shl(f.let(unused)).shrU(f.let(unused)));
-    return this.#segmentLinear(
-      offset,
-      f.load('i32.load8_u', this.#record, RECORD.segment),
-      bytes,
-      access === 'w',
-    );
+    let offset = moved;
+    if (this.flat) {
+      if (!this.long) offset = f.let(moved.and(0xffff_ffffn));
+    } else {
+      const unused = i64(64).sub(f.load('i64.load8_u', this.#record, RECORD.addressSize));
+      offset = f.let(moved.shl(f.let(unused)).shrU(f.let(unused)));
+    }
+    return this.#inOperandSegment(offset, bytes, access === 'w');
   }
 
   /** Adds a segment's base; outside 64-bit mode checks its limit and wraps at 4 GiB. */
