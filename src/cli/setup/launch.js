@@ -1,7 +1,7 @@
 // Runs one of the project's TypeScript programs on any machine: `node launch.js PROGRAM [arguments]`.
-// It first sees to the dependencies and to a recent enough Node, then becomes the program, either in this
-// process, by another program text in its place where Node needs other options, or, when this Node is too old,
-// in a child that gets the same terminal and signals.
+// It first sees to the dependencies and to a recent enough Node, then becomes the program: in this process, which
+// begins once more where Node needs options, or, when this Node is too old, in a child that gets the same terminal
+// and signals.
 import { spawn } from 'node:child_process';
 import module from 'node:module';
 import { constants } from 'node:os';

@@ -185,7 +185,7 @@ function movToControl(b: Builder): void {
   b.if(b.state('i32.load', S.cpl).ne(0).or(b.registerAddress(0).ne(3)), routine);
   const value = b.read(1);
   const next = b.let(b.nextRip()); // which hangs off the page that is looked up anew
-  b.if(b.call('loadCr3', b.operandSize(1) === 32 ? value.extendU() : value).eqz(), routine);
+  b.if(b.call('loadCr3', value.extendU()).eqz(), routine);
   b.jump(next);
 }
 
